@@ -1,0 +1,240 @@
+"""What a job says while it runs, what it hears, and how it ends. Nothing here imports torch.
+
+Out: one JSON object per line in `events.jsonl`. In: lines on standard input. At the end: an exit code.
+`docs/contracts.md` is the written form of this contract.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+DONE = 0
+USER_CAN_MEND = 70
+"""The sentence that says what to do is the last `note` of level "error"."""
+STOPPED = 75
+"""Stopped on request, with a checkpoint."""
+ABANDONED = 76
+"""The lease ended or the supervisor is gone; whatever was checkpointed stays."""
+
+
+class UserError(Exception):
+    """A fault that the user can mend; its text is one or two sentences that say how."""
+
+
+class Stopped(Exception):
+    """Raised by a recipe after it has written a checkpoint because `should_stop()` was true."""
+
+
+class Reporter(Protocol):
+    """What a recipe needs to speak. `EventFile` is the real one; tests may pass their own."""
+
+    def point(
+        self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None
+    ) -> None:
+        """One measurement. `name` is "loss/train", "foreground_iou/validation", ...; low and high span its steps."""
+
+    def artifact(self, kind: str, path: Path, **facts: Any) -> None:
+        """A finished file inside the job's folder: hashed and announced. `facts` may hold name, step, media_type."""
+
+    def note(self, text: str, *, level: str = "info") -> None:
+        """One sentence for the log; level is info, warning or error."""
+
+    def progress(self, done: int, total: int, unit: str, *, stage: str = "") -> None:
+        """Countable progress; rate and time left are computed here."""
+
+    def results(self, **figures: Any) -> None:
+        """The headline figures, for lists and reports."""
+
+    def record(self, **facts: Any) -> None:
+        """Entries of the run record: device, versions, precision, what was resumed."""
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """A checkpoint has been written whole."""
+
+    def should_stop(self) -> bool:
+        """True once the supervisor has asked for a checkpoint and an end."""
+
+
+def write_whole(path: Path, write: Any) -> str:
+    """Writes a file so that it is there whole or not at all, and returns its SHA-256.
+
+    `write` gets a binary file opened under a temporary name beside `path`; then fsync and rename.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return digest
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_MEDIA_TYPES = {
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".npy": "application/octet-stream",
+    ".safetensors": "application/octet-stream",
+}
+
+
+class EventFile:
+    """Appends events to `<folder>/events.jsonl`; the line number is the event's `seq`, from 1.
+
+    A line is written with one write call, so a killed process leaves at most one torn last line, which the reader
+    leaves alone. With `echo`, progress and notes are also printed for a person at a terminal.
+    """
+
+    def __init__(self, folder: Path, *, control: Control | None = None, echo: IO[str] | None = None) -> None:
+        self.folder = folder
+        self._control = control
+        self._echo = echo
+        self._seq = 0
+        self._lock = threading.Lock()
+        self._progress_started: dict[str, tuple[float, int]] = {}
+        self._progress_written = 0.0
+        self._file = open(folder / "events.jsonl", "ab", buffering=0)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, kind: str, **data: Any) -> None:
+        with self._lock:
+            self._seq += 1
+            event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **data}
+            line = json.dumps(event, allow_nan=False, separators=(",", ":"), default=_plain).encode() + b"\n"
+            self._file.write(line)
+
+    def point(
+        self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None
+    ) -> None:
+        fields: dict[str, Any] = {"name": name, "step": int(step)}
+        for key, number in (("value", value), ("low", low), ("high", high)):
+            if number is None:
+                continue
+            number = float(number)
+            if math.isfinite(number):
+                fields[key] = number
+            else:
+                fields[key] = None
+                fields["reason"] = "not a number" if math.isnan(number) else "infinite"
+        self._write("point", **fields)
+
+    def artifact(self, kind: str, path: Path, **facts: Any) -> None:
+        name = facts.pop("name", path.name)
+        step = facts.pop("step", None)
+        media_type = facts.pop("media_type", _MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
+        self._write(
+            "artifact",
+            artifact=kind,
+            name=name,
+            path=str(path.resolve().relative_to(self.folder.resolve())),
+            sha256=sha256_of(path),
+            size=path.stat().st_size,
+            media_type=media_type,
+            step=step,
+            facts=facts,
+        )
+
+    def note(self, text: str, *, level: str = "info") -> None:
+        self._write("note", text=text, level=level)
+        if self._echo:
+            print(text if level == "info" else f"{level}: {text}", file=self._echo, flush=True)
+
+    def progress(self, done: int, total: int, unit: str, *, stage: str = "") -> None:
+        now = time.monotonic()
+        started, first = self._progress_started.setdefault(stage, (now, done))
+        if done < total and done != first and now - self._progress_written < 0.5:
+            return
+        self._progress_written = now
+        rate = (done - first) / (now - started) if now > started and done > first else None
+        left = (total - done) / rate if rate else None
+        self._write(
+            "progress",
+            stage=stage,
+            done=done,
+            total=total,
+            unit=unit,
+            rate=None if rate is None else round(rate, 3),
+            left=None if left is None else round(left, 1),
+        )
+        if self._echo:
+            pace = "" if rate is None else f", {rate:.1f}/s, {left:.0f} s left"
+            print(f"{stage + ': ' if stage else ''}{done:,} of {total:,} {unit}{pace}", file=self._echo, flush=True)
+
+    def results(self, **figures: Any) -> None:
+        self._write("results", data=figures)
+
+    def record(self, **facts: Any) -> None:
+        self._write("record", data=facts)
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        self._write("checkpoint", step=step, path=str(path.resolve().relative_to(self.folder.resolve())))
+
+    def should_stop(self) -> bool:
+        return self._control is not None and self._control.stop_wanted
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "item"):  # a NumPy or torch scalar
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class Control:
+    """Hears the supervisor on standard input: `lease <seconds>`, `stop`; end of file means that it is gone.
+
+    The lease is counted on this process's own monotonic clock. When it ends, or at end of file, the process leaves
+    at once with ABANDONED: its successor may already be running.
+    """
+
+    def __init__(self, stream: IO[bytes], *, lease_seconds: float) -> None:
+        self.stop_wanted = False
+        self._deadline = time.monotonic() + lease_seconds
+        self._stream = stream
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        threading.Thread(target=self._watch, name="lease", daemon=True).start()
+
+    def _listen(self) -> None:
+        while line := self._stream.readline():
+            word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+            if word == "lease":
+                self._deadline = time.monotonic() + float(rest)
+            elif word == "stop":
+                self.stop_wanted = True
+        os._exit(ABANDONED)
+
+    def _watch(self) -> None:
+        while (left := self._deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 1.0))
+        os._exit(ABANDONED)

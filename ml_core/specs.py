@@ -1,0 +1,653 @@
+"""What a job is asked to do: one frozen pydantic model per kind of job, and their presets.
+
+The form, the API, the command line and the trainer validate with these same models. Every field carries what a
+form needs to draw it (label, unit, help, group, whether it is advanced) and the sentence of its refusal. Nothing in
+this module imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = [
+    "CURRENT_VERSION",
+    "SPECS",
+    "CamSpec",
+    "ColorizeSpec",
+    "FieldInfo",
+    "InputSlot",
+    "IntakeSpec",
+    "PretrainSpec",
+    "Refusal",
+    "SegmentSpec",
+    "Spec",
+    "SpecError",
+    "differences",
+    "fields_of",
+    "from_preset",
+    "load_spec",
+    "presets_of",
+]
+
+CURRENT_VERSION = 1
+
+
+class SpecError(ValueError):
+    """A specification that cannot be used. `refusals` holds one sentence per field at fault."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        super().__init__(" ".join(str(r) for r in refusals))
+        self.refusals = refusals
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one field was refused; `field` is empty when the fault lies in the whole specification."""
+
+    field: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.sentence}" if self.field else self.sentence
+
+
+@dataclass(frozen=True)
+class InputSlot:
+    """Something a job takes from elsewhere. A picker in the form, an entry of `Job.inputs`, a key of `inputs.json`.
+
+    `takes` is "revision" (a dataset) or the name of an artifact kind that another job made ("encoder", "colour",
+    "segmenter"), or "upload".
+    """
+
+    name: str
+    label: str
+    takes: str
+    required: bool = True
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """All that a form, a table or the command line's help says about one field."""
+
+    name: str
+    label: str
+    unit: str
+    help: str
+    group: str
+    advanced: bool
+    kind: Literal["integer", "number", "boolean", "choice", "text"]
+    choices: tuple[tuple[str, str], ...]
+    default: Any
+    optional: bool
+    least: float | None
+    most: float | None
+    refusal: str
+
+
+def _field(
+    default: Any,
+    label: str,
+    *,
+    refusal: str,
+    unit: str = "",
+    help: str = "",
+    group: str = "Training",
+    advanced: bool = False,
+    choices: Mapping[str, str] | None = None,
+    **limits: Any,
+) -> Any:
+    extra = {
+        "label": label,
+        "unit": unit,
+        "help": help,
+        "group": group,
+        "advanced": advanced,
+        "refusal": refusal,
+        "choices": dict(choices or {}),
+    }
+    return Field(default, json_schema_extra=extra, **limits)
+
+
+class Spec(BaseModel):
+    """The part that all kinds share. An unknown field is an error: a misspelt one must never be ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    title: ClassVar[str] = ""
+    verb: ClassVar[str] = ""
+    inputs: ClassVar[tuple[InputSlot, ...]] = ()
+    makes: ClassVar[tuple[str, ...]] = ()
+    """The kinds of artifact that other jobs may take from this one."""
+
+    version: Literal[1] = CURRENT_VERSION
+    kind: str
+    preset: Literal["paper", "recommended", "quick", "own"] = "own"
+    """The preset that the form started from; the page shows which fields differ from it."""
+
+    seed: int = _field(
+        0,
+        "Seed",
+        help="The same seed, inputs and machine give the same run.",
+        group="Run",
+        advanced=True,
+        ge=0,
+        le=2**31 - 1,
+        refusal="The seed is a whole number from 0 to 2,147,483,647.",
+    )
+
+
+class TrainingSpec(Spec):
+    """What every kind that trains a network by steps shares."""
+
+    checkpoint_seconds: int = _field(
+        30,
+        "Checkpoint every",
+        unit="s",
+        help="At most this much work is lost when a machine dies.",
+        group="Run",
+        advanced=True,
+        ge=1,
+        le=3600,
+        refusal="A checkpoint every 1 to 3,600 seconds.",
+    )
+    points_every: int = _field(
+        5,
+        "A point every",
+        unit="steps",
+        help="Each point holds the mean, least and greatest of its steps.",
+        group="Run",
+        advanced=True,
+        ge=1,
+        le=10_000,
+        refusal="A point every 1 to 10,000 steps.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = _field(
+        "auto",
+        "Precision",
+        help="auto takes bfloat16 where the device computes it in hardware, else float32.",
+        group="Run",
+        advanced=True,
+        choices={"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"},
+        refusal="Choose auto, float32 or bfloat16.",
+    )
+    threads: int = _field(
+        0,
+        "CPU threads",
+        help="0 takes all cores. The number is kept in the checkpoint, as it changes the last bits of sums.",
+        group="Run",
+        advanced=True,
+        ge=0,
+        le=512,
+        refusal="0 (all cores) to 512 threads.",
+    )
+
+
+ENCODERS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+
+DATASET = InputSlot("dataset", "Dataset", "revision")
+
+
+class ColorizeSpec(Spec):
+    """Gives every micrograph a second view: its ab colour planes (paper, section IV-A; Zhang et al. 2016)."""
+
+    title: ClassVar[str] = "Colorize"
+    verb: ClassVar[str] = "Colorizing"
+    inputs: ClassVar = (
+        DATASET,
+        InputSlot(
+            "colorizer",
+            "Colorizer weights",
+            "colorizer",
+            required=False,
+            help="Needed by eccv16 where the server has no internet.",
+        ),
+    )
+    makes: ClassVar = ("colour",)
+
+    kind: Literal["colorize"] = "colorize"
+    method: Literal["structured", "eccv16"] = _field(
+        "structured",
+        "Colorizer",
+        group="Colour",
+        help="eccv16 is the paper's network and needs its published weights. structured derives colour from local "
+        "statistics and needs nothing.",
+        choices={"structured": "Structured (no weights needed)", "eccv16": "Zhang et al. 2016 (eccv16)"},
+        refusal="Choose structured or eccv16.",
+    )
+    image_size: int = _field(
+        256,
+        "Size",
+        unit="px",
+        group="Colour",
+        help="Each micrograph is brought to this square size before it is colorized.",
+        ge=32,
+        le=1024,
+        multiple_of=8,
+        refusal="A multiple of 8 from 32 to 1,024 px.",
+    )
+    batch_size: int = _field(
+        8, "Batch", unit="images", ge=1, le=512, group="Colour", advanced=True, refusal="1 to 512 images at once."
+    )
+
+
+class PretrainSpec(TrainingSpec):
+    """BYOL on unlabelled micrographs (paper, section IV; Grill et al. 2020)."""
+
+    title: ClassVar[str] = "Pretrain"
+    verb: ClassVar[str] = "Pretraining"
+    inputs: ClassVar = (
+        DATASET,
+        InputSlot(
+            "colour",
+            "Colour planes",
+            "colour",
+            required=False,
+            help="Made by a colorize job on the same dataset. Needed by the view policy colour.",
+        ),
+        InputSlot("start", "Start from encoder", "encoder", required=False),
+    )
+    makes: ClassVar = ("encoder",)
+
+    kind: Literal["pretrain"] = "pretrain"
+    encoder: Literal["resnet18", "resnet50"] = _field(
+        "resnet50",
+        "Encoder",
+        group="Network",
+        choices=ENCODERS,
+        refusal="Choose one of the encoders in the list.",
+    )
+    views: Literal["colour", "byol"] = _field(
+        "colour",
+        "Views",
+        group="Views",
+        help="colour: grey against colorized, same geometry (the paper). byol: two random crops with flip, jitter, "
+        "blur and solarization.",
+        choices={"colour": "Grey against colour (paper)", "byol": "Two augmented crops (BYOL)"},
+        refusal="Choose colour or byol.",
+    )
+    colour_space: Literal["lab", "rgb"] = _field(
+        "lab",
+        "Colour space",
+        group="Views",
+        advanced=True,
+        help="How the coloured view reaches the network; the paper feeds Lab.",
+        choices={"lab": "Lab (paper)", "rgb": "RGB"},
+        refusal="Choose lab or rgb.",
+    )
+    image_size: int = _field(
+        128,
+        "Size",
+        unit="px",
+        group="Views",
+        ge=32,
+        le=512,
+        multiple_of=32,
+        refusal="A multiple of 32 from 32 to 512 px: the encoder halves the image five times.",
+    )
+    epochs: int = _field(100, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
+    batch_size: int = _field(
+        20,
+        "Batch",
+        unit="pairs",
+        ge=2,
+        le=4096,
+        refusal="2 to 4,096 pairs: BatchNorm needs more than one.",
+    )
+    learning_rate: float = _field(
+        3e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0003."
+    )
+    momentum: float = _field(
+        0.99,
+        "Target momentum",
+        group="Network",
+        advanced=True,
+        help="How much of the target network stays at each step.",
+        ge=0,
+        le=1,
+        refusal="0 to 1; the paper's library takes 0.99.",
+    )
+    momentum_schedule: Literal["constant", "cosine"] = _field(
+        "constant",
+        "Momentum schedule",
+        group="Network",
+        advanced=True,
+        choices={"constant": "Constant (paper)", "cosine": "Cosine to 1"},
+        refusal="Choose constant or cosine.",
+    )
+    batch_norm: Literal["cat", "per_view"] = _field(
+        "cat",
+        "BatchNorm batch",
+        group="Network",
+        advanced=True,
+        help="cat: both views in one batch, so their difference in tone cannot be normalised away.",
+        choices={"cat": "Both views together (paper)", "per_view": "Each view by itself"},
+        refusal="Choose cat or per_view.",
+    )
+    hidden_size: int = _field(
+        4096,
+        "Hidden units",
+        group="Network",
+        advanced=True,
+        ge=16,
+        le=16_384,
+        refusal="16 to 16,384; BYOL takes 4,096.",
+    )
+    projection_size: int = _field(
+        256, "Projection", group="Network", advanced=True, ge=8, le=4096, refusal="8 to 4,096; BYOL takes 256."
+    )
+    pictures_every: int = _field(
+        200,
+        "Show pairs every",
+        unit="steps",
+        group="Run",
+        advanced=True,
+        ge=1,
+        le=1_000_000,
+        refusal="Every 1 to 1,000,000 steps.",
+    )
+
+
+class SegmentSpec(TrainingSpec):
+    """U-Net segmentation on top of an encoder (paper, sections IV-B and V; Ronneberger et al. 2015)."""
+
+    title: ClassVar[str] = "Segment"
+    verb: ClassVar[str] = "Segmenting"
+    inputs: ClassVar = (
+        DATASET,
+        InputSlot(
+            "encoder",
+            "Encoder",
+            "encoder",
+            required=False,
+            help="A pretrained encoder. Without one, the encoder starts from random weights and is trained.",
+        ),
+    )
+    makes: ClassVar = ("segmenter",)
+
+    kind: Literal["segment"] = "segment"
+    encoder: Literal["resnet18", "resnet50"] = _field(
+        "resnet50",
+        "Architecture",
+        group="Network",
+        choices=ENCODERS,
+        help="Taken from the pretrained encoder where one is given.",
+        refusal="Choose one of the encoders in the list.",
+    )
+    weights: Literal["frozen", "fine-tuned"] = _field(
+        "frozen",
+        "Encoder weights",
+        group="Network",
+        help="frozen keeps weights and BatchNorm statistics as they are and trains the decoder alone.",
+        choices={"frozen": "Frozen (paper)", "fine-tuned": "Fine-tuned"},
+        refusal="Choose frozen or fine-tuned.",
+    )
+    mask_layer: str = _field(
+        "",
+        "Mask layer",
+        group="Data",
+        help="Which masks to learn, where a dataset has several. Empty takes the only one.",
+        max_length=100,
+        refusal="At most 100 characters.",
+    )
+    framing: Literal["resize", "crops"] = _field(
+        "resize",
+        "Framing",
+        group="Data",
+        help="resize brings the whole slice to the size below (the paper). crops cuts it out at full resolution and "
+        "predicts in overlapping tiles.",
+        choices={"resize": "Whole slice, resized (paper)", "crops": "Crops at full resolution"},
+        refusal="Choose resize or crops.",
+    )
+    image_size: int = _field(
+        224,
+        "Size",
+        unit="px",
+        group="Data",
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        refusal="A multiple of 32 from 32 to 1,024 px: the encoder halves the image five times.",
+    )
+    validation: Literal["dataset", "random"] = _field(
+        "dataset",
+        "Validation images",
+        group="Data",
+        help="dataset takes the dataset's own split, or contiguous blocks with a gap where it has none. random is "
+        "what the paper did; in a stack, neighbours then stand on both sides and scores come out too high.",
+        choices={"dataset": "By the dataset's split", "random": "At random, a quarter (paper)"},
+        refusal="Choose dataset or random.",
+    )
+    epochs: int = _field(200, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
+    batch_size: int = _field(4, "Batch", unit="images", ge=1, le=512, refusal="1 to 512 images.")
+    learning_rate: float = _field(
+        5e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0005."
+    )
+    schedule: Literal["plateau", "cosine", "constant"] = _field(
+        "plateau",
+        "Rate schedule",
+        advanced=True,
+        help="plateau: a tenth of the rate after `patience` epochs without a better validation loss.",
+        choices={"plateau": "Plateau (paper)", "cosine": "Cosine to 0", "constant": "Constant"},
+        refusal="Choose plateau, cosine or constant.",
+    )
+    patience: int = _field(15, "Patience", unit="epochs", advanced=True, ge=1, le=1000, refusal="1 to 1,000 epochs.")
+
+
+class CamSpec(Spec):
+    """Class activation maps: what the network looks at (paper, section VI)."""
+
+    title: ClassVar[str] = "CAM"
+    verb: ClassVar[str] = "Mapping"
+    inputs: ClassVar = (
+        DATASET,
+        InputSlot("segmenter", "Segmentation model", "segmenter", required=False),
+        InputSlot("encoder", "Encoder", "encoder", required=False),
+    )
+    makes: ClassVar = ()
+
+    kind: Literal["cam"] = "cam"
+    method: Literal["gradcam", "eigencam"] = _field(
+        "gradcam",
+        "Method",
+        group="Map",
+        help="Grad-CAM asks what raises the foreground's score and needs a segmentation model. EigenCAM shows the "
+        "strongest common pattern of an encoder's features.",
+        choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
+        refusal="Choose gradcam or eigencam.",
+    )
+    layer: Literal["layer2", "layer3", "layer4"] = _field(
+        "layer4",
+        "Layer",
+        group="Map",
+        choices={"layer4": "Stage 4 (coarse)", "layer3": "Stage 3", "layer2": "Stage 2 (fine)"},
+        refusal="Choose layer2, layer3 or layer4.",
+    )
+    image_size: int = _field(
+        224, "Size", unit="px", group="Map", ge=32, le=1024, multiple_of=32, refusal="A multiple of 32, 32 to 1,024 px."
+    )
+    images: int = _field(
+        8,
+        "Images",
+        group="Map",
+        help="The first so many of the test or validation images.",
+        ge=1,
+        le=500,
+        refusal="1 to 500 images.",
+    )
+
+
+class IntakeSpec(Spec):
+    """Reads one upload into items: decodes, checks, hashes, makes thumbnails. Housekeeping, not an experiment."""
+
+    title: ClassVar[str] = "Intake"
+    verb: ClassVar[str] = "Reading"
+    inputs: ClassVar = (InputSlot("upload", "Upload", "upload"),)
+
+    kind: Literal["intake"] = "intake"
+    filename: str
+    thumbnail_size: int = 160
+
+
+SPECS: dict[str, type[Spec]] = {
+    "colorize": ColorizeSpec,
+    "pretrain": PretrainSpec,
+    "segment": SegmentSpec,
+    "cam": CamSpec,
+    "intake": IntakeSpec,
+}
+
+# Only what differs from the model's defaults, which are the paper's wherever the paper says something.
+_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "colorize": {
+        "recommended": {"method": "structured"},
+        "paper": {"method": "eccv16"},
+        "quick": {"method": "structured", "image_size": 64},
+    },
+    "pretrain": {
+        "recommended": {"epochs": 200, "batch_size": 128, "momentum_schedule": "cosine"},
+        "paper": {"precision": "float32"},
+        "quick": {
+            "encoder": "resnet18",
+            "image_size": 64,
+            "epochs": 20,
+            "batch_size": 16,
+            "hidden_size": 512,
+            "projection_size": 128,
+            "points_every": 2,
+            "pictures_every": 50,
+            "checkpoint_seconds": 10,
+        },
+    },
+    "segment": {
+        "recommended": {
+            "weights": "fine-tuned",
+            "framing": "crops",
+            "image_size": 256,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+        },
+        "paper": {"validation": "random", "precision": "float32"},
+        "quick": {
+            "encoder": "resnet18",
+            "weights": "fine-tuned",
+            "image_size": 64,
+            "epochs": 30,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "points_every": 1,
+            "checkpoint_seconds": 10,
+        },
+    },
+    "cam": {
+        "recommended": {},
+        "paper": {},
+        "quick": {"image_size": 64, "images": 4, "layer": "layer3"},
+    },
+}
+
+# One function per step: takes the raw mapping of version n of a kind, returns that of version n + 1.
+_UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def presets_of(kind: str) -> tuple[str, ...]:
+    """The names of the presets of `kind`, the one to offer first in front."""
+    return tuple(_PRESETS.get(kind, {}))
+
+
+def from_preset(kind: str, preset: str, /, **changes: Any) -> Spec:
+    """The specification of `kind` that `preset` stands for, with `changes` on top. Raises SpecError."""
+    if preset not in _PRESETS.get(kind, {}):
+        names = ", ".join(presets_of(kind)) or "none"
+        raise SpecError([Refusal("preset", f"There is no preset {preset} for {kind}; there are: {names}.")])
+    return load_spec({"kind": kind, "version": CURRENT_VERSION, "preset": preset, **_PRESETS[kind][preset], **changes})
+
+
+def differences(spec: Spec) -> dict[str, tuple[Any, Any]]:
+    """The fields in which `spec` differs from its preset: name -> (preset's value, own value)."""
+    if spec.preset not in _PRESETS.get(spec.kind, {}):
+        return {}
+    base = from_preset(spec.kind, spec.preset)
+    names = type(spec).model_fields
+    return {n: (getattr(base, n), getattr(spec, n)) for n in names if getattr(base, n) != getattr(spec, n)}
+
+
+def load_spec(raw: Mapping[str, Any]) -> Spec:
+    """Validates `raw` (parsed JSON), bringing an older version up to date first. Raises SpecError."""
+    data = dict(raw)
+    kind = data.get("kind")
+    if kind not in SPECS:
+        raise SpecError([Refusal("kind", f"There is no kind of job called {kind!r}; there are: {', '.join(SPECS)}.")])
+    version = data.get("version", CURRENT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= CURRENT_VERSION:
+        raise SpecError(
+            [Refusal("version", f"Version {version!r} is unknown here; this server reads 1 to {CURRENT_VERSION}.")]
+        )
+    while version < CURRENT_VERSION:
+        data = _UPGRADES[kind, version](data)
+        version += 1
+        data["version"] = version
+    try:
+        return SPECS[kind].model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_refusals(SPECS[kind], error)) from error
+
+
+def _refusals(model: type[Spec], error: ValidationError) -> list[Refusal]:
+    found: dict[str, str] = {}
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        if name in model.model_fields:
+            extra = model.model_fields[name].json_schema_extra
+            sentence = str(extra.get("refusal", "")) if isinstance(extra, dict) else ""
+            found.setdefault(name, sentence or f"{item['msg']}.")
+        elif item["type"] == "extra_forbidden":
+            found.setdefault(name, f"{model.title} has no field of this name. Remove it, or mend its spelling.")
+        else:
+            found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
+    return [Refusal(name, sentence) for name, sentence in found.items()]
+
+
+def fields_of(kind: str) -> list[FieldInfo]:
+    """The fields of `kind` in the order of the form, without those that every specification has by itself."""
+    result = []
+    for name, field in SPECS[kind].model_fields.items():
+        extra = field.json_schema_extra
+        if not isinstance(extra, dict) or "label" not in extra:
+            continue
+        annotation = field.annotation
+        limits = {type(m).__name__: m for m in field.metadata}
+        least = next((float(getattr(limits[k], a)) for k, a in (("Ge", "ge"), ("Gt", "gt")) if k in limits), None)
+        most = next((float(getattr(limits[k], a)) for k, a in (("Le", "le"), ("Lt", "lt")) if k in limits), None)
+        labels = extra["choices"]
+        assert isinstance(labels, dict)
+        if get_origin(annotation) is Literal:
+            shape = "choice"
+            choices = tuple((str(v), str(labels.get(str(v), v))) for v in get_args(annotation))
+        else:
+            shape = {bool: "boolean", int: "integer", float: "number"}.get(annotation, "text")  # type: ignore[arg-type]
+            choices = ()
+        result.append(
+            FieldInfo(
+                name=name,
+                label=str(extra["label"]),
+                unit=str(extra["unit"]),
+                help=str(extra["help"]),
+                group=str(extra["group"]),
+                advanced=bool(extra["advanced"]),
+                kind=shape,  # type: ignore[arg-type]
+                choices=choices,
+                default=field.default,
+                optional=False,
+                least=least,
+                most=most,
+                refusal=str(extra["refusal"]),
+            )
+        )
+    return result

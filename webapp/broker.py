@@ -1,0 +1,20 @@
+"""The Celery app as the web sees it: sends a task by its name, knows none of them."""
+
+from celery import Celery
+from django.conf import settings
+
+app = Celery("cristae", broker=settings.REDIS_URL)
+app.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    # The database row is the truth and a message only a hint: it may be lost, or come twice, without harm.
+    task_acks_late=False,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    task_default_queue="io",
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30, "max_retries": 2},
+    worker_hijack_root_logger=False,
+    timezone="UTC",
+)

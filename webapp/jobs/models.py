@@ -1,0 +1,127 @@
+"""Jobs, the append-only sequence of what they said, and the files that they made.
+
+State changes happen in `services.py` alone.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class State(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    STOPPING = "stopping", "Stopping"
+    PAUSED = "paused", "Paused"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+OWNED = frozenset({State.RUNNING, State.STOPPING})
+"""States in which a worker holds the lease."""
+
+
+class Queue(models.TextChoices):
+    DEVICE = "device"
+    INTERACTIVE = "interactive"
+    IO = "io"
+
+
+class Job(models.Model):
+    project = models.ForeignKey("projects.Project", models.CASCADE, related_name="jobs")
+    experiment = models.ForeignKey("experiments.Experiment", models.SET_NULL, null=True, related_name="jobs")
+    kind = models.CharField(max_length=30)
+    name = models.CharField(max_length=200)
+    spec = models.JSONField()
+    inputs = models.JSONField(default=dict)
+    """Slot -> {"revision": id} | {"job": id, "artifact": kind} | {"upload": id}."""
+    after: models.ManyToManyField[Job, models.Model] = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+    extends = models.ForeignKey("self", models.SET_NULL, null=True, related_name="extensions")
+    """A finished job whose full state this one starts from."""
+
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    queue = models.CharField(max_length=12, choices=Queue.choices)
+    stop_wanted = models.CharField(max_length=6, blank=True, choices=[(w, w) for w in ("pause", "cancel")])
+    epoch = models.PositiveIntegerField(default=0)
+    """The fence: raised by every claim, carried by every write."""
+    lease_until = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=200, blank=True)
+    device = models.CharField(max_length=100, blank=True)
+    failures = models.PositiveSmallIntegerField(default=0)
+    """Attempts in a row that got no further; three end the job."""
+    reason = models.TextField(blank=True)
+    """The sentence shown with the state: why it waits, failed or was stopped."""
+    log_tail = models.TextField(blank=True)
+
+    progress = models.JSONField(default=dict)
+    """Last `progress` event: {"stage", "done", "total", "unit", "rate", "left"}; empty while unknown."""
+    results = models.JSONField(default=dict)
+    """Headline figures of a finished job, as its last `results` event gave them."""
+    step = models.BigIntegerField(default=0)
+    checkpoint_step = models.BigIntegerField(null=True)
+    record = models.JSONField(default=dict)
+    """The run record: code version, package versions, device, host, threads, precision, input hashes."""
+
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    queued_at = models.DateTimeField(null=True)
+    hinted_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["project", "-id"]),
+            models.Index(fields=["state", "queue", "queued_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.name}"
+
+
+class Event(models.Model):
+    """One thing that a job said, or one change of its state. Per job, id order is commit order."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="events")
+    epoch = models.PositiveIntegerField()
+    seq = models.BigIntegerField(null=True)
+    """Line number in that attempt's events.jsonl; null for what the server itself writes."""
+    kind = models.CharField(max_length=12)
+    name = models.CharField(max_length=100, blank=True)
+    step = models.BigIntegerField(null=True)
+    value = models.FloatField(null=True)
+    low = models.FloatField(null=True)
+    high = models.FloatField(null=True)
+    data = models.JSONField(null=True)
+    time = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["job", "id"])]
+        constraints = [models.UniqueConstraint(fields=["job", "epoch", "seq"], name="one_event_per_line")]
+
+
+class Artifact(models.Model):
+    """A file that a job made, in the default storage under its hash."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="artifacts")
+    event = models.OneToOneField(Event, models.CASCADE, related_name="artifact")
+    kind = models.CharField(max_length=30)
+    """What it is: encoder, segmenter, colour, picture, prediction, cam, table ..."""
+    name = models.CharField(max_length=200)
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    media_type = models.CharField(max_length=100)
+    step = models.BigIntegerField(null=True)
+    epoch = models.PositiveIntegerField()
+    facts = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["job", "kind"])]
