@@ -3,7 +3,10 @@
 from celery import Celery
 from django.conf import settings
 
-app = Celery("cristae", broker=settings.REDIS_URL)
+# Celery spells a Unix socket differently from redis-py.
+BROKER_URL = settings.REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
+
+app = Celery("cristae", broker=BROKER_URL)
 app.conf.update(
     task_serializer="json",
     accept_content=["json"],

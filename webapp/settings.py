@@ -181,7 +181,11 @@ def _database(url: str) -> dict[str, object]:
         "PORT": parts.port or "",
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
-            "pool": {"min_size": 0, "max_size": env.integer("CRISTAE_DATABASE_POOL", 16, least=1, most=200), "timeout": 10},
+            "pool": {
+                "min_size": 0,
+                "max_size": env.integer("CRISTAE_DATABASE_POOL", 16, least=1, most=200),
+                "timeout": 10,
+            },
             "connect_timeout": 5,
         },
     }
@@ -193,7 +197,10 @@ DATABASES = {"default": _database(DATABASE_URL)}
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "capacity": env.integer("CRISTAE_CHANNEL_CAPACITY", 100, least=1, most=100_000)},
+        "CONFIG": {
+            "hosts": [REDIS_URL],
+            "capacity": env.integer("CRISTAE_CHANNEL_CAPACITY", 100, least=1, most=100_000),
+        },
     }
 }
 
@@ -214,6 +221,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.choice("CRISTAE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))},
+    "root": {
+        "handlers": ["console"],
+        "level": env.choice("CRISTAE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+    },
     "loggers": {"axes": {"level": "WARNING"}, "daphne": {"level": "WARNING"}},
 }

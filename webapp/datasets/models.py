@@ -113,7 +113,9 @@ class Item(models.Model):
             models.Index(fields=["dataset", "group", "index"]),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(removed_in=None) | Q(removed_in__gt=F("added_in")), name="removed_after_added")
+            models.CheckConstraint(
+                condition=Q(removed_in=None) | Q(removed_in__gt=F("added_in")), name="removed_after_added"
+            )
         ]
 
     def __str__(self) -> str:

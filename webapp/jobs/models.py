@@ -39,7 +39,9 @@ class Job(models.Model):
     spec = models.JSONField()
     inputs = models.JSONField(default=dict)
     """Slot -> {"revision": id} | {"job": id, "artifact": kind} | {"upload": id}."""
-    after: models.ManyToManyField[Job, models.Model] = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+    after: models.ManyToManyField[Job, models.Model] = models.ManyToManyField(
+        "self", symmetrical=False, related_name="followers"
+    )
     extends = models.ForeignKey("self", models.SET_NULL, null=True, related_name="extensions")
     """A finished job whose full state this one starts from."""
 
