@@ -39,7 +39,8 @@ _TESTING = "pytest" in sys.modules
 SECRET_KEY = env.text("CRISTAE_SECRET_KEY", "tests-only-" + "x" * 50 if _TESTING else None)
 if len(SECRET_KEY) < 50 and not _TESTING:
     raise ImproperlyConfigured(
-        "CRISTAE_SECRET_KEY is shorter than 50 characters. Make one: python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+        "CRISTAE_SECRET_KEY is shorter than 50 characters. Make one: "
+        "python3 -c 'import secrets; print(secrets.token_urlsafe(64))'"
     )
 ALLOWED_HOSTS = [_url.hostname, *env.words("CRISTAE_EXTRA_HOSTS")]
 if LOOPBACK:
