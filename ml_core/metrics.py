@@ -1,0 +1,121 @@
+"""How good a segmentation is: counts kept on the device, figures with their floor beside them.
+
+Class 0 is background. For one foreground class, mean IoU is the mean of foreground and background IoU, which is the
+figure of the paper and of Casser et al. 2019. As foreground is rare, predicting nothing already scores about 0.47
+there: `floor` says how much, and foreground IoU is the headline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def confusion(prediction: Tensor, truth: Tensor, *, classes: int) -> Tensor:
+    """Counts pixels by class: (B, classes, classes) int64 on the tensors' device; rows true, columns predicted.
+
+    `prediction` and `truth` are integer class maps (B, H, W) with values 0..classes-1. No synchronisation.
+    """
+    size = prediction.shape[0]
+    image = torch.arange(size, device=truth.device).view(size, 1, 1)
+    cell = (image * classes + truth.long()) * classes + prediction.long()
+    # scatter_add_ rather than bincount: bincount reads the greatest value back from the device.
+    counts = torch.zeros(size * classes * classes, dtype=torch.int64, device=truth.device)
+    counts.scatter_add_(0, cell.flatten(), torch.ones_like(cell).flatten())
+    return counts.view(size, classes, classes)
+
+
+class ConfusionMeter:
+    """Gathers the counts of many images on the device; they come to the host once, when asked for."""
+
+    def __init__(self, *, classes: int) -> None:
+        self.classes = classes
+        self._parts: list[Tensor] = []
+
+    def add(self, prediction: Tensor, truth: Tensor) -> None:
+        """Both (B, H, W) integer class maps. Images keep the order in which they are added."""
+        self._parts.append(confusion(prediction, truth, classes=self.classes))
+
+    def counts(self) -> np.ndarray:
+        """(N, classes, classes) int64, one matrix per image."""
+        if not self._parts:
+            return np.zeros((0, self.classes, self.classes), dtype=np.int64)
+        return torch.cat(self._parts).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one confusion matrix. A figure whose denominator is 0 is None: not measured, never 0.
+
+    `iou`, `dice`, `precision` and `recall` have one entry per class, background first.
+    """
+
+    iou: tuple[float | None, ...]
+    dice: tuple[float | None, ...]
+    precision: tuple[float | None, ...]
+    recall: tuple[float | None, ...]
+    floor: float | None
+    """Mean IoU of a model that answers background everywhere, on the same pixels."""
+
+    @property
+    def foreground_iou(self) -> float | None:
+        """The mean over the foreground classes; with one, its IoU."""
+        return _mean(self.iou[1:])
+
+    @property
+    def background_iou(self) -> float | None:
+        return self.iou[0]
+
+    @property
+    def mean_iou(self) -> float | None:
+        """The mean over all classes, background included: the paper's mIoU."""
+        return _mean(self.iou)
+
+    def figures(self) -> dict[str, float | None]:
+        """The headline figures under the names that results and points use."""
+        return {
+            "foreground_iou": self.foreground_iou,
+            "background_iou": self.background_iou,
+            "mean_iou": self.mean_iou,
+            "floor": self.floor,
+            "dice": _mean(self.dice[1:]),
+            "precision": _mean(self.precision[1:]),
+            "recall": _mean(self.recall[1:]),
+        }
+
+
+def scores(counts: np.ndarray) -> Scores:
+    """The figures of `counts`: one matrix (C, C), or (N, C, C), whose images are pooled into one."""
+    matrix = counts.reshape(-1, *counts.shape[-2:]).sum(axis=0)
+    hit = np.diagonal(matrix)
+    true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    union = true + predicted - hit
+    # Predicting background everywhere: background has all pixels as its union, present classes score 0.
+    nothing = [_ratio(true[0], matrix.sum())] + [0.0 if t else None for t in true[1:]]
+    return Scores(
+        iou=tuple(map(_ratio, hit, union)),
+        dice=tuple(map(_ratio, 2 * hit, true + predicted)),
+        precision=tuple(map(_ratio, hit, predicted)),
+        recall=tuple(map(_ratio, hit, true)),
+        floor=_mean(nothing),
+    )
+
+
+def foreground_iou_per_image(counts: np.ndarray) -> list[float | None]:
+    """Foreground IoU of each of the N images of `counts` (N, C, C).
+
+    None for an image that has no foreground and where none was predicted: right, but nothing to measure.
+    """
+    return [scores(matrix).foreground_iou for matrix in counts]
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _mean(values: tuple[float | None, ...] | list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None
