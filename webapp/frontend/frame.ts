@@ -1,0 +1,43 @@
+// On every page: style, theme, keys, times in the reader's own zone, and htmx's manners.
+import "./tokens.css";
+import "./base.css";
+import "./forms.css";
+import "./frame.css";
+import "./pages.css";
+import htmx from "htmx.org";
+import { bindFrameKeys } from "./keys";
+import { sayTimesLocally } from "./times";
+
+function bindTheme(): void {
+  for (const input of document.querySelectorAll<HTMLInputElement>('input[name="theme"]')) {
+    input.addEventListener("change", () => {
+      // The server reads this cookie, so that the next page is painted right from the start.
+      document.cookie = `theme=${input.value}; path=/; max-age=31536000; samesite=lax`;
+      if (input.value) document.documentElement.dataset["theme"] = input.value;
+      else delete document.documentElement.dataset["theme"];
+      document.dispatchEvent(new CustomEvent("theme"));
+    });
+  }
+}
+
+// A refresh that went wrong keeps the old rows; one that met the sign-in page goes there.
+function bindRefreshes(): void {
+  htmx.config.includeIndicatorCSS = false;
+  document.addEventListener("htmx:before:swap", (event) => {
+    const response = (event as CustomEvent).detail?.ctx?.response;
+    if (!response) return;
+    const raw: Response | undefined = response.raw;
+    if (raw?.redirected && new URL(raw.url).pathname.startsWith("/sign-in")) {
+      event.preventDefault();
+      location.assign(raw.url);
+    } else if (response.status >= 400 && response.status !== 422) {
+      event.preventDefault();
+    }
+  });
+  document.addEventListener("htmx:after:swap", () => sayTimesLocally());
+}
+
+bindTheme();
+bindFrameKeys();
+bindRefreshes();
+sayTimesLocally();

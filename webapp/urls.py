@@ -1,0 +1,15 @@
+"""All addresses: one list per app."""
+
+from django.urls import include, path
+
+from webapp import doctor
+
+urlpatterns = [
+    path("", include("webapp.projects.urls")),
+    path("", include("webapp.datasets.urls")),
+    path("", include("webapp.jobs.urls")),
+    path("", include("webapp.experiments.urls")),
+    path("", include("webapp.api.urls")),
+    path("doctor/", doctor.page, name="doctor"),
+    path("healthz", doctor.healthz, name="healthz"),
+]
