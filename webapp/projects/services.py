@@ -1,0 +1,70 @@
+"""Projects and people: the changes that pages and commands make."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import secrets
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+from webapp.projects.models import Membership, Project, Role, SignInLink, User
+
+LINK_LIFE = datetime.timedelta(hours=24)
+
+
+@transaction.atomic
+def project_create(*, user: User, name: str) -> Project:
+    """A new project that `user` owns."""
+    project = Project.objects.create(name=name)
+    Membership.objects.create(project=project, user=user, role=Role.OWNER)
+    return project
+
+
+@transaction.atomic
+def user_invite(email: str, *, admin: bool = False) -> User:
+    """The person with this e-mail address, made if there is none. They sign in with a link of `signin_link_create`.
+
+    `admin` makes a person an administrator; without it, an administrator stays one.
+    """
+    user = User.objects.filter(email__iexact=email).first()
+    if user is None:
+        user = User.objects.create_user(username=email.lower(), email=email)
+    if admin and not user.is_superuser:
+        user.is_staff = user.is_superuser = True
+        user.save(update_fields=["is_staff", "is_superuser"])
+    return user
+
+
+def signin_link_create(user: User) -> str:
+    """The whole address of a page that signs `user` in once, within 24 hours. The server keeps only its hash."""
+    token = secrets.token_urlsafe(32)
+    SignInLink.objects.create(user=user, token_hash=_hash(token), expires_at=timezone.now() + LINK_LIFE)
+    return settings.URL + reverse("sign-in-link", args=[token])
+
+
+def signin_link_user(token: str) -> User | None:
+    """Whom the link would sign in; None when it is spent, too old, or was never given out."""
+    link = _good_links(token).select_related("user").first()
+    return link.user if link else None
+
+
+def signin_link_spend(token: str) -> User | None:
+    """Spends the link: of any number of askers, one gets the user and the others None."""
+    if not _good_links(token).update(used_at=timezone.now()):
+        return None
+    return SignInLink.objects.select_related("user").get(token_hash=_hash(token)).user
+
+
+def _good_links(token: str) -> QuerySet[SignInLink]:
+    return SignInLink.objects.filter(
+        token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now(), user__is_active=True
+    )
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
