@@ -36,9 +36,7 @@ class Stopped(Exception):
 class Reporter(Protocol):
     """What a recipe needs to speak. `EventFile` is the real one; tests may pass their own."""
 
-    def point(
-        self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None
-    ) -> None:
+    def point(self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None) -> None:
         """One measurement. `name` is "loss/train", "foreground_iou/validation", ...; low and high span its steps."""
 
     def artifact(self, kind: str, path: Path, **facts: Any) -> None:
@@ -131,9 +129,7 @@ class EventFile:
             line = json.dumps(event, allow_nan=False, separators=(",", ":"), default=_plain).encode() + b"\n"
             self._file.write(line)
 
-    def point(
-        self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None
-    ) -> None:
+    def point(self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None) -> None:
         fields: dict[str, Any] = {"name": name, "step": int(step)}
         for key, number in (("value", value), ("low", low), ("high", high)):
             if number is None:
