@@ -76,7 +76,7 @@ def test_a_cam_of_zero_leaves_the_image_as_it_is() -> None:
 def test_a_panel_fits_without_a_change_of_its_proportions(shape: tuple[int, int]) -> None:
     panel = fitted(np.zeros(shape, dtype=np.uint8))
     assert max(panel.shape) <= 256
-    assert panel.shape[0] * shape[1] == pytest.approx(panel.shape[1] * shape[0], rel=0.01)
+    assert panel.shape[0] * shape[1] == pytest.approx(panel.shape[1] * shape[0], rel=0.05)
 
 
 def test_labels_are_never_mixed_by_resizing() -> None:
