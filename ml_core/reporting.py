@@ -6,6 +6,7 @@ Out: one JSON object per line in `events.jsonl`. In: lines on standard input. At
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -106,28 +107,46 @@ class EventFile:
     """Appends events to `<folder>/events.jsonl`; the line number is the event's `seq`, from 1.
 
     A line is written with one write call, so a killed process leaves at most one torn last line, which the reader
-    leaves alone. With `echo`, progress and notes are also printed for a person at a terminal.
+    leaves alone and the next run in the same folder cuts off before it counts on. With `echo`, progress and notes
+    are also printed for a person at a terminal.
     """
 
-    def __init__(self, folder: Path, *, control: Control | None = None, echo: IO[str] | None = None) -> None:
+    def __init__(self, folder: Path, *, control: StopFlag | None = None, echo: IO[str] | None = None) -> None:
         self.folder = folder
         self._control = control
         self._echo = echo
-        self._seq = 0
         self._lock = threading.Lock()
         self._progress_started: dict[str, tuple[float, int]] = {}
         self._progress_written = 0.0
-        self._file = open(folder / "events.jsonl", "ab", buffering=0)
+        self._file = open(folder / "events.jsonl", "ab+", buffering=0)  # noqa: SIM115  closed by close()
+        self._seq = self._count_lines()
 
     def close(self) -> None:
         self._file.close()
+
+    def _count_lines(self) -> int:
+        """How many events an earlier run in this folder has written; a torn last line is cut off."""
+        self._file.seek(0)
+        count = whole = 0
+        while chunk := self._file.read(1 << 20):
+            if (last := chunk.rfind(b"\n")) >= 0:
+                count += chunk.count(b"\n")
+                whole = self._file.tell() - len(chunk) + last + 1
+        self._file.truncate(whole)
+        self._size = whole
+        return count
 
     def _write(self, kind: str, **data: Any) -> None:
         with self._lock:
             self._seq += 1
             event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **data}
             line = json.dumps(event, allow_nan=False, separators=(",", ":"), default=_plain).encode() + b"\n"
-            self._file.write(line)
+            written = self._file.write(line)
+            if written != len(line):  # The disk is full: half a line would spoil the next one.
+                self._file.truncate(self._size)
+                self._seq -= 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / "events.jsonl"))
+            self._size += len(line)
 
     def point(self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None) -> None:
         fields: dict[str, Any] = {"name": name, "step": int(step)}
@@ -207,7 +226,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-class Control:
+class StopFlag:
+    """Whether somebody has asked for a checkpoint and an end."""
+
+    stop_wanted = False
+
+
+class Control(StopFlag):
     """Hears the supervisor on standard input: `lease <seconds>`, `stop`; end of file means that it is gone.
 
     The lease is counted on this process's own monotonic clock. When it ends, or at end of file, the process leaves
@@ -215,20 +240,21 @@ class Control:
     """
 
     def __init__(self, stream: IO[bytes], *, lease_seconds: float) -> None:
-        self.stop_wanted = False
         self._deadline = time.monotonic() + lease_seconds
         self._stream = stream
         threading.Thread(target=self._listen, name="control", daemon=True).start()
         threading.Thread(target=self._watch, name="lease", daemon=True).start()
 
     def _listen(self) -> None:
-        while line := self._stream.readline():
-            word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
-            if word == "lease":
-                self._deadline = time.monotonic() + float(rest)
-            elif word == "stop":
-                self.stop_wanted = True
-        os._exit(ABANDONED)
+        try:
+            while line := self._stream.readline():
+                word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+                if word == "lease":
+                    self._deadline = time.monotonic() + float(rest)
+                elif word == "stop":
+                    self.stop_wanted = True
+        finally:  # End of file, or a line that no supervisor of ours writes: either way nobody leads this process.
+            os._exit(ABANDONED)
 
     def _watch(self) -> None:
         while (left := self._deadline - time.monotonic()) > 0:

@@ -8,184 +8,23 @@ this module imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-__all__ = [
-    "CURRENT_VERSION",
-    "SPECS",
-    "CamSpec",
-    "ColorizeSpec",
-    "FieldInfo",
-    "InputSlot",
-    "IntakeSpec",
-    "PretrainSpec",
-    "Refusal",
-    "SegmentSpec",
-    "Spec",
-    "SpecError",
-    "differences",
-    "fields_of",
-    "from_preset",
-    "load_spec",
-    "presets_of",
-]
-
-CURRENT_VERSION = 1
-
-
-class SpecError(ValueError):
-    """A specification that cannot be used. `refusals` holds one sentence per field at fault."""
-
-    def __init__(self, refusals: list[Refusal]) -> None:
-        super().__init__(" ".join(str(r) for r in refusals))
-        self.refusals = refusals
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why one field was refused; `field` is empty when the fault lies in the whole specification."""
-
-    field: str
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.sentence}" if self.field else self.sentence
-
-
-@dataclass(frozen=True)
-class InputSlot:
-    """Something a job takes from elsewhere. A picker in the form, an entry of `Job.inputs`, a key of `inputs.json`.
-
-    `takes` is "revision" (a dataset) or the name of an artifact kind that another job made ("encoder", "colour",
-    "segmenter"), or "upload".
-    """
-
-    name: str
-    label: str
-    takes: str
-    required: bool = True
-    help: str = ""
-
-
-@dataclass(frozen=True)
-class FieldInfo:
-    """All that a form, a table or the command line's help says about one field."""
-
-    name: str
-    label: str
-    unit: str
-    help: str
-    group: str
-    advanced: bool
-    kind: Literal["integer", "number", "boolean", "choice", "text"]
-    choices: tuple[tuple[str, str], ...]
-    default: Any
-    optional: bool
-    least: float | None
-    most: float | None
-    refusal: str
-
-
-def _field(
-    default: Any,
-    label: str,
-    *,
-    refusal: str,
-    unit: str = "",
-    help: str = "",
-    group: str = "Training",
-    advanced: bool = False,
-    choices: Mapping[str, str] | None = None,
-    **limits: Any,
-) -> Any:
-    extra = {
-        "label": label,
-        "unit": unit,
-        "help": help,
-        "group": group,
-        "advanced": advanced,
-        "refusal": refusal,
-        "choices": dict(choices or {}),
-    }
-    return Field(default, json_schema_extra=extra, **limits)
-
-
-class Spec(BaseModel):
-    """The part that all kinds share. An unknown field is an error: a misspelt one must never be ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    title: ClassVar[str] = ""
-    verb: ClassVar[str] = ""
-    inputs: ClassVar[tuple[InputSlot, ...]] = ()
-    makes: ClassVar[tuple[str, ...]] = ()
-    """The kinds of artifact that other jobs may take from this one."""
-
-    version: Literal[1] = CURRENT_VERSION
-    kind: str
-    preset: Literal["paper", "recommended", "quick", "own"] = "own"
-    """The preset that the form started from; the page shows which fields differ from it."""
-
-    seed: int = _field(
-        0,
-        "Seed",
-        help="The same seed, inputs and machine give the same run.",
-        group="Run",
-        advanced=True,
-        ge=0,
-        le=2**31 - 1,
-        refusal="The seed is a whole number from 0 to 2,147,483,647.",
-    )
-
-
-class TrainingSpec(Spec):
-    """What every kind that trains a network by steps shares."""
-
-    checkpoint_seconds: int = _field(
-        30,
-        "Checkpoint every",
-        unit="s",
-        help="At most this much work is lost when a machine dies.",
-        group="Run",
-        advanced=True,
-        ge=1,
-        le=3600,
-        refusal="A checkpoint every 1 to 3,600 seconds.",
-    )
-    points_every: int = _field(
-        5,
-        "A point every",
-        unit="steps",
-        help="Each point holds the mean, least and greatest of its steps.",
-        group="Run",
-        advanced=True,
-        ge=1,
-        le=10_000,
-        refusal="A point every 1 to 10,000 steps.",
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = _field(
-        "auto",
-        "Precision",
-        help="auto takes bfloat16 where the device computes it in hardware, else float32.",
-        group="Run",
-        advanced=True,
-        choices={"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"},
-        refusal="Choose auto, float32 or bfloat16.",
-    )
-    threads: int = _field(
-        0,
-        "CPU threads",
-        help="0 takes all cores. The number is kept in the checkpoint, as it changes the last bits of sums.",
-        group="Run",
-        advanced=True,
-        ge=0,
-        le=512,
-        refusal="0 (all cores) to 512 threads.",
-    )
-
+from ml_core.fields import (
+    CURRENT_VERSION,
+    FieldInfo,
+    InputSlot,
+    Refusal,
+    Spec,
+    SpecError,
+    TrainingSpec,
+    describe,
+    field,
+    refusals_of,
+)
+from ml_core.presets import PRESETS
 
 ENCODERS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 
@@ -210,7 +49,7 @@ class ColorizeSpec(Spec):
     makes: ClassVar = ("colour",)
 
     kind: Literal["colorize"] = "colorize"
-    method: Literal["structured", "eccv16"] = _field(
+    method: Literal["structured", "eccv16"] = field(
         "structured",
         "Colorizer",
         group="Colour",
@@ -219,7 +58,7 @@ class ColorizeSpec(Spec):
         choices={"structured": "Structured (no weights needed)", "eccv16": "Zhang et al. 2016 (eccv16)"},
         refusal="Choose structured or eccv16.",
     )
-    image_size: int = _field(
+    image_size: int = field(
         256,
         "Size",
         unit="px",
@@ -230,7 +69,7 @@ class ColorizeSpec(Spec):
         multiple_of=8,
         refusal="A multiple of 8 from 32 to 1,024 px.",
     )
-    batch_size: int = _field(
+    batch_size: int = field(
         8, "Batch", unit="images", ge=1, le=512, group="Colour", advanced=True, refusal="1 to 512 images at once."
     )
 
@@ -247,30 +86,34 @@ class PretrainSpec(TrainingSpec):
             "Colour planes",
             "colour",
             required=False,
-            help="Made by a colorize job on the same dataset. Needed by the view policy colour.",
+            help="Made by a colorize job on the same dataset. Needed by the views colour and colour+crop.",
         ),
         InputSlot("start", "Start from encoder", "encoder", required=False),
     )
     makes: ClassVar = ("encoder",)
 
     kind: Literal["pretrain"] = "pretrain"
-    encoder: Literal["resnet18", "resnet50"] = _field(
+    encoder: Literal["resnet18", "resnet50"] = field(
         "resnet50",
         "Encoder",
         group="Network",
         choices=ENCODERS,
         refusal="Choose one of the encoders in the list.",
     )
-    views: Literal["colour", "byol"] = _field(
+    views: Literal["colour", "colour+crop", "byol"] = field(
         "colour",
         "Views",
         group="Views",
-        help="colour: grey against colorized, same geometry (the paper). byol: two random crops with flip, jitter, "
-        "blur and solarization.",
-        choices={"colour": "Grey against colour (paper)", "byol": "Two augmented crops (BYOL)"},
-        refusal="Choose colour or byol.",
+        help="colour: grey against colorized, same geometry (the paper). colour+crop: the same, each from its own "
+        "random crop. byol: two random crops with flip, jitter, blur and solarization.",
+        choices={
+            "colour": "Grey against colour (paper)",
+            "colour+crop": "Grey against colour, each cropped",
+            "byol": "Two augmented crops (BYOL)",
+        },
+        refusal="Choose colour, colour+crop or byol.",
     )
-    colour_space: Literal["lab", "rgb"] = _field(
+    colour_space: Literal["lab", "rgb"] = field(
         "lab",
         "Colour space",
         group="Views",
@@ -279,7 +122,7 @@ class PretrainSpec(TrainingSpec):
         choices={"lab": "Lab (paper)", "rgb": "RGB"},
         refusal="Choose lab or rgb.",
     )
-    image_size: int = _field(
+    image_size: int = field(
         128,
         "Size",
         unit="px",
@@ -289,8 +132,8 @@ class PretrainSpec(TrainingSpec):
         multiple_of=32,
         refusal="A multiple of 32 from 32 to 512 px: the encoder halves the image five times.",
     )
-    epochs: int = _field(100, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
-    batch_size: int = _field(
+    epochs: int = field(100, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
+    batch_size: int = field(
         20,
         "Batch",
         unit="pairs",
@@ -298,10 +141,10 @@ class PretrainSpec(TrainingSpec):
         le=4096,
         refusal="2 to 4,096 pairs: BatchNorm needs more than one.",
     )
-    learning_rate: float = _field(
+    learning_rate: float = field(
         3e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0003."
     )
-    momentum: float = _field(
+    momentum: float = field(
         0.99,
         "Target momentum",
         group="Network",
@@ -311,7 +154,7 @@ class PretrainSpec(TrainingSpec):
         le=1,
         refusal="0 to 1; the paper's library takes 0.99.",
     )
-    momentum_schedule: Literal["constant", "cosine"] = _field(
+    momentum_schedule: Literal["constant", "cosine"] = field(
         "constant",
         "Momentum schedule",
         group="Network",
@@ -319,7 +162,7 @@ class PretrainSpec(TrainingSpec):
         choices={"constant": "Constant (paper)", "cosine": "Cosine to 1"},
         refusal="Choose constant or cosine.",
     )
-    batch_norm: Literal["cat", "per_view"] = _field(
+    batch_norm: Literal["cat", "per_view"] = field(
         "cat",
         "BatchNorm batch",
         group="Network",
@@ -328,7 +171,7 @@ class PretrainSpec(TrainingSpec):
         choices={"cat": "Both views together (paper)", "per_view": "Each view by itself"},
         refusal="Choose cat or per_view.",
     )
-    hidden_size: int = _field(
+    hidden_size: int = field(
         4096,
         "Hidden units",
         group="Network",
@@ -337,10 +180,10 @@ class PretrainSpec(TrainingSpec):
         le=16_384,
         refusal="16 to 16,384; BYOL takes 4,096.",
     )
-    projection_size: int = _field(
+    projection_size: int = field(
         256, "Projection", group="Network", advanced=True, ge=8, le=4096, refusal="8 to 4,096; BYOL takes 256."
     )
-    pictures_every: int = _field(
+    pictures_every: int = field(
         200,
         "Show pairs every",
         unit="steps",
@@ -370,7 +213,7 @@ class SegmentSpec(TrainingSpec):
     makes: ClassVar = ("segmenter",)
 
     kind: Literal["segment"] = "segment"
-    encoder: Literal["resnet18", "resnet50"] = _field(
+    encoder: Literal["resnet18", "resnet50"] = field(
         "resnet50",
         "Architecture",
         group="Network",
@@ -378,7 +221,7 @@ class SegmentSpec(TrainingSpec):
         help="Taken from the pretrained encoder where one is given.",
         refusal="Choose one of the encoders in the list.",
     )
-    weights: Literal["frozen", "fine-tuned"] = _field(
+    weights: Literal["frozen", "fine-tuned"] = field(
         "frozen",
         "Encoder weights",
         group="Network",
@@ -386,7 +229,7 @@ class SegmentSpec(TrainingSpec):
         choices={"frozen": "Frozen (paper)", "fine-tuned": "Fine-tuned"},
         refusal="Choose frozen or fine-tuned.",
     )
-    mask_layer: str = _field(
+    mask_layer: str = field(
         "",
         "Mask layer",
         group="Data",
@@ -394,7 +237,7 @@ class SegmentSpec(TrainingSpec):
         max_length=100,
         refusal="At most 100 characters.",
     )
-    framing: Literal["resize", "crops"] = _field(
+    framing: Literal["resize", "crops"] = field(
         "resize",
         "Framing",
         group="Data",
@@ -403,7 +246,7 @@ class SegmentSpec(TrainingSpec):
         choices={"resize": "Whole slice, resized (paper)", "crops": "Crops at full resolution"},
         refusal="Choose resize or crops.",
     )
-    image_size: int = _field(
+    image_size: int = field(
         224,
         "Size",
         unit="px",
@@ -413,7 +256,7 @@ class SegmentSpec(TrainingSpec):
         multiple_of=32,
         refusal="A multiple of 32 from 32 to 1,024 px: the encoder halves the image five times.",
     )
-    validation: Literal["dataset", "random"] = _field(
+    validation: Literal["dataset", "random"] = field(
         "dataset",
         "Validation images",
         group="Data",
@@ -422,12 +265,12 @@ class SegmentSpec(TrainingSpec):
         choices={"dataset": "By the dataset's split", "random": "At random, a quarter (paper)"},
         refusal="Choose dataset or random.",
     )
-    epochs: int = _field(200, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
-    batch_size: int = _field(4, "Batch", unit="images", ge=1, le=512, refusal="1 to 512 images.")
-    learning_rate: float = _field(
+    epochs: int = field(200, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
+    batch_size: int = field(4, "Batch", unit="images", ge=1, le=512, refusal="1 to 512 images.")
+    learning_rate: float = field(
         5e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0005."
     )
-    schedule: Literal["plateau", "cosine", "constant"] = _field(
+    schedule: Literal["plateau", "cosine", "constant"] = field(
         "plateau",
         "Rate schedule",
         advanced=True,
@@ -435,7 +278,7 @@ class SegmentSpec(TrainingSpec):
         choices={"plateau": "Plateau (paper)", "cosine": "Cosine to 0", "constant": "Constant"},
         refusal="Choose plateau, cosine or constant.",
     )
-    patience: int = _field(15, "Patience", unit="epochs", advanced=True, ge=1, le=1000, refusal="1 to 1,000 epochs.")
+    patience: int = field(15, "Patience", unit="epochs", advanced=True, ge=1, le=1000, refusal="1 to 1,000 epochs.")
 
 
 class CamSpec(Spec):
@@ -451,7 +294,7 @@ class CamSpec(Spec):
     makes: ClassVar = ()
 
     kind: Literal["cam"] = "cam"
-    method: Literal["gradcam", "eigencam"] = _field(
+    method: Literal["gradcam", "eigencam"] = field(
         "gradcam",
         "Method",
         group="Map",
@@ -460,17 +303,17 @@ class CamSpec(Spec):
         choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
         refusal="Choose gradcam or eigencam.",
     )
-    layer: Literal["layer2", "layer3", "layer4"] = _field(
+    layer: Literal["layer2", "layer3", "layer4"] = field(
         "layer4",
         "Layer",
         group="Map",
         choices={"layer4": "Stage 4 (coarse)", "layer3": "Stage 3", "layer2": "Stage 2 (fine)"},
         refusal="Choose layer2, layer3 or layer4.",
     )
-    image_size: int = _field(
+    image_size: int = field(
         224, "Size", unit="px", group="Map", ge=32, le=1024, multiple_of=32, refusal="A multiple of 32, 32 to 1,024 px."
     )
-    images: int = _field(
+    images: int = field(
         8,
         "Images",
         group="Map",
@@ -487,6 +330,7 @@ class IntakeSpec(Spec):
     title: ClassVar[str] = "Intake"
     verb: ClassVar[str] = "Reading"
     inputs: ClassVar = (InputSlot("upload", "Upload", "upload"),)
+    needs_torch: ClassVar[bool] = False
 
     kind: Literal["intake"] = "intake"
     filename: str
@@ -501,77 +345,26 @@ SPECS: dict[str, type[Spec]] = {
     "intake": IntakeSpec,
 }
 
-# Only what differs from the model's defaults, which are the paper's wherever the paper says something.
-_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "colorize": {
-        "recommended": {"method": "structured"},
-        "paper": {"method": "eccv16"},
-        "quick": {"method": "structured", "image_size": 64},
-    },
-    "pretrain": {
-        "recommended": {"epochs": 200, "batch_size": 128, "momentum_schedule": "cosine"},
-        "paper": {"precision": "float32"},
-        "quick": {
-            "encoder": "resnet18",
-            "image_size": 64,
-            "epochs": 20,
-            "batch_size": 16,
-            "hidden_size": 512,
-            "projection_size": 128,
-            "points_every": 2,
-            "pictures_every": 50,
-            "checkpoint_seconds": 10,
-        },
-    },
-    "segment": {
-        "recommended": {
-            "weights": "fine-tuned",
-            "framing": "crops",
-            "image_size": 256,
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-        },
-        "paper": {"validation": "random", "precision": "float32"},
-        "quick": {
-            "encoder": "resnet18",
-            "weights": "fine-tuned",
-            "image_size": 64,
-            "epochs": 30,
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "points_every": 1,
-            "checkpoint_seconds": 10,
-        },
-    },
-    "cam": {
-        "recommended": {},
-        "paper": {},
-        "quick": {"image_size": 64, "images": 4, "layer": "layer3"},
-    },
-}
-
 # One function per step: takes the raw mapping of version n of a kind, returns that of version n + 1.
 _UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def presets_of(kind: str) -> tuple[str, ...]:
     """The names of the presets of `kind`, the one to offer first in front."""
-    return tuple(_PRESETS.get(kind, {}))
+    return tuple(PRESETS.get(kind, {}))
 
 
 def from_preset(kind: str, preset: str, /, **changes: Any) -> Spec:
     """The specification of `kind` that `preset` stands for, with `changes` on top. Raises SpecError."""
-    if preset not in _PRESETS.get(kind, {}):
+    if preset not in PRESETS.get(kind, {}):
         names = ", ".join(presets_of(kind)) or "none"
         raise SpecError([Refusal("preset", f"There is no preset {preset} for {kind}; there are: {names}.")])
-    return load_spec({"kind": kind, "version": CURRENT_VERSION, "preset": preset, **_PRESETS[kind][preset], **changes})
+    return load_spec({"kind": kind, "version": CURRENT_VERSION, "preset": preset, **PRESETS[kind][preset], **changes})
 
 
 def differences(spec: Spec) -> dict[str, tuple[Any, Any]]:
     """The fields in which `spec` differs from its preset: name -> (preset's value, own value)."""
-    if spec.preset not in _PRESETS.get(spec.kind, {}):
+    if spec.preset not in PRESETS.get(spec.kind, {}):
         return {}
     base = from_preset(spec.kind, spec.preset)
     names = type(spec).model_fields
@@ -596,58 +389,9 @@ def load_spec(raw: Mapping[str, Any]) -> Spec:
     try:
         return SPECS[kind].model_validate(data)
     except ValidationError as error:
-        raise SpecError(_refusals(SPECS[kind], error)) from error
-
-
-def _refusals(model: type[Spec], error: ValidationError) -> list[Refusal]:
-    found: dict[str, str] = {}
-    for item in error.errors():
-        name = str(item["loc"][0]) if item["loc"] else ""
-        if name in model.model_fields:
-            extra = model.model_fields[name].json_schema_extra
-            sentence = str(extra.get("refusal", "")) if isinstance(extra, dict) else ""
-            found.setdefault(name, sentence or f"{item['msg']}.")
-        elif item["type"] == "extra_forbidden":
-            found.setdefault(name, f"{model.title} has no field of this name. Remove it, or mend its spelling.")
-        else:
-            found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
-    return [Refusal(name, sentence) for name, sentence in found.items()]
+        raise SpecError(refusals_of(SPECS[kind], error)) from error
 
 
 def fields_of(kind: str) -> list[FieldInfo]:
     """The fields of `kind` in the order of the form, without those that every specification has by itself."""
-    result = []
-    for name, field in SPECS[kind].model_fields.items():
-        extra = field.json_schema_extra
-        if not isinstance(extra, dict) or "label" not in extra:
-            continue
-        annotation = field.annotation
-        limits = {type(m).__name__: m for m in field.metadata}
-        least = next((float(getattr(limits[k], a)) for k, a in (("Ge", "ge"), ("Gt", "gt")) if k in limits), None)
-        most = next((float(getattr(limits[k], a)) for k, a in (("Le", "le"), ("Lt", "lt")) if k in limits), None)
-        labels = extra["choices"]
-        assert isinstance(labels, dict)
-        if get_origin(annotation) is Literal:
-            shape = "choice"
-            choices = tuple((str(v), str(labels.get(str(v), v))) for v in get_args(annotation))
-        else:
-            shape = {bool: "boolean", int: "integer", float: "number"}.get(annotation, "text")  # type: ignore[arg-type]
-            choices = ()
-        result.append(
-            FieldInfo(
-                name=name,
-                label=str(extra["label"]),
-                unit=str(extra["unit"]),
-                help=str(extra["help"]),
-                group=str(extra["group"]),
-                advanced=bool(extra["advanced"]),
-                kind=shape,  # type: ignore[arg-type]
-                choices=choices,
-                default=field.default,
-                optional=False,
-                least=least,
-                most=most,
-                refusal=str(extra["refusal"]),
-            )
-        )
-    return result
+    return describe(SPECS[kind])
