@@ -1,0 +1,61 @@
+"""Encoders by name. One entry of the table is all that another one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from ml_core.reporting import UserError
+
+CHANNELS = 3
+
+
+def _resnet(name: str) -> Callable[[], nn.Module]:
+    # weights=None always: the library would otherwise fetch ImageNet's from the internet.
+    return lambda: smp.encoders.get_encoder(name, in_channels=CHANNELS, depth=5, weights=None)
+
+
+_BUILDERS: Mapping[str, Callable[[], nn.Module]] = {
+    "resnet18": _resnet("resnet18"),
+    "resnet50": _resnet("resnet50"),
+}
+
+ARCHITECTURES = tuple(_BUILDERS)
+
+
+def build(architecture: str) -> nn.Module:
+    """A new encoder with random weights, as segmentation_models_pytorch shapes them.
+
+    It maps images (B, 3, H, W), H and W multiples of 32, to a list of maps at 1, 1/2, ... 1/32 of the size;
+    `out_channels` holds their depths. Raises UserError for a name that is not in the table.
+    """
+    if architecture not in _BUILDERS:
+        raise UserError(f"There is no encoder called {architecture}; there are: {', '.join(ARCHITECTURES)}.")
+    return _BUILDERS[architecture]()
+
+
+def feature_size(encoder: nn.Module) -> int:
+    """The depth D of the encoder's last map, and so the length of its feature vector."""
+    return int(encoder.out_channels[-1])  # type: ignore[index, arg-type]
+
+
+def features(encoder: nn.Module, x: Tensor) -> Tensor:
+    """The feature vectors (B, D) of images `x` (B, 3, H, W): the last map's mean over its places."""
+    return encoder(x)[-1].mean(dim=(2, 3))
+
+
+def load_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], *, architecture: str, source: str) -> None:
+    """Puts pretrained weights into `encoder`. Raises UserError unless they fit to the last name and shape."""
+    own = encoder.state_dict()
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    wrong += [name for name in tensors if name not in own]
+    if wrong:
+        raise UserError(
+            f"The weights in {source} do not fit a {architecture}: {len(wrong)} tensors differ, {wrong[0]} first. "
+            "Choose the architecture that they were made with."
+        )
+    with torch.no_grad():
+        encoder.load_state_dict(dict(tensors))
