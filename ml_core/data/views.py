@@ -1,0 +1,123 @@
+"""The two views of each micrograph that BYOL compares: made on the device, drawn anew for each sample of a batch.
+
+Chance comes from the device's global generator, whose state is part of a checkpoint. Views are float, (B, 3, H, W),
+in 0..1; `normalised` brings them to what the encoder takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ml_core.colour import lab_to_rgb, lightness_of_grey
+
+# Grill et al. 2020, appendix B, table 6; hue and saturation mean nothing to a grey image.
+CROP_AREA = (0.08, 1.0)
+CROP_RATIO = (3 / 4, 4 / 3)
+JITTER_SHARE = 0.8
+BRIGHTNESS = 0.4
+CONTRAST = 0.4
+BLUR_SHARE = (1.0, 0.1)
+"""How many samples of the first and of the second view are blurred."""
+BLUR_SIGMA = (0.1, 2.0)
+BLUR_KERNEL = 23 / 224
+"""The kernel's length as a share of the image's."""
+SOLARIZE_SHARE = (0.0, 0.2)
+
+CROP_MARGIN = 2
+"""Crops are cut from arrays so many times as large as the view, so that a small one is not made of a few pixels."""
+
+
+def grey_and_colour(grey: Tensor, ab: Tensor, *, colour_space: Literal["lab", "rgb"]) -> tuple[Tensor, Tensor]:
+    """The paper's two views: the micrograph, and the same in colour; same geometry.
+
+    `grey` (B, H, W) uint8; `ab` (B, 2, h, w) uint8 = ab + 128, brought to (H, W). The first view is the grey value
+    three times. The second is sRGB, or Lab with each channel scaled to 0..1: L / 100, (a + 128) / 255, (b + 128) / 255.
+    """
+    light = grey[:, None].float() / 255
+    planes = functional.interpolate(ab.float(), size=light.shape[-2:], mode="bilinear", align_corners=False)
+    lightness = lightness_of_grey(light)
+    if colour_space == "lab":
+        colour = torch.cat([lightness / 100, planes / 255], dim=1)
+    else:
+        colour = lab_to_rgb(torch.cat([lightness, planes - 128], dim=1))
+    return light.expand(-1, 3, -1, -1), colour
+
+
+def crop(x: Tensor, *, size: int) -> Tensor:
+    """A random crop of each sample of `x` (B, C, H, W), mirrored or not, brought to (B, C, size, size).
+
+    Mirrored along both axes, as a micrograph has no up and down.
+    """
+    count = x.shape[0]
+    area = _uniform(count, *CROP_AREA, like=x)
+    ratio = _uniform(count, *(math.log(value) for value in CROP_RATIO), like=x).exp()
+    wide, high = (area * ratio).sqrt().clamp_max(1), (area / ratio).sqrt().clamp_max(1)
+    mirror = torch.randint(0, 2, (2, count), device=x.device).to(x.dtype) * 2 - 1
+    zero = torch.zeros_like(area)
+    across = torch.stack([wide * mirror[0], zero, (1 - wide) * _uniform(count, -1, 1, like=x)], dim=1)
+    down = torch.stack([zero, high * mirror[1], (1 - high) * _uniform(count, -1, 1, like=x)], dim=1)
+    grid = functional.affine_grid(torch.stack([across, down], dim=1), [count, 1, size, size], align_corners=False)
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def augmented_pair(grey: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
+    """BYOL's own two views of `grey` (B, H, W) uint8: crop, mirror, jitter, blur, and for the second solarization."""
+    light = grey[:, None].float() / 255
+    first, second = (
+        solarized(
+            blurred(jittered(crop(light, size=size)), share=BLUR_SHARE[view]),
+            share=SOLARIZE_SHARE[view],
+        ).expand(-1, 3, -1, -1)
+        for view in (0, 1)
+    )
+    return first, second
+
+
+def jittered(x: Tensor, *, share: float = JITTER_SHARE) -> Tensor:
+    """Brightness and contrast of a `share` of the samples of `x` (B, C, H, W), each by its own factors."""
+    chosen = _chosen(x, share)
+    brightness = 1 + chosen * _uniform(len(x), -BRIGHTNESS, BRIGHTNESS, like=x).view(-1, 1, 1, 1)
+    contrast = 1 + chosen * _uniform(len(x), -CONTRAST, CONTRAST, like=x).view(-1, 1, 1, 1)
+    x = (x * brightness).clamp(0, 1)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return ((x - mean) * contrast + mean).clamp(0, 1)
+
+
+def blurred(x: Tensor, *, share: float) -> Tensor:
+    """A Gaussian of its own width over a `share` of the samples of `x` (B, 1, H, W): two grouped convolutions."""
+    count, _, height, width = x.shape
+    radius = max(1, round(BLUR_KERNEL * min(height, width) / 2))
+    sigma = _uniform(count, *BLUR_SIGMA, like=x)
+    at = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-(at**2) / (2 * sigma[:, None] ** 2))
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    # Samples become channels, so that each meets its own kernel.
+    padded = functional.pad(x.transpose(0, 1), (radius,) * 4, mode="reflect")
+    smooth = functional.conv2d(padded, kernel.view(count, 1, -1, 1), groups=count)
+    smooth = functional.conv2d(smooth, kernel.view(count, 1, 1, -1), groups=count).transpose(0, 1)
+    return torch.lerp(x, smooth, _chosen(x, share))
+
+
+def solarized(x: Tensor, *, share: float) -> Tensor:
+    """A `share` of the samples of `x` with all that is brighter than half turned to its negative."""
+    return torch.lerp(x, torch.where(x >= 0.5, 1 - x, x), _chosen(x, share))
+
+
+def normalised(x: Tensor, *, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
+    """(x - mean) / deviation, channel by channel; `x` (B, C, H, W)."""
+    return (x - x.new_tensor(mean).view(-1, 1, 1)) / x.new_tensor(deviation).view(-1, 1, 1)
+
+
+def _uniform(count: int, low: float, high: float, *, like: Tensor) -> Tensor:
+    return low + (high - low) * torch.rand(count, device=like.device, dtype=like.dtype)
+
+
+def _chosen(x: Tensor, share: float) -> Tensor:
+    """1 for a random `share` of the samples, else 0; shape (B, 1, 1, 1)."""
+    return (torch.rand(len(x), device=x.device) < share).to(x.dtype).view(-1, 1, 1, 1)
