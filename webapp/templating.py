@@ -23,6 +23,9 @@ from webapp.jobs.models import State
 
 register = template.Library()
 
+NOTHING = "\N{EN DASH}"
+"""Stands where a value would, so that no cell is blank."""
+
 # --- the front end's built files --------------------------------------------------------------------------------
 
 
@@ -58,7 +61,9 @@ def asset(name: str) -> SafeString:
     entries = manifest()
     if name not in entries:
         return SafeString("")
-    links = format_html_join("", '<link rel="stylesheet" href="{}">', ([static(f)] for f in _styles(entries, name, set())))
+    links = format_html_join(
+        "", '<link rel="stylesheet" href="{}">', ([static(f)] for f in _styles(entries, name, set()))
+    )
     return links + format_html('<script type="module" src="{}"></script>', static(entries[name]["file"]))
 
 
@@ -157,14 +162,14 @@ def _two(seconds: int, large: int, large_unit: str, small: int, small_unit: str)
 @register.filter
 def score(value: float | None) -> str:
     """A ratio with three decimals; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 @register.filter
 def figure(value: object) -> str:
     """Any value of a spec, a record or a result, for reading."""
     if value is None or value == "":
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -175,6 +180,12 @@ def figure(value: object) -> str:
         return ", ".join(f"{k}: {figure(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(figure(v) for v in value)
+    return str(value)
+
+
+@register.filter
+def plain(value: object) -> str:
+    """A number of a thing, not a quantity: #12345 has no thousands mark."""
     return str(value)
 
 
@@ -191,7 +202,7 @@ def words(value: str) -> str:
 def when(value: datetime.datetime | None) -> SafeString:
     """Clock time, with the day unless it is today. The page's script says it in the reader's own zone."""
     if value is None:
-        return SafeString("–")
+        return SafeString(NOTHING)
     local = timezone.localtime(value)
     today = local.date() == timezone.localdate()
     text = local.strftime("%H:%M") if today else f"{local.day} {local.strftime('%b %H:%M')}"

@@ -5,17 +5,22 @@ Who may not see an object gets the same 404 as for one that does not exist.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
 
 from webapp.projects.models import Membership, Project, Role, User
 
 M = TypeVar("M", bound=Model)
 
 _MAY_WRITE = {Role.OWNER, Role.EDITOR}
+
+
+def signed_in(request: HttpRequest) -> User:
+    """The person behind a request that LoginRequiredMiddleware let through."""
+    return cast(User, request.user)
 
 
 def projects_of(user: User) -> QuerySet[Project]:
@@ -26,6 +31,11 @@ def projects_of(user: User) -> QuerySet[Project]:
 def role_in(user: User, project: Project) -> Role | None:
     membership = Membership.objects.filter(project=project, user=user).first()
     return Role(membership.role) if membership else None
+
+
+def may_edit(user: User, project: Project) -> bool:
+    """Whether to offer a change; the change itself goes through `get_editable`."""
+    return role_in(user, project) in _MAY_WRITE
 
 
 def visible(queryset: QuerySet[M], user: User, *, project: str = "project") -> QuerySet[M]:
@@ -49,6 +59,6 @@ def get_editable(queryset: QuerySet[M], user: User, *, project: str = "project",
     for name in project.split("__") if project else []:
         owner = getattr(owner, name)
     assert isinstance(owner, Project)
-    if role_in(user, owner) not in _MAY_WRITE:
+    if not may_edit(user, owner):
         raise PermissionDenied("You are a viewer of this project. Ask its owner to make you an editor.")
     return found

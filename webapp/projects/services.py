@@ -50,20 +50,20 @@ def signin_link_create(user: User) -> str:
 def signin_link_user(token: str) -> User | None:
     """Whom the link would sign in; None when it is spent, too old, or was never given out."""
     link = _good_links(token).select_related("user").first()
-    return link.user if link else None
+    return link.user if link and link.user.is_active else None
 
 
 def signin_link_spend(token: str) -> User | None:
-    """Spends the link: of any number of askers, one gets the user and the others None."""
+    """Spends the link: of any number of askers at once, one gets the user and the others None."""
+    # One row and no join: a second UPDATE waits for the first and then sees `used_at`.
     if not _good_links(token).update(used_at=timezone.now()):
         return None
-    return SignInLink.objects.select_related("user").get(token_hash=_hash(token)).user
+    user = SignInLink.objects.select_related("user").get(token_hash=_hash(token)).user
+    return user if user.is_active else None
 
 
 def _good_links(token: str) -> QuerySet[SignInLink]:
-    return SignInLink.objects.filter(
-        token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now(), user__is_active=True
-    )
+    return SignInLink.objects.filter(token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now())
 
 
 def _hash(token: str) -> str:

@@ -1,0 +1,115 @@
+"""What a job's page fetches besides itself: events, points, the log, files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotModified,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.views.decorators.http import require_safe
+
+from webapp.jobs import services
+from webapp.jobs.models import Artifact, Job
+from webapp.projects.access import get_visible, signed_in
+
+EVENTS_AT_ONCE = 2000
+LOG_BYTES = 2**20
+_SHOWN_IN_PLACE = {"image/png", "image/webp"}
+_COLUMNS = ("name", "step", "epoch", "time", "attempt", "value", "low", "high")
+
+
+@require_safe
+def job_events(request: HttpRequest, job_id: int) -> HttpResponse:
+    """The socket's message without a socket."""
+    job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
+    given = request.GET.get("after", "0")
+    cursor = int(given) if given.isdecimal() and len(given) < 19 else 0
+    events = services.events_after(job, cursor, limit=EVENTS_AT_ONCE)
+    newest = events[-1]["id"] if events else cursor
+    more = len(events) == EVENTS_AT_ONCE
+    return JsonResponse({"job": services.snapshot(job), "events": events, "cursor": newest, "more": more})
+
+
+@require_safe
+def job_points(request: HttpRequest, job_id: int) -> HttpResponseBase:
+    """Every point as CSV: for one name and step, the one of the newest attempt."""
+    job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
+    response = StreamingHttpResponse(_csv_lines(job), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="job-{job.pk}-points.csv"'
+    return response
+
+
+class _Echo:
+    """csv writes to a file; this hands the line back instead."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _csv_lines(job: Job) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield writer.writerow(_COLUMNS)
+    points = job.events.filter(kind="point")
+    newest = points.order_by("name", "step", "-epoch", "-id").distinct("name", "step")
+    per_epoch = services.snapshot(job)["steps_per_epoch"]
+    for p in newest.iterator(chunk_size=5000):
+        epoch = f"{p.step / per_epoch:.4f}" if per_epoch and p.step is not None else ""
+        value = (p.data or {}).get("reason", "") if p.value is None else repr(p.value)
+        yield writer.writerow([p.name, p.step, epoch, p.time.isoformat(), p.epoch, value, p.low, p.high])
+
+
+@require_safe
+def job_log(request: HttpRequest, job_id: int) -> HttpResponse:
+    """The newest attempt's log, its last MiB; where this host does not hold it, the lines kept in the database."""
+    job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
+    text = _log_tail(job)
+    if (lines := request.GET.get("lines", "")).isdecimal():
+        text = "\n".join(text.splitlines()[-int(lines) :])
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+def _log_tail(job: Job) -> str:
+    path: Path = settings.JOBS / f"job-{job.pk}" / f"epoch-{job.epoch}" / "log.txt"
+    try:
+        with open(path, "rb") as log:
+            length = log.seek(0, 2)
+            log.seek(max(0, length - LOG_BYTES))
+            return log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return job.log_tail
+
+
+@require_safe
+def artifact(request: HttpRequest, artifact_id: int, name: str) -> HttpResponseBase:
+    """A file that a job made. Pictures that we encoded are shown in place, all else is a download."""
+    found = get_visible(Artifact.objects.all(), signed_in(request), project="job__project", pk=artifact_id)
+    tag = f'"{found.sha256}"'
+    if request.headers.get("If-None-Match") == tag:
+        return HttpResponseNotModified()
+    shown = found.media_type in _SHOWN_IN_PLACE and "download" not in request.GET
+    response = FileResponse(default_storage.open(found.sha256), content_type=found.media_type)
+    kind = "inline" if shown else "attachment"
+    response["Content-Disposition"] = f"{kind}; filename*=UTF-8''{quote(_filename(found))}"
+    response["Content-Length"] = str(found.size)
+    response["Cache-Control"] = "private, max-age=31536000, immutable"
+    response["ETag"] = tag
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+def _filename(found: Artifact) -> str:
+    safe = re.sub(r"[^\w.() -]+", "_", found.name).strip(" .") or found.kind
+    return f"job-{found.job_id}-{safe}"

@@ -1,0 +1,67 @@
+"""The figure that stands for a job in lists, and the facts that make it honest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from webapp.jobs.models import Job
+
+# What to look for in `Job.results`, the first that is there. True: a ratio whose higher value is better.
+_FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
+    "segment": (("foreground_iou", "foreground IoU"), ("mean_iou", "mean IoU")),
+    "pretrain": (("knn_accuracy", "kNN accuracy"), ("embedding_std", "embedding spread"), ("loss", "loss")),
+    "colorize": (("images", "images"),),
+    "cam": (("confidence_drop", "confidence drop"), ("images", "maps")),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One headline figure: what it is, its value, and what stands beside it."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    detail: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:,}" if isinstance(self.value, int) else f"{self.value:.3f}"
+
+    @property
+    def interval(self) -> str:
+        return "" if self.low is None or self.high is None else f"[{self.low:.2f}, {self.high:.2f}]"
+
+
+def headline(job: Job) -> Figure | None:
+    """The figure of a job that has results; None while it has none."""
+    for key, name in _FIGURES.get(job.kind, ()):
+        value = job.results.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            low, high = _interval(job.results, key)
+            return Figure(name=name, value=value, low=low, high=high, detail=_detail(job.results))
+    return None
+
+
+def _interval(results: dict[str, Any], key: str) -> tuple[float | None, float | None]:
+    pair = results.get(f"{key}_interval")
+    if isinstance(pair, list | tuple) and len(pair) == 2:
+        return pair[0], pair[1]
+    return None, None
+
+
+def _detail(results: dict[str, Any]) -> str:
+    parts = []
+    if isinstance(results.get("images"), int):
+        parts.append(_number(results["images"], "image", "images"))
+    if isinstance(results.get("groups"), int) and results["groups"]:
+        parts.append(_number(results["groups"], "stack", "stacks"))
+    if results.get("part"):
+        parts.append(f"{results['part']} split")
+    return ", ".join(parts)
+
+
+def _number(value: int, one: str, many: str) -> str:
+    return f"{value:,} {one if value == 1 else many}"

@@ -1,0 +1,226 @@
+"""The form of a new job, drawn from its specification: fields, pickers of inputs, presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import QueryDict
+
+from ml_core.specs import (
+    SPECS,
+    FieldInfo,
+    InputSlot,
+    Refusal,
+    Spec,
+    SpecError,
+    fields_of,
+    from_preset,
+    load_spec,
+    presets_of,
+)
+from webapp.datasets.models import Revision
+from webapp.jobs.models import State
+from webapp.jobs.pickers import Option, options_for
+from webapp.projects.models import Project
+
+KINDS = tuple(kind for kind in SPECS if presets_of(kind))
+"""The kinds that people ask for, in the order of the tabs."""
+
+
+@dataclass(frozen=True)
+class BoundField:
+    """One field of the specification with what stands in it now."""
+
+    info: FieldInfo
+    value: str
+    preset_value: str
+    refusal: str
+
+    @property
+    def differs(self) -> bool:
+        return self.value != self.preset_value
+
+    @property
+    def preset_label(self) -> str:
+        """The preset's value as a person reads it."""
+        return dict(self.info.choices).get(self.preset_value, self.preset_value or "empty")
+
+    @property
+    def limits(self) -> str:
+        least, most = self.info.least, self.info.most
+        if least is None or most is None or self.info.kind != "integer":
+            return ""
+        return f"{least:,.0f} to {most:,.0f}"
+
+
+@dataclass(frozen=True)
+class BoundSlot:
+    """One input with what the project has to offer for it."""
+
+    slot: InputSlot
+    options: list[Option]
+    value: str
+    refusal: str
+
+
+class JobForm:
+    """A new job of one kind in one project.
+
+    `data` is what a person sent; without it the preset stands in the fields and the newest fitting input in each
+    picker. `refusals` are those of the server's last answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        kind: str,
+        preset: str = "",
+        data: Mapping[str, str] | None = None,
+        dataset: int | None = None,
+    ) -> None:
+        self.project = project
+        self.kind = kind if kind in KINDS else KINDS[0]
+        offered = presets_of(self.kind)
+        self.preset = preset if preset in offered else offered[0]
+        self.title = SPECS[self.kind].title
+        self._data = data
+        self._dataset = dataset
+        self.refusals: list[Refusal] = []
+        self._options = {slot.name: options_for(project, slot) for slot in SPECS[self.kind].inputs}
+
+    # --- what was sent ---
+
+    def raw(self) -> dict[str, Any]:
+        """The specification as it stands in the fields; `load_spec` turns the text into numbers or refuses it."""
+        fields = {f.info.name: f.value.strip() for f in self.fields}
+        return {"kind": self.kind, "version": 1, "preset": self.preset, **fields}
+
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Slot -> reference, for the pickers that are not empty."""
+        chosen = {}
+        for slot, options in self._options.items():
+            picked = next((o for o in options if o.value and o.value == self._picked(slot)), None)
+            if picked:
+                chosen[slot] = picked.reference
+        return chosen
+
+    def revision(self) -> Revision | None:
+        """The dataset's revision that is picked, if any."""
+        reference = self.inputs().get("dataset", {})
+        return Revision.objects.select_related("dataset").filter(pk=reference.get("revision")).first()
+
+    def spec(self) -> Spec:
+        """Raises SpecError."""
+        return load_spec(self.raw())
+
+    def check(self) -> Spec | None:
+        """The specification, or None with `refusals` filled."""
+        try:
+            return self.spec()
+        except SpecError as error:
+            self.refusals = error.refusals
+            return None
+
+    # --- what is shown ---
+
+    @property
+    def presets(self) -> list[tuple[str, dict[str, str]]]:
+        """Each preset with the text of all its fields."""
+        return [(name, self._texts(name)) for name in presets_of(self.kind)]
+
+    @property
+    def fields(self) -> list[BoundField]:
+        preset = self._texts(self.preset)
+        shown = []
+        for info in fields_of(self.kind):
+            value = self._sent(info.name) if self._has(info.name) else preset[info.name]
+            shown.append(BoundField(info, value, preset[info.name], self._refusal(info.name)))
+        return shown
+
+    @property
+    def plain_fields(self) -> list[BoundField]:
+        return [f for f in self.fields if not f.info.advanced]
+
+    @property
+    def advanced_fields(self) -> list[BoundField]:
+        return [f for f in self.fields if f.info.advanced]
+
+    @property
+    def advanced_open(self) -> bool:
+        return any(f.refusal or f.differs for f in self.advanced_fields)
+
+    @property
+    def slots(self) -> list[BoundSlot]:
+        return [
+            BoundSlot(slot, self._options[slot.name], self._picked(slot.name), self._refusal(slot.name))
+            for slot in SPECS[self.kind].inputs
+        ]
+
+    @property
+    def other_refusals(self) -> list[Refusal]:
+        """Refusals that belong to no field of the page."""
+        known = {f.name for f in fields_of(self.kind)} | set(self._options)
+        return [r for r in self.refusals if r.field not in known]
+
+    @property
+    def labelled_refusals(self) -> list[tuple[str, str, str]]:
+        """(field's id, label, sentence) for the list on top of the form."""
+        labels = {f.name: f.label for f in fields_of(self.kind)}
+        labels |= {slot.name: slot.label for slot in SPECS[self.kind].inputs}
+        return [(r.field, labels[r.field], r.sentence) for r in self.refusals if r.field in labels]
+
+    @property
+    def after_options(self) -> list[tuple[str, str]]:
+        """Jobs that this one may wait for."""
+        open_states = [State.WAITING, State.QUEUED, State.RUNNING, State.PAUSED]
+        jobs = self.project.jobs.exclude(kind="intake").filter(state__in=open_states)[:50]
+        return [(str(job.pk), f"#{job.pk} {job.name}") for job in jobs]
+
+    @property
+    def after_value(self) -> str:
+        return self._sent("after")
+
+    @property
+    def name(self) -> str:
+        return self._sent("name")
+
+    def _texts(self, preset: str) -> dict[str, str]:
+        spec = from_preset(self.kind, preset)
+        return {f.name: as_text(getattr(spec, f.name)) for f in fields_of(self.kind)}
+
+    def _has(self, name: str) -> bool:
+        return self._data is not None and name in self._data
+
+    def _sent(self, name: str) -> str:
+        return str(self._data[name]) if self._data is not None and name in self._data else ""
+
+    def _picked(self, slot: str) -> str:
+        if self._has(slot):
+            return self._sent(slot)
+        return next((o.value for o in self._options[slot] if o.suits(self._dataset)), "")
+
+    def _refusal(self, name: str) -> str:
+        return next((r.sentence for r in self.refusals if r.field == name), "")
+
+
+def as_text(value: object) -> str:
+    """A value as it stands in a field: 0.0003, not 3e-4."""
+    return f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What the fields hold when a job's specification is cloned."""
+    data = {name: as_text(value) for name, value in spec.items()}
+    for slot, reference in inputs.items():
+        if "revision" in reference:
+            data[slot] = f"revision-{reference['revision']}"
+        elif "job" in reference:
+            data[slot] = f"job-{reference['job']}-{reference['artifact']}"
+    return data
+
+
+def sent(post: QueryDict) -> dict[str, str]:
+    return {key: value for key, value in post.items() if isinstance(value, str)}

@@ -1,0 +1,82 @@
+"""What a project has to offer for one input of a job: revisions of datasets, and what its other jobs make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ml_core.specs import SPECS, InputSlot
+from webapp.datasets.models import Revision
+from webapp.jobs.models import Job, State
+from webapp.projects.models import Project
+
+_MOST = 200
+_OPEN = [State.WAITING, State.QUEUED, State.RUNNING, State.STOPPING, State.PAUSED]
+
+CHOSEN_BY_ITSELF = {"revision", "colour", "encoder", "segmenter"}
+"""Inputs for which the newest is what most people want. Not the encoder that a pretraining starts from."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of a picker. `reference` is what goes into `Job.inputs`."""
+
+    value: str
+    label: str
+    reference: dict[str, Any]
+    dataset: int | None
+    default: bool
+
+    def suits(self, dataset: int | None) -> bool:
+        """Whether the form may choose it by itself, where `dataset` is the one that the person came from."""
+        return self.default and (dataset is None or self.dataset in (None, dataset))
+
+
+def options_for(project: Project, slot: InputSlot) -> list[Option]:
+    """The newest first."""
+    by_itself = slot.takes in CHOSEN_BY_ITSELF and slot.name != "start"
+    if slot.takes == "revision":
+        return _revisions(project, by_itself)
+    return _made_by_jobs(project, slot.takes, by_itself)
+
+
+def _revisions(project: Project, by_itself: bool) -> list[Option]:
+    found = Revision.objects.filter(dataset__project=project, items_count__gt=0).select_related("dataset")
+    seen: set[int] = set()
+    options = []
+    for revision in found.order_by("-created_at", "-number")[:_MOST]:
+        newest = revision.dataset_id not in seen
+        seen.add(revision.dataset_id)
+        options.append(
+            Option(
+                value=f"revision-{revision.pk}",
+                label=f"{revision.dataset.name} · rev {revision.short_name} · {revision.items_count:,} images"
+                + ("" if newest else " (older)"),
+                reference={"revision": revision.pk},
+                dataset=revision.dataset_id,
+                default=newest and by_itself,
+            )
+        )
+    return options
+
+
+def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
+    makers = [name for name, spec in SPECS.items() if kind in spec.makes]
+    jobs = project.jobs.filter(kind__in=makers, state__in=[State.DONE, *_OPEN])
+    datasets = dict(Revision.objects.filter(dataset__project=project).values_list("pk", "dataset"))
+    return [
+        Option(
+            value=f"job-{job.pk}-{kind}",
+            label=f"#{job.pk} {job.name}" + _standing(job),
+            reference={"job": job.pk, "artifact": kind},
+            dataset=datasets.get(job.inputs.get("dataset", {}).get("revision")),
+            default=by_itself,
+        )
+        for job in jobs[:_MOST]
+    ]
+
+
+def _standing(job: Job) -> str:
+    if job.state == State.DONE:
+        return ""
+    return f" ({job.get_state_display().lower()}; this job will wait for it)"

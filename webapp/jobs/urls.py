@@ -1,0 +1,17 @@
+"""Addresses of jobs, their files, and the queue."""
+
+from django.urls import path
+
+from webapp.jobs import answers, views
+
+urlpatterns = [
+    path("projects/<int:project_id>/jobs/new/", views.job_new, name="job-new"),
+    path("projects/<int:project_id>/jobs/preflight/", views.job_preflight, name="job-preflight"),
+    path("jobs/<int:job_id>/", views.job, name="job"),
+    path("jobs/<int:job_id>/events.json", answers.job_events, name="job-events"),
+    path("jobs/<int:job_id>/points.csv", answers.job_points, name="job-points"),
+    path("jobs/<int:job_id>/log.txt", answers.job_log, name="job-log"),
+    path("jobs/<int:job_id>/<slug:action>/", views.job_action, name="job-action"),
+    path("artifacts/<int:artifact_id>/<str:name>", answers.artifact, name="artifact"),
+    path("queue/", views.queue_page, name="queue"),
+]

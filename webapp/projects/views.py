@@ -1,0 +1,136 @@
+"""Sign-in, home, search and project pages."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth import login, update_session_auth_hash
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_safe
+
+from ml_core.specs import SPECS
+from webapp.datasets.models import Dataset
+from webapp.jobs import services as jobs
+from webapp.jobs.models import State
+from webapp.jobs.preflight import masked_images
+from webapp.projects import overview, services
+from webapp.projects.access import get_visible, may_edit, projects_of, signed_in, visible
+from webapp.projects.forms import ProjectForm, SignInForm
+from webapp.projects.models import Project
+
+JOBS_PER_PAGE = 50
+
+
+class SignIn(LoginView):
+    template_name = "sign_in.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+
+
+@login_not_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
+    """Looking at the link costs nothing, so that a mail scanner cannot spend it; the button does."""
+    user = services.signin_link_spend(token) if request.method == "POST" else services.signin_link_user(token)
+    if user is None:
+        return render(request, "sign_in_link.html", {"spent": True}, status=410)
+    if request.method != "POST":
+        return render(request, "sign_in_link.html", {"person": user})
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return redirect("home")
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def account(request: HttpRequest) -> HttpResponse:
+    """One's own password. Whoever came by a link has none yet."""
+    user = signed_in(request)
+    form_class = PasswordChangeForm if user.has_usable_password() else SetPasswordForm
+    form = form_class(user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        update_session_auth_hash(request, user)
+        messages.success(request, "Your password is set. Sign in with it from now on.")
+        return redirect("account")
+    return render(request, "account.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    user = signed_in(request)
+    context = {
+        "running": overview.running_now(user),
+        "ended": overview.ended_lately(user),
+        "projects": overview.projects_with_counts(user),
+        "next_steps": overview.next_steps(projects_of(user)),
+        "workers": jobs.workers(),
+    }
+    return render(request, "home.html", context)
+
+
+@require_safe
+def search(request: HttpRequest) -> HttpResponse:
+    user = signed_in(request)
+    text = request.GET.get("q", "").strip()
+    context: dict[str, object] = {"search_text": text}
+    if text:
+        number = text.removeprefix("#")
+        found = overview.experiments_of(user)
+        by_number = found.filter(pk=int(number)) if number.isdecimal() and len(number) < 10 else found.none()
+        context["jobs"] = [*by_number, *found.filter(name__icontains=text)[:50]]
+        context["datasets"] = visible(Dataset.objects.select_related("project"), user).filter(name__icontains=text)[:50]
+        context["projects"] = projects_of(user).filter(name__icontains=text)[:50]
+    return render(request, "search.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def project_new(request: HttpRequest) -> HttpResponse:
+    form = ProjectForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        made = services.project_create(user=signed_in(request), name=form.cleaned_data["name"])
+        return redirect("project", made.pk)
+    return render(request, "project_new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_safe
+def project(request: HttpRequest, project_id: int) -> HttpResponse:
+    user = signed_in(request)
+    found = get_visible(Project.objects.all(), user, project="", pk=project_id)
+    datasets = list(found.datasets.all())
+    newest = overview.newest_revisions(datasets)
+    jobs_shown, chosen = _jobs(request, found)
+    context = {
+        "project": found,
+        "may_edit": may_edit(user, found),
+        "best": overview.best_so_far(found),
+        "next_steps": overview.next_steps([found]),
+        "datasets": [(d, newest.get(d.pk), masked_images(newest[d.pk]) if d.pk in newest else 0) for d in datasets],
+        "experiments": found.experiments.all()[:10],
+        "jobs": jobs_shown[:JOBS_PER_PAGE],
+        "more": jobs_shown[JOBS_PER_PAGE - 1].pk if len(jobs_shown) > JOBS_PER_PAGE else None,
+        "chosen": chosen,
+        "states": State.choices,
+        "kinds": [(kind, spec.title) for kind, spec in SPECS.items() if kind != "intake"],
+    }
+    return render(request, "project.html", context)
+
+
+def _jobs(request: HttpRequest, found: Project) -> tuple[list[object], dict[str, str]]:
+    """One page of the project's jobs and one more, by the filters in the address."""
+    chosen = {key: request.GET.get(key, "") for key in ("state", "kind", "whose", "before")}
+    rows = found.jobs.exclude(kind="intake").select_related("created_by")
+    if chosen["state"] in State.values:
+        rows = rows.filter(state=chosen["state"])
+    if chosen["kind"] in SPECS:
+        rows = rows.filter(kind=chosen["kind"])
+    if chosen["whose"] == "mine":
+        rows = rows.filter(created_by=request.user.pk)
+    if chosen["before"].isdecimal():
+        rows = rows.filter(pk__lt=int(chosen["before"]))
+    return list(rows[: JOBS_PER_PAGE + 1]), chosen
