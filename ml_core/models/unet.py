@@ -68,20 +68,21 @@ class Segmenter(nn.Module):
             features = self.network.encoder(x)
         return self.network.segmentation_head(self.network.decoder(features))
 
-    def probabilities(self, grey: Tensor) -> Tensor:
-        """(B, classes, H, W) float32, background first, summing to 1 over the classes."""
-        logits = self(grey).float()
-        if self.classes == 2:
-            foreground = logits.sigmoid()
-            return torch.cat([1 - foreground, foreground], dim=1)
-        return logits.softmax(dim=1)
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    """(B, K, H, W) logits to (B, C, H, W) probabilities, float32, background first, summing to 1 over the classes."""
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        foreground = logits.sigmoid()
+        return torch.cat([1 - foreground, foreground], dim=1)
+    return logits.softmax(dim=1)
 
 
-def class_map(probabilities: Tensor, *, threshold: float = 0.5) -> Tensor:
-    """(B, C, H, W) probabilities to (B, H, W) uint8 classes: the likeliest; with one foreground class, by threshold."""
-    if probabilities.shape[1] == 2:
-        return (probabilities[:, 1] > threshold).to(torch.uint8)
-    return probabilities.argmax(dim=1).to(torch.uint8)
+def class_map(logits: Tensor, *, threshold: float = 0.5) -> Tensor:
+    """(B, K, H, W) logits to (B, H, W) uint8 classes: the likeliest; with one foreground class, by `threshold`."""
+    if logits.shape[1] == 1:
+        return (logits[:, 0].float().sigmoid() > threshold).to(torch.uint8)
+    return logits.argmax(dim=1).to(torch.uint8)
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -111,9 +112,9 @@ def _dice_loss(shares: Tensor, target: Tensor) -> Tensor:
 def predict_tiled(
     predict: Callable[[Tensor], Tensor], grey: Tensor, *, tile: int, overlap: int, batch_size: int
 ) -> Tensor:
-    """Probabilities (C, H, W) of one image `grey` (1, H, W) at full resolution, seen in overlapping tiles.
+    """Logits (K, H, W) of one image `grey` (1, H, W) at full resolution, seen in overlapping tiles.
 
-    `predict` maps (B, 1, tile, tile) to (B, C, tile, tile). Each tile counts most at its centre and least at its
+    `predict` maps (B, 1, tile, tile) to (B, K, tile, tile). Each tile counts most at its centre and least at its
     border, where a network sees half of its context, so no seam shows. An image smaller than a tile is reflected out.
     """
     height, width = grey.shape[-2:]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from ml_core.data.augmentation import augment
-from ml_core.models.unet import Segmenter, class_map, predict_tiled, segmentation_loss
+from ml_core.models.unet import Segmenter, class_map, predict_tiled, probabilities_of, segmentation_loss
 
 
 def _segmenter(*, classes: int = 2, frozen: bool = False) -> Segmenter:
@@ -61,17 +61,17 @@ def test_probabilities_sum_to_one_with_background_first(classes: int, channels: 
     segmenter = _segmenter(classes=classes).eval()
     grey = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
-        assert segmenter(grey).shape == (1, channels, 32, 32)
-        probabilities = segmenter.probabilities(grey)
+        logits = segmenter(grey)
+    assert logits.shape == (1, channels, 32, 32)
+    probabilities = probabilities_of(logits)
     assert probabilities.shape == (1, classes, 32, 32)
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(1, 32, 32), atol=1e-5)
 
 
 def test_a_class_map_follows_the_threshold_for_one_class_and_the_likeliest_for_more() -> None:
-    foreground = torch.tensor([[0.2, 0.6], [0.8, 0.5]])
-    two = torch.stack([1 - foreground, foreground])[None]
-    assert class_map(two).tolist() == [[[0, 1], [1, 0]]]
-    assert class_map(two, threshold=0.7).tolist() == [[[0, 0], [1, 0]]]
+    foreground = torch.tensor([[0.2, 0.6], [0.8, 0.5]]).logit()[None, None]
+    assert class_map(foreground).tolist() == [[[0, 1], [1, 0]]]
+    assert class_map(foreground, threshold=0.7).tolist() == [[[0, 0], [1, 0]]]
     assert class_map(torch.tensor([0.2, 0.5, 0.3]).view(1, 3, 1, 1)).tolist() == [[[1]]]
 
 
