@@ -141,13 +141,14 @@ def _recipe(spec: Spec, *, inputs: Inputs, folder: Path, events: EventFile) -> N
 
 def _read_spec(path: Path) -> Spec:
     try:
-        return load_spec(json.loads(path.read_bytes()))
+        raw = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"The specification cannot be read from {path}: {error.strerror}.") from error
-    except (ValueError, AttributeError) as error:
-        if isinstance(error, SpecError):
-            raise
-        raise UserError(f"{path} is not a specification: {error}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} is not a specification: that is one JSON object of fields and their values.")
+    return load_spec(raw)
 
 
 def _read_inputs(options: argparse.Namespace, *, folder: Path) -> Inputs:
