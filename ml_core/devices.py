@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -43,8 +44,13 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 in hardware; where it does not, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return any(_cpu_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    """What the CPU can do; empty before torch 2.15, which then means float32."""
+    ask: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    return ask()
 
 
 def choose_precision(device: torch.device, wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
@@ -65,7 +71,7 @@ def device_name(device: torch.device) -> str:
     """The device as a person would name it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or platform.machine()
+    name = _cpu_capabilities().get("cpu_name") or platform.processor() or platform.machine()
     return f"CPU {name}"
 
 

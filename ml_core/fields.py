@@ -79,7 +79,7 @@ def field(
     choices: Mapping[str, str] | None = None,
     **limits: Any,
 ) -> Any:
-    extra = {
+    extra: dict[str, Any] = {
         "label": label,
         "unit": unit,
         "help": help,
@@ -103,7 +103,7 @@ class Spec(BaseModel):
     """The kinds of artifact that other jobs may take from this one."""
     needs_torch: ClassVar[bool] = True
 
-    version: Literal[1] = CURRENT_VERSION
+    version: Literal[1] = 1
     kind: str
     preset: Literal["paper", "recommended", "quick", "own"] = "own"
     """The preset that the form started from; the page shows which fields differ from it."""

@@ -88,8 +88,8 @@ class BYOL(nn.Module):
         BatchNorm's running statistics are the target's own: it has seen the same images.
         """
         pairs = ((self.encoder, self.target_encoder), (self.projector, self.target_projector))
-        online = [parameter for source, _ in pairs for parameter in source.parameters()]
-        target = [parameter for _, copied in pairs for parameter in copied.parameters()]
+        online: list[Tensor] = [parameter for source, _ in pairs for parameter in source.parameters()]
+        target: list[Tensor] = [parameter for _, copied in pairs for parameter in copied.parameters()]
         torch._foreach_lerp_(target, online, 1 - momentum)
 
 

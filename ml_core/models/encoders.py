@@ -39,7 +39,7 @@ def build(architecture: str) -> nn.Module:
 
 def feature_size(encoder: nn.Module) -> int:
     """The depth D of the encoder's last map, and so the length of its feature vector."""
-    return int(encoder.out_channels[-1])  # type: ignore[index, arg-type]
+    return int(encoder.out_channels[-1])  # type: ignore[index]
 
 
 def features(encoder: nn.Module, x: Tensor) -> Tensor:
