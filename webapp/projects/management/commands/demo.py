@@ -1,0 +1,47 @@
+"""The demo: a project with synthetic micrographs, and the whole pipeline at the preset `quick` queued on them."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ml_core.data.synthetic import write_folder
+from webapp.datasets.models import Dataset
+from webapp.datasets.services import dataset_from_folder
+from webapp.experiments.services import experiment_start
+from webapp.projects.models import Project, User
+from webapp.projects.services import project_create
+
+COUNT, SIZE, SEED = 48, 256, 7
+
+
+class Command(BaseCommand):
+    help = "Makes the demo project and trains on it. A second call changes nothing; one that was cut short goes on."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--user", default="demo", help="who owns it (demo)")
+
+    def handle(self, *, user: str, **_: Any) -> None:
+        owner = User.objects.filter(username=user).first()
+        if owner is None:
+            raise CommandError(f"There is no user {user}. Make one: manage.py signin-link {user} --make")
+        project = Project.objects.filter(name="Demo", members=owner).first() or project_create(user=owner, name="Demo")
+        if project.experiments.exists():
+            return
+        dataset = _dataset(project)
+        revision = dataset.revisions.latest("number")
+        experiment_start(project=project, user=owner, preset="quick", revision=revision)
+        print(f"The demo project is ready: {COUNT} synthetic micrographs, four jobs in the queue.")
+
+
+def _dataset(project: Project) -> Dataset:
+    whole = project.datasets.filter(revisions__isnull=False).first()
+    if whole is not None:
+        return whole
+    with tempfile.TemporaryDirectory(prefix="cristae-demo-") as folder:
+        write_folder(Path(folder), count=COUNT, size=SIZE, seed=SEED)
+        return dataset_from_folder(project=project, name="Synthetic micrographs", folder=Path(folder))
