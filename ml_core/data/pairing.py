@@ -1,0 +1,292 @@
+"""Which mask belongs to which image, told by their names alone. Imports no torch.
+
+Rules, in this order: `folder` (`images/x.png` with `masks/x.png`; `masks_membranes/` is a layer of its own), `suffix`
+(`x.png` with `x_mask.png`), `stack` (one stack of images with one of masks and as many slices), `numbers`
+(`..._100_Sample_1` with `...100_Sample_1`). The rule that was used is told with each pair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFAULT_LAYER = "mask"
+
+_WORDS = r"masks?|labels?|ground[_-]?truths?|gts?"
+_MASK_FOLDER = re.compile(
+    rf"^(?:(?:(?P<before>.+)[_-])?(?:{_WORDS})(?:[_-](?P<after>.+))?|annotations?|segmentations?)$", re.IGNORECASE
+)
+_MASK_SUFFIX = re.compile(
+    rf"^(?P<stem>.+)[_.-](?:{_WORDS}|seg|segmentation|annotation)(?:[_-](?P<layer>[a-z]+))?$", re.IGNORECASE
+)
+_IMAGE_FOLDER = re.compile(r"^(?:images?|imgs?|raw|em|micrographs?|inputs?|data)$", re.IGNORECASE)
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_PATCH = re.compile(
+    r"^(?P<group>.*(?:slice|section|stack|volume|animal|mouse|cell)[ _-]?\d+)[ _-]+\D*(?P<index>\d{1,9})$", re.IGNORECASE
+)
+_SLICE = re.compile(r"^(?P<group>.*?)[ ._-]*(?:[a-z]+)?(?P<index>\d{3,9})$", re.IGNORECASE)
+STACK_AT_LEAST = 8
+"""So many numbered files of one size in one folder are taken for the slices of a stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: its path within the upload (with /), and how many pages it has."""
+
+    name: str
+    pages: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFound:
+    """The mask of an image and the rule by which it was found."""
+
+    name: str
+    rule: str
+
+
+@dataclass
+class Pairing:
+    """`masks` is image name -> layer -> mask. `unpaired` lists masks that no image was found for."""
+
+    images: list[Entry] = field(default_factory=list)
+    masks: dict[str, dict[str, MaskFound]] = field(default_factory=dict)
+    unpaired: list[Entry] = field(default_factory=list)
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """How many masks each rule has paired."""
+        counts: dict[str, int] = defaultdict(int)
+        for layers in self.masks.values():
+            for found in layers.values():
+                counts[found.rule] += 1
+        return dict(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a name says a file is. `scope` is the folder in which a mask's image is looked for, `below` the path of
+    folders from there, `stem` the name without suffixes."""
+
+    layer: str
+    """Empty for an image."""
+    scope: PurePosixPath
+    below: PurePosixPath
+    stem: str
+    by_folder: bool = False
+
+
+def role_of(name: str) -> Role:
+    """Whether a file is an image or a mask, by its folders first and its own name second."""
+    path = PurePosixPath(name)
+    folders, stem = path.parts[:-1], path.name.removesuffix(path.suffix)
+    for place in reversed(range(len(folders))):
+        if _IMAGE_FOLDER.match(folders[place]):
+            break  # `mito-labels/images/x.png` is an image, whatever the project's folder is called.
+        if match := _MASK_FOLDER.match(folders[place]):
+            suffix = _MASK_SUFFIX.match(stem)
+            return Role(
+                layer=_layer_of(match),
+                scope=PurePosixPath(*folders[:place]),
+                below=PurePosixPath(*folders[place + 1 :]),
+                stem=suffix.group("stem") if suffix else stem,
+                by_folder=True,
+            )
+    if match := _MASK_SUFFIX.match(stem):
+        return Role(
+            layer=(match.group("layer") or DEFAULT_LAYER).lower(),
+            scope=path.parent,
+            below=PurePosixPath(),
+            stem=match.group("stem"),
+        )
+    return Role(layer="", scope=path.parent, below=PurePosixPath(), stem=stem)
+
+
+def pair(files: Iterable[Entry]) -> Pairing:
+    """Finds the images among `files`, and each mask's image."""
+    result = Pairing()
+    masks: list[tuple[Entry, Role]] = []
+    for entry in files:
+        role = role_of(entry.name)
+        if role.layer:
+            masks.append((entry, role))
+        else:
+            result.images.append(entry)
+    index = _Index(result.images)
+    taken: dict[tuple[str, str], str] = {}
+    left: dict[tuple[PurePosixPath, PurePosixPath, str], list[tuple[Entry, Role]]] = defaultdict(list)
+    for entry, role in masks:
+        image = index.by_stem(role, pages=entry.pages)
+        if image is not None and (image, role.layer) not in taken:
+            taken[image, role.layer] = entry.name
+            result.masks.setdefault(image, {})[role.layer] = MaskFound(
+                entry.name, "folder" if role.by_folder else "suffix"
+            )
+        else:
+            left[role.scope, role.below, role.layer].append((entry, role))
+    for group in left.values():
+        result.unpaired += _pair_rest(group, index=index, taken=taken, result=result)
+    return result
+
+
+class _Index:
+    """The images by folder, and within a folder by name, number of slices and sequence of numbers."""
+
+    def __init__(self, images: Sequence[Entry]) -> None:
+        self._folders: dict[PurePosixPath, list[Entry]] = defaultdict(list)
+        self._stems: dict[tuple[PurePosixPath, str], Entry] = {}
+        for entry in images:
+            path = PurePosixPath(entry.name)
+            self._folders[path.parent].append(entry)
+            self._stems.setdefault((path.parent, path.name.removesuffix(path.suffix).lower()), entry)
+        self._orders: dict[tuple[PurePosixPath, PurePosixPath], list[PurePosixPath]] = {}
+
+    def folders(self, role: Role) -> list[PurePosixPath]:
+        """Where a mask's image may lie, most likely first: `images/` beside the mask's folder, the folder above, then
+        any other below that."""
+        key = (role.scope, role.below)
+        if key not in self._orders:
+            near = [f for f in self._folders if f == role.scope or role.scope in f.parents]
+
+            def rank(folder: PurePosixPath) -> tuple[bool, bool, str]:
+                inside = folder.relative_to(role.scope)
+                named = [p for p in inside.parts if _IMAGE_FOLDER.match(p)]
+                rest = PurePosixPath(*(p for p in inside.parts if not _IMAGE_FOLDER.match(p)))
+                return rest != role.below, not named and folder != role.scope, str(folder)
+
+            self._orders[key] = sorted(near, key=rank)
+        return self._orders[key]
+
+    def by_stem(self, role: Role, *, pages: int) -> str | None:
+        for folder in self.folders(role):
+            found = self._stems.get((folder, role.stem.lower()))
+            if found is not None and found.pages == pages:
+                return found.name
+        return None
+
+    def entries(self, role: Role) -> list[list[Entry]]:
+        return [self._folders[folder] for folder in self.folders(role)]
+
+
+def _pair_rest(
+    masks: list[tuple[Entry, Role]], *, index: _Index, taken: dict[tuple[str, str], str], result: Pairing
+) -> list[Entry]:
+    """Stack with stack, then by equal sequence of numbers, within one folder of masks; returns what stays alone."""
+    role = masks[0][1]
+    by_rule: list[tuple[str, Callable[[Entry], Hashable]]] = [
+        ("stack", lambda entry: entry.pages if entry.pages > 1 else None),
+        ("numbers", lambda entry: numbers_of(entry.name) or None),
+    ]
+    left = [entry for entry, _ in masks]
+    for rule, key in by_rule:
+        for images in index.entries(role):
+            free = _unique([e for e in images if (e.name, role.layer) not in taken], key)
+            for value, mask in _unique(left, key).items():
+                image = free.get(value)
+                if image is None or image.pages != mask.pages:
+                    continue
+                taken[image.name, role.layer] = mask.name
+                result.masks.setdefault(image.name, {})[role.layer] = MaskFound(mask.name, rule)
+                left.remove(mask)
+    return left
+
+
+def _unique(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, Entry]:
+    """Key -> entry, for keys that exactly one entry has: what is ambiguous is left to the user."""
+    found: dict[Hashable, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if (value := key(entry)) is not None:
+            found[value].append(entry)
+    return {value: group[0] for value, group in found.items() if len(group) == 1}
+
+
+def numbers_of(name: str) -> tuple[int, ...]:
+    """All numbers in a file's own name, in order."""
+    return tuple(int(n) for n in re.findall(r"\d+", PurePosixPath(name).stem))
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts `slice_9` before `slice_10`."""
+    return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in re.split(r"(\d+)", name.lower()) if p]
+
+
+def page_name(name: str, page: int, *, pages: int) -> str:
+    """What a page is called: as its file, with the slice's number where the file has several."""
+    return f"{name}#{page + 1:0{len(str(pages))}d}" if pages > 1 else name
+
+
+def value_counts(mask: NDArray[np.uint8]) -> dict[str, int]:
+    """How many pixels of a mask (H, W) hold each value."""
+    counts = np.bincount(mask.reshape(-1), minlength=256)
+    return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image stands: its stack (or volume, or animal), its place in it, and the split that a folder names.
+
+    `group` is empty for an image that stands alone.
+    """
+
+    group: str
+    index: int
+    split: str
+
+    def at(self, page: int, *, of: Entry) -> Place:
+        """The place of one page of a file: a file with pages is a stack of its own."""
+        return Place(of.name, page, self.split) if of.pages > 1 else self
+
+
+def places(images: Iterable[tuple[str, int, int]]) -> dict[str, Place]:
+    """Guesses group, index and split of each image (name, width, height) from its name and its neighbours' names.
+
+    Numbered files of one size in one folder are slices of one stack where there are STACK_AT_LEAST of them and the
+    numbers have three digits or more; `Slice_100_Sample_7` belongs to slice 100.
+    """
+    found: dict[str, Place] = {}
+    stacks: dict[tuple[str, int, int], list[tuple[str, int]]] = defaultdict(list)
+    for name, width, height in images:
+        path = PurePosixPath(name)
+        stem = path.name.removesuffix(path.suffix)
+        split = next((_SPLITS[p.lower()] for p in reversed(path.parts[:-1]) if p.lower() in _SPLITS), "")
+        found[name] = Place("", 0, split)
+        if match := _PATCH.match(stem):
+            found[name] = Place(_group_name(path, match.group("group")), int(match.group("index")), split)
+        elif match := _SLICE.match(stem):
+            stacks[_group_name(path, match.group("group")), width, height].append((name, int(match.group("index"))))
+    for (group, width, height), slices in stacks.items():
+        if len(slices) >= STACK_AT_LEAST:
+            one_size = sum(key[0] == group and len(s) >= STACK_AT_LEAST for key, s in stacks.items()) == 1
+            for name, number in slices:
+                found[name] = Place(group if one_size else f"{group} ({width} x {height})", number, found[name].split)
+    return found
+
+
+def _group_name(path: PurePosixPath, own: str) -> str:
+    """`training/images/training_0004.png` belongs to the stack `training`."""
+    parts = [p for p in path.parts[:-1] if not _IMAGE_FOLDER.match(p)]
+    if own and (not parts or parts[-1].lower() != own.lower()):
+        parts.append(own)
+    return "/".join(parts) or "stack"
+
+
+def _layer_of(match: re.Match[str]) -> str:
+    """The layer that a folder of masks names: `masks_membranes` and `membrane_masks` do, `train_masks` does not."""
+    for word in (match.group("after"), match.group("before")):
+        if word and word.lower() not in _SPLITS:
+            return word.lower()
+    return DEFAULT_LAYER
