@@ -19,12 +19,18 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from webapp.datasets.models import Revision
+from webapp.jobs.figures import headline
 from webapp.jobs.models import State
+from webapp.jobs.words import duration, kind_title, progress_words, took
 
 register = template.Library()
 
 NOTHING = "\N{EN DASH}"
 """Stands where a value would, so that no cell is blank."""
+
+for _filter in (duration, headline, kind_title, progress_words, took):
+    register.filter(_filter)
 
 # --- the front end's built files --------------------------------------------------------------------------------
 
@@ -65,6 +71,13 @@ def asset(name: str) -> SafeString:
         "", '<link rel="stylesheet" href="{}">', ([static(f)] for f in _styles(entries, name, set()))
     )
     return links + format_html('<script type="module" src="{}"></script>', static(entries[name]["file"]))
+
+
+@register.simple_tag
+def asset_file(name: str) -> str:
+    """The address of a picture that a style sheet uses, as `icon.svg`."""
+    entries = manifest()
+    return static(entries[name]["file"]) if name in entries else "data:,"
 
 
 # --- glyphs and chips -------------------------------------------------------------------------------------------
@@ -138,28 +151,6 @@ def size(value: int | None) -> str:
 
 
 @register.filter
-def duration(value: float | datetime.timedelta | None) -> str:
-    """Seconds as a person would say them: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
-    if value is None:
-        return ""
-    seconds = round(value.total_seconds() if isinstance(value, datetime.timedelta) else value)
-    if seconds < 60:
-        return f"{max(seconds, 0)} s"
-    if seconds < 600:
-        return _two(seconds, 60, "min", 1, "s")
-    if seconds < 3600:
-        return f"{round(seconds / 60)} min"
-    if seconds < 86400:
-        return _two(seconds, 3600, "h", 60, "min")
-    return _two(seconds, 86400, "d", 3600, "h")
-
-
-def _two(seconds: int, large: int, large_unit: str, small: int, small_unit: str) -> str:
-    whole, rest = divmod(seconds, large)
-    return f"{whole} {large_unit}" + (f" {rest // small} {small_unit}" if rest // small else "")
-
-
-@register.filter
 def score(value: float | None) -> str:
     """A ratio with three decimals; a dash where there is none."""
     return NOTHING if value is None else f"{value:.3f}"
@@ -210,6 +201,10 @@ def when(value: datetime.datetime | None) -> SafeString:
 
 
 @register.filter
-def seconds_since(value: datetime.datetime | None) -> float | None:
-    """Seconds from `value` until now."""
-    return None if value is None else (timezone.now() - value).total_seconds()
+def pixel_size(revision: Revision) -> str:
+    """ "5 nm/px", "mixed" or "unknown", from the revision's summary."""
+    sizes = revision.summary.get("pixel_sizes") or {}
+    known = [s for s in sizes if s not in ("", "None", "null")]
+    if not known:
+        return "unknown"
+    return f"{float(known[0]):g} nm/px" if len(sizes) == 1 else "mixed"

@@ -1,1 +1,150 @@
-export {};
+// The page of one job: curves, pictures, log and state as they come.
+import "./job.css";
+import { Charts } from "./charts";
+import type { Reference } from "./chart";
+import { bindKeys } from "./keys";
+import { connect, type JobEvent, type JobSnapshot, type Message, type Progress } from "./live";
+import { Log } from "./log";
+import { whole } from "./numbers";
+import { Pictures } from "./pictures";
+import { Points } from "./points";
+import { clockTime, duration, sayTimesLocally } from "./times";
+
+interface Page {
+  id: number;
+  caption: string;
+  snapshot: JobSnapshot;
+  references: Reference[];
+}
+
+const element = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
+const page = JSON.parse(element("page").textContent) as Page;
+const OWNED = new Set(["running", "stopping"]);
+/** Parts that the server writes; fetched again when the job's state changes. */
+const SERVER_PARTS = ["actions", "sentence", "results", "record"];
+/** A worker speaks several times a second; this long a silence is worth a word. */
+const SILENT_SECONDS = 10;
+
+const points = new Points();
+points.stepsPerEpoch = page.snapshot.steps_per_epoch;
+const charts = new Charts(points, element("charts"), element("readout"), element("points"), page.references, page.caption);
+const pictures = new Pictures(element("pictures"), element("sheets"));
+const log = new Log(element("notes"), element("log-text"), element("log-details"), element("follow"));
+
+function take(event: JobEvent): void {
+  if (points.add(event) && event.kind === "point" && element("curves").hidden) {
+    element("curves").hidden = element("to-curves").hidden = false;
+    element("no-points").hidden = true;
+  }
+  if (event.kind === "point" || event.kind === "attempt") charts.changed();
+  else if (pictures.add(event)) element("to-pictures").hidden = false;
+  else log.add(event);
+}
+
+function receive({ job, events }: Message): void {
+  points.stepsPerEpoch = job.steps_per_epoch;
+  for (const event of events) take(event);
+  show(job);
+}
+
+let shown = { state: page.snapshot.state, may: page.snapshot.may.join() };
+
+function show(job: JobSnapshot): void {
+  const may = job.may.join();
+  if (job.state !== shown.state || may !== shown.may) {
+    if (job.state !== shown.state) showChip(job.state);
+    shown = { state: job.state, may };
+    void refetch();
+  }
+  const running = OWNED.has(job.state);
+  log.setRunning(running);
+  element("no-points").hidden = !running || points.series.size > 0;
+  showProgress(job, running);
+  element("second-line").textContent = secondLine(job, running);
+}
+
+function showChip(state: string): void {
+  const chips = element<HTMLTemplateElement>("chips").content;
+  const chip = chips.querySelector(`.chip.${CSS.escape(state)}`);
+  if (chip) element("state").replaceChildren(chip.cloneNode(true));
+}
+
+function showProgress(job: JobSnapshot, running: boolean): void {
+  const bar = element<HTMLProgressElement>("progress");
+  const progress = job.progress as Partial<Progress>;
+  // No bar while the total is unknown: an empty one reads as zero.
+  bar.hidden = !running || !progress.total;
+  if (progress.total) {
+    bar.max = progress.total;
+    bar.value = progress.done ?? 0;
+  }
+  let words = "";
+  if (running) words = progressWords(job);
+  else if (job.ended_at && job.started_at) {
+    const took = (Date.parse(job.ended_at) - Date.parse(job.started_at)) / 1000;
+    words = `${clockTime(new Date(job.ended_at))} · took ${duration(took)}`;
+  } else if (job.step) words = `at step ${whole(job.step)}`;
+  const target = element("progress-words");
+  if (target.textContent !== words) target.textContent = words;
+}
+
+/** The same words as `webapp.jobs.words.progress_words`. */
+function progressWords(job: JobSnapshot): string {
+  const progress = job.progress as Partial<Progress>;
+  if (!progress.unit && !progress.total) return "starting";
+  const parts: string[] = [];
+  if (job.steps_per_epoch && job.total_steps) {
+    const epochs = Math.ceil(job.total_steps / job.steps_per_epoch);
+    parts.push(`epoch ${whole(Math.min(Math.floor(job.step / job.steps_per_epoch) + 1, epochs))} of ${whole(epochs)}`);
+  } else {
+    const stage = progress.stage ? `${progress.stage}: ` : "";
+    const done = whole(progress.done ?? 0);
+    parts.push(progress.total ? `${stage}${done} of ${whole(progress.total)} ${progress.unit}` : `${stage}${done} ${progress.unit} so far`);
+  }
+  if (progress.rate) parts.push(`${progress.rate >= 10 ? whole(progress.rate) : progress.rate.toPrecision(2)} ${progress.unit}/s`);
+  if (progress.left !== null && progress.left !== undefined) parts.push(`about ${duration(progress.left)} left`);
+  return parts.join(" · ");
+}
+
+function secondLine(job: JobSnapshot, running: boolean): string {
+  if (!running) return "";
+  const said: string[] = [];
+  if (job.silent_seconds !== null && job.silent_seconds >= SILENT_SECONDS) said.push(`No word for ${duration(job.silent_seconds)}`);
+  if (job.attempt > 1) said.push(`attempt ${whole(job.attempt)}`);
+  if (job.device) said.push(job.device);
+  if (job.checkpoint_step !== null) said.push(`checkpoint at step ${whole(job.checkpoint_step)}`);
+  return said.join(" · ");
+}
+
+/** Takes over what only the server can say about the new state. */
+async function refetch(): Promise<void> {
+  const answer = await fetch(location.pathname, { credentials: "same-origin" }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of SERVER_PARTS) {
+    const part = fresh.getElementById(id);
+    if (!part) continue;
+    document.getElementById(id)?.replaceWith(document.adoptNode(part));
+  }
+  element("to-results").hidden = element("results").hidden;
+  sayTimesLocally();
+}
+
+function showLost(since: Date | null): void {
+  const strip = element("lost");
+  strip.hidden = since === null;
+  if (since) strip.querySelector("span")!.textContent = `Live link lost at ${clockTime(since)}. Showing what is stored; trying again.`;
+}
+
+charts.bindOptions(element<HTMLFormElement>("curve-options"));
+element("zoom-in").addEventListener("click", () => charts.zoom(0.5));
+element("zoom-out").addEventListener("click", () => charts.zoom(2));
+element("zoom-all").addEventListener("click", () => charts.whole());
+bindKeys({
+  ArrowLeft: () => charts.walk(-1),
+  ArrowRight: () => charts.walk(1),
+  e: () => charts.toBest(),
+  l: () => element("log").scrollIntoView(),
+});
+show(page.snapshot);
+connect(page.id, receive, { onLost: showLost });

@@ -173,6 +173,13 @@ class JobForm:
         return [(r.field, labels[r.field], r.sentence) for r in self.refusals if r.field in labels]
 
     @property
+    def changed_sentence(self) -> str:
+        changed = sum(f.differs for f in self.fields)
+        if not changed:
+            return f"as the preset {self.preset}"
+        return f"{changed} field{' differs' if changed == 1 else 's differ'} from {self.preset}"
+
+    @property
     def after_options(self) -> list[tuple[str, str]]:
         """Jobs that this one may wait for."""
         open_states = [State.WAITING, State.QUEUED, State.RUNNING, State.PAUSED]

@@ -70,7 +70,7 @@ def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
             label=f"#{job.pk} {job.name}" + _standing(job),
             reference={"job": job.pk, "artifact": kind},
             dataset=datasets.get(job.inputs.get("dataset", {}).get("revision")),
-            default=by_itself,
+            default=by_itself and job.state != State.PAUSED,
         )
         for job in jobs[:_MOST]
     ]

@@ -9,7 +9,7 @@ from django.db.models import F
 
 from webapp.jobs import services
 from webapp.jobs.models import OWNED, Job, Queue, State
-from webapp.projects.access import projects_of
+from webapp.projects.access import may_edit, projects_of
 from webapp.projects.models import User
 
 _TITLES = {
@@ -26,6 +26,7 @@ class Row:
 
     job: Job
     mine: bool
+    may_edit: bool
     place: int = 0
 
 
@@ -40,7 +41,8 @@ class Lane:
 
 def queue_of(user: User) -> dict[str, Any]:
     """The whole server's queue as `user` may see it."""
-    own = set(projects_of(user).values_list("pk", flat=True))
+    own = set(projects_of(user))
+    editable = {project.pk for project in own if may_edit(user, project)}
     jobs = Job.objects.filter(state__in=_SHOWN).select_related("project", "created_by")
     jobs = jobs.order_by(F("queued_at").asc(nulls_last=True), "id")
     workers = services.workers()
@@ -51,7 +53,7 @@ def queue_of(user: User) -> dict[str, Any]:
     waiting, paused = [], []
     for job in jobs:
         lane = lanes[Queue(job.queue)]
-        row = Row(job, job.project_id in own, len(lane.queued) + 1)
+        row = Row(job, job.project in own, job.project_id in editable, len(lane.queued) + 1)
         if job.state in OWNED:
             lane.running.append(row)
         elif job.state == State.QUEUED:

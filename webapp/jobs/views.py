@@ -47,7 +47,12 @@ def job(request: HttpRequest, job_id: int) -> HttpResponse:
         "followers": found.followers.all(),
         "spec_rows": _spec_rows(found),
         "files": found.artifacts.exclude(media_type__startswith="image/").order_by("-id")[:50],
-        "page": {"id": found.pk, "kind": found.kind, "snapshot": snapshot, "references": _references(found)},
+        "page": {
+            "id": found.pk,
+            "caption": _caption(found),
+            "snapshot": snapshot,
+            "references": _references(found),
+        },
     }
     return render(request, "jobs/job.html", context)
 
@@ -83,11 +88,18 @@ def _spec_rows(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
+def _caption(job: Job) -> str:
+    """Written into exported figures: job, revision, preset."""
+    revision = Revision.objects.select_related("dataset").filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
+    data = f" · {revision.dataset.name} rev {revision.short_name}" if revision else ""
+    return f"#{job.pk} {job.name}{data} · preset {job.spec.get('preset', 'own')}"
+
+
 def _references(job: Job) -> list[dict[str, object]]:
     """Dashed lines of the charts: what a figure would be if nothing were learnt, or what is healthy."""
     found: list[dict[str, object]] = []
     if isinstance(size := job.spec.get("projection_size"), int) and size > 0:
-        found.append({"quantity": "embedding_std", "value": 1 / math.sqrt(size), "label": f"healthy 1/√{size}"})
+        found.append({"quantity": "embedding_std", "value": 1 / math.sqrt(size), "label": f"healthy, 1/√{size}"})
     if isinstance(floor := job.results.get("floor"), int | float):
         found.append({"quantity": "mean_iou", "value": floor, "label": "predict nothing"})
     return found

@@ -63,8 +63,8 @@ def projects_with_counts(user: User) -> list[dict[str, Any]]:
 
 def newest_revisions(datasets: Iterable[Dataset]) -> dict[int, Revision]:
     """Dataset id -> its newest revision, for those that have one."""
-    newest = Revision.objects.filter(dataset__in=[d.pk for d in datasets]).order_by("dataset", "-number")
-    return {r.dataset_id: r for r in newest.distinct("dataset")}
+    newest = Revision.objects.filter(dataset__in=[d.pk for d in datasets]).order_by("dataset_id", "-number")
+    return {r.dataset_id: r for r in newest.distinct("dataset_id")}
 
 
 def next_steps(projects: Iterable[Project]) -> list[NextStep]:

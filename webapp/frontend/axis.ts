@@ -1,0 +1,24 @@
+// The shared x axis of a job's charts: what it is called, and how a place on it is said.
+import { figure, whole } from "./numbers";
+import type { XAxis } from "./points";
+import { clockTime, duration } from "./times";
+
+export const AXIS_NAMES: Record<XAxis, string> = {
+  step: "step",
+  epoch: "epoch",
+  running: "running time",
+  clock: "clock time",
+};
+
+/** A tick's label. */
+export function tickText(x: number, axis: XAxis): string {
+  if (axis === "clock") return clockTime(new Date(x * 1000));
+  if (axis === "running") return duration(x);
+  return Number.isInteger(x) ? whole(x) : figure(x);
+}
+
+/** A place on the axis, in words. */
+export function sayPlace(x: number, axis: XAxis): string {
+  if (axis === "step") return `step ${whole(x)}`;
+  return axis === "epoch" ? `epoch ${x.toFixed(2)}` : tickText(x, axis);
+}

@@ -1,0 +1,309 @@
+// One chart: a quantity over steps, epochs or time, drawn by uPlot from what was measured.
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { annotate, type Annotations } from "./annotations";
+import { AXIS_NAMES, tickText } from "./axis";
+import { token } from "./colours";
+import { savePng, saveSvg, type Figure } from "./figure";
+import { figure, quantityName, whole } from "./numbers";
+import { bestOf, isRatio, smoothed, type Point, type Points, type Series, type XAxis } from "./points";
+
+export interface Options {
+  x: XAxis;
+  /** Weight of the exponential mean on training curves; 0 is off. */
+  smoothing: number;
+  log: boolean;
+  /** Ratios drawn from 0 to 1. */
+  unit: boolean;
+  /** The part of the x axis that is shown; null is all of it. */
+  view: { min: number; max: number } | null;
+}
+
+export interface Reference {
+  quantity: string;
+  value: number;
+  label: string;
+}
+
+interface Surroundings {
+  references: Reference[];
+  /** Job, revision and preset, written into exports. */
+  caption: string;
+  onHover: (x: number | null) => void;
+  onZoom: (view: { min: number; max: number } | null) => void;
+}
+
+const HEIGHT = 220;
+/** A ratio's axis is never less tall than this: noise must not look like a finding. */
+const LEAST_RATIO_HEIGHT = 0.1;
+
+export class Chart {
+  readonly element: HTMLElement;
+  private readonly values: HTMLElement;
+  private readonly plotHolder: HTMLElement;
+  private plot: uPlot | null = null;
+  private readonly ratio: boolean;
+
+  constructor(
+    readonly quantity: string,
+    public series: Series[],
+    private readonly points: Points,
+    private readonly options: Options,
+    private readonly around: Surroundings,
+  ) {
+    this.ratio = isRatio(quantity);
+    this.element = document.createElement("figure");
+    this.element.className = "card chart";
+    const head = document.createElement("figcaption");
+    const title = Object.assign(document.createElement("h3"), { textContent: quantityName(quantity) });
+    this.values = Object.assign(document.createElement("span"), { className: "values" });
+    head.append(title, this.values, this.exportButtons());
+    this.plotHolder = Object.assign(document.createElement("div"), { className: "plot" });
+    this.element.append(head, this.plotHolder);
+    new ResizeObserver(() => this.resize()).observe(this.plotHolder);
+  }
+
+  setSeries(series: Series[]): void {
+    if (series.length === this.series.length) return;
+    this.series = series;
+    this.rebuild();
+  }
+
+  /** Forgets the plot, so that the next frame draws it anew: other colours, scales or series. */
+  rebuild(): void {
+    this.plot?.destroy();
+    this.plot = null;
+    this.draw();
+  }
+
+  draw(): void {
+    const data = this.data();
+    if (this.plot) this.plot.setData(data);
+    else if (this.plotHolder.clientWidth) this.plot = new uPlot(this.plotOptions(), data, this.plotHolder);
+    this.say(null);
+  }
+
+  moveCursor(x: number): void {
+    if (this.plot) this.plot.setCursor({ left: this.plot.valToPos(x, "x"), top: this.plot.bbox.height / devicePixelRatio / 2 });
+  }
+
+  /** Writes each series' value at `x`, or its last one, into the row above the plot. */
+  say(x: number | null): void {
+    const place = this.points.placer(this.options.x);
+    const said = this.series.map((series) => {
+      const points = series.points;
+      const point = x === null ? points.at(-1) : nearest(points, x, place);
+      const value = Object.assign(document.createElement("span"), { className: series.part || "only" });
+      value.textContent = `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim();
+      return value;
+    });
+    const best = this.best();
+    if (best) {
+      const at = this.points.stepsPerEpoch ? `epoch ${whole(best.step / this.points.stepsPerEpoch)}` : `step ${whole(best.step)}`;
+      said.push(Object.assign(document.createElement("span"), { className: "best", textContent: `best ${figure(best.value, this.ratio)} @ ${at}` }));
+    }
+    for (const { label, value } of this.around.references) {
+      said.push(Object.assign(document.createElement("span"), { className: "reference", textContent: `${label}: ${figure(value, this.ratio)}` }));
+    }
+    if (this.options.smoothing && this.smooths.some(Boolean)) {
+      said.push(Object.assign(document.createElement("span"), { className: "caption", textContent: `EMA ${this.options.smoothing}` }));
+    }
+    this.values.replaceChildren(...said);
+  }
+
+  private best(): Point | null {
+    for (const series of this.series) {
+      const best = bestOf(series);
+      if (best) return best;
+    }
+    return null;
+  }
+
+  /** Which series are smoothed: training curves only, never validation, never the learning rate. */
+  private get smooths(): boolean[] {
+    return this.series.map((one) => this.options.smoothing > 0 && one.part === "train");
+  }
+
+  /** One x axis for all series. undefined: not measured there, the line goes on; null: a break, it does not. */
+  private data(): uPlot.AlignedData {
+    const place = this.points.placer(this.options.x);
+    const columns: { xs: number[]; ys: (number | null)[] }[] = [];
+    this.series.forEach((series, index) => {
+      const xs = series.points.map(place);
+      const ys = series.points.map((point) => this.drawable(point.value));
+      columns.push({ xs, ys });
+      if (this.smooths[index]) columns.push({ xs, ys: smoothed(series.points, this.options.smoothing) });
+    });
+    const breaks = this.points.breaks.map((one) => this.points.placeOfBreak(one, this.options.x));
+    const all = new Set(breaks);
+    for (const { xs } of columns) for (const x of xs) all.add(x);
+    const shared = [...all].sort((a, b) => a - b);
+    const at = new Map(shared.map((x, index) => [x, index]));
+    const rows = columns.map(({ xs, ys }) => {
+      const row: (number | null | undefined)[] = new Array(shared.length).fill(undefined);
+      for (const x of breaks) row[at.get(x)!] = null;
+      xs.forEach((x, index) => (row[at.get(x)!] = ys[index]));
+      return row;
+    });
+    return [shared, ...rows] as uPlot.AlignedData;
+  }
+
+  private drawable(value: number | null): number | null {
+    return value !== null && this.logarithmic && value <= 0 ? null : value;
+  }
+
+  private get logarithmic(): boolean {
+    return this.options.log && !this.ratio;
+  }
+
+  private plotOptions(): uPlot.Options {
+    const line = token("run-1");
+    const text = token("muted");
+    const grid = { stroke: token("hairline"), width: 1 };
+    const axis = { stroke: text, grid, ticks: grid, font: "12px system-ui, sans-serif" };
+    const lines: uPlot.Series[] = [];
+    this.series.forEach((series, index) => {
+      const validation = series.part === "validation";
+      const shape: uPlot.Series = {
+        stroke: line,
+        width: validation ? 2 : 1.25,
+        spanGaps: false,
+        points: validation ? { show: true, size: 6, fill: line, stroke: line } : { show: series.points.length < 2 },
+      };
+      lines.push(this.smooths[index] ? { ...shape, alpha: 0.35 } : shape);
+      if (this.smooths[index]) lines.push({ ...shape, width: 2 });
+    });
+    return {
+      width: this.plotHolder.clientWidth,
+      height: HEIGHT,
+      padding: [20, 16, 0, 0],
+      legend: { show: false },
+      scales: {
+        x: { time: this.options.x === "clock", range: (_plot, least, most) => this.xRange(least, most) },
+        y: this.logarithmic ? { distr: 3 } : { range: (_plot, least, most) => this.yRange(least, most) },
+      },
+      series: [{}, ...lines],
+      axes: [
+        { ...axis, label: AXIS_NAMES[this.options.x], labelSize: 20, labelFont: axis.font, size: 32, values: (_plot, ticks) => ticks.map((x) => tickText(x, this.options.x)) },
+        { ...axis, size: 60, values: (_plot, ticks) => ticks.map((v) => (v === null ? "" : figure(v))) },
+      ],
+      cursor: {
+        sync: { key: "job" },
+        drag: { x: true, y: false, setScale: false },
+        points: { size: 8, fill: line },
+      },
+      hooks: {
+        draw: [(plot) => annotate(plot, this.annotations())],
+        setCursor: [(plot) => this.around.onHover(this.cursorPlace(plot))],
+        setSelect: [
+          (plot) => {
+            if (plot.select.width < 4) return;
+            const min = plot.posToVal(plot.select.left, "x");
+            const max = plot.posToVal(plot.select.left + plot.select.width, "x");
+            plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+            this.around.onZoom({ min, max });
+          },
+        ],
+        ready: [(plot) => plot.over.addEventListener("dblclick", () => this.around.onZoom(null))],
+      },
+    };
+  }
+
+  private cursorPlace(plot: uPlot): number | null {
+    const { left } = plot.cursor;
+    return left === undefined || left === null || left < 0 ? null : plot.posToVal(left, "x");
+  }
+
+  private xRange(least: number | null, most: number | null): [number, number] {
+    if (this.options.view) return [this.options.view.min, this.options.view.max];
+    if (least === null || most === null) return [0, 1];
+    return least === most ? [least - 1, most + 1] : [least, most];
+  }
+
+  private yRange(least: number | null, most: number | null): [number, number] {
+    if (this.ratio && this.options.unit) return [0, 1];
+    const marks = this.around.references.map((reference) => reference.value);
+    let low = Math.min(least ?? 0, ...marks);
+    let high = Math.max(most ?? 1, ...marks);
+    if (this.ratio && high - low < LEAST_RATIO_HEIGHT) {
+      const middle = (low + high) / 2;
+      low = middle - LEAST_RATIO_HEIGHT / 2;
+      high = middle + LEAST_RATIO_HEIGHT / 2;
+    }
+    const room = (high - low) * 0.06 || Math.abs(high) * 0.06 || 1;
+    return [this.ratio ? Math.max(0, low - room) : low - room, this.ratio ? Math.min(1, high + room) : high + room];
+  }
+
+  private annotations(): Annotations {
+    const place = this.points.placer(this.options.x);
+    const best = this.best();
+    return {
+      breaks: this.points.breaks.map((attempt) => ({ x: this.points.placeOfBreak(attempt, this.options.x), attempt })),
+      references: this.around.references,
+      notFinite: this.series.flatMap((one) => one.points.filter((point) => point.value === null).map(place)),
+      best: best ? { x: place(best), y: best.value! } : null,
+    };
+  }
+
+  private resize(): void {
+    const width = this.plotHolder.clientWidth;
+    if (!width) return;
+    if (!this.plot) this.draw();
+    else if (width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
+  }
+
+  private exportButtons(): HTMLElement {
+    const holder = Object.assign(document.createElement("span"), { className: "exports" });
+    for (const [name, save] of [["PNG", savePng], ["SVG", saveSvg]] as const) {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: name });
+      button.setAttribute("aria-label", `Save ${quantityName(this.quantity)} as ${name}`);
+      button.addEventListener("click", () => save(this.figure()));
+      holder.append(button);
+    }
+    return holder;
+  }
+
+  private figure(): Figure {
+    const place = this.points.placer(this.options.x);
+    const { breaks, best } = this.annotations();
+    let least = Infinity;
+    let most = -Infinity;
+    const lines = this.series.map((series) => ({
+      name: series.part || quantityName(this.quantity),
+      marked: series.part === "validation",
+      points: series.points.map((point) => {
+        const y = this.drawable(point.value);
+        if (y !== null) [least, most] = [Math.min(least, y), Math.max(most, y)];
+        return { x: place(point), y };
+      }),
+    }));
+    const places = lines.flatMap(({ points }) => [points[0]?.x, points.at(-1)?.x]).filter((x) => x !== undefined);
+    return {
+      title: quantityName(this.quantity),
+      caption: this.around.caption,
+      xName: AXIS_NAMES[this.options.x],
+      x: this.xRange(Math.min(...places), Math.max(...places)),
+      y: this.logarithmic ? [least, most] : this.yRange(least, most),
+      log: this.logarithmic,
+      sayX: (x) => tickText(x, this.options.x),
+      lines,
+      breaks: breaks.map(({ x }) => x),
+      references: this.around.references,
+      best: best ? { ...best, text: figure(best.y, this.ratio) } : null,
+    };
+  }
+}
+
+function nearest(points: Point[], x: number, place: (point: Point) => number): Point | undefined {
+  let low = 0;
+  let high = points.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (place(points[middle]!) < x) low = middle + 1;
+    else high = middle;
+  }
+  const before = points[low - 1];
+  const after = points[low];
+  if (!before || !after) return before ?? after;
+  return x - place(before) <= place(after) - x ? before : after;
+}

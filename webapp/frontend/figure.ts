@@ -1,0 +1,125 @@
+// A chart as a file: SVG drawn from the same points, and PNG at twice its size made of that SVG. Black on white, marks
+// and line weights instead of colours alone, so that it can be read in a grey print.
+
+export interface Figure {
+  title: string;
+  /** Job, revision, preset. */
+  caption: string;
+  xName: string;
+  x: [number, number];
+  y: [number, number];
+  log: boolean;
+  sayX: (x: number) => string;
+  lines: { name: string; marked: boolean; points: { x: number; y: number | null }[] }[];
+  breaks: number[];
+  references: { value: number; label: string }[];
+  best: { x: number; y: number; text: string } | null;
+}
+
+const WIDTH = 640;
+const HEIGHT = 400;
+const BOX = { left: 72, top: 56, right: 100, bottom: 52 };
+const INK = "#17202b";
+const LINE = "#2789e0";
+const GRID = "#d3d9e1";
+
+function escape(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
+}
+
+export function svgOf(figure: Figure): string {
+  const width = WIDTH - BOX.left - BOX.right;
+  const height = HEIGHT - BOX.top - BOX.bottom;
+  const bend = (value: number): number => (figure.log ? Math.log10(value) : value);
+  const [y0, y1] = [bend(figure.y[0]), bend(figure.y[1])];
+  const px = (x: number): number => BOX.left + ((x - figure.x[0]) / (figure.x[1] - figure.x[0] || 1)) * width;
+  const py = (y: number): number => BOX.top + height - ((bend(y) - y0) / (y1 - y0 || 1)) * height;
+  const inside = (x: number): boolean => x >= figure.x[0] && x <= figure.x[1];
+  const out: string[] = [];
+  const text = (x: number, y: number, words: string, more = ""): void => {
+    out.push(`<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="${INK}" ${more}>${escape(words)}</text>`);
+  };
+
+  text(BOX.left, 22, figure.title, 'font-size="16" font-weight="600"');
+  text(BOX.left, 40, figure.caption);
+  for (let i = 0; i <= 4; i += 1) {
+    const y = BOX.top + (height * i) / 4;
+    const value = y1 - ((y1 - y0) * i) / 4;
+    out.push(`<path d="M${BOX.left} ${y}h${width}" stroke="${GRID}"/>`);
+    text(BOX.left - 8, y + 4, (figure.log ? 10 ** value : value).toPrecision(3), 'text-anchor="end"');
+    const x = BOX.left + (width * i) / 4;
+    text(x, HEIGHT - 30, figure.sayX(figure.x[0] + ((figure.x[1] - figure.x[0]) * i) / 4), 'text-anchor="middle"');
+  }
+  text(BOX.left + width / 2, HEIGHT - 10, figure.xName, 'text-anchor="middle"');
+  for (const x of figure.breaks.filter(inside)) {
+    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" stroke-dasharray="2 3"/>`);
+  }
+  for (const { value, label } of figure.references) {
+    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" stroke-dasharray="6 4"/>`);
+    text(WIDTH - BOX.right + 4, py(value) + 4, label);
+  }
+  for (const line of figure.lines) {
+    const shown = line.points.filter((point) => inside(point.x) && point.y !== null) as { x: number; y: number }[];
+    out.push(
+      `<path d="${path(shown, figure.breaks, px, py)}" fill="none" stroke="${LINE}" stroke-width="${line.marked ? 2 : 1.25}"/>`,
+    );
+    if (line.marked) {
+      for (const point of shown) out.push(`<circle cx="${px(point.x).toFixed(1)}" cy="${py(point.y).toFixed(1)}" r="3" fill="${LINE}"/>`);
+    }
+    const last = shown.at(-1);
+    if (last) text(px(last.x) + 6, py(last.y) + (line.marked ? -4 : 12), line.name);
+  }
+  if (figure.best && inside(figure.best.x)) {
+    const [x, y] = [px(figure.best.x), py(figure.best.y)];
+    out.push(`<path d="M${x} ${y - 6}l6 6-6 6-6-6z" fill="${LINE}" stroke="${INK}" stroke-width="1.5"/>`);
+    text(x, y - 12, `best ${figure.best.text}`, 'text-anchor="middle"');
+  }
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" ` +
+    `font-family="system-ui, sans-serif" font-size="12"><path d="M0 0h${WIDTH}v${HEIGHT}H0z" fill="#fff"/>${out.join("")}</svg>`
+  );
+}
+
+/** A line that is lifted at every break. */
+function path(
+  points: { x: number; y: number }[],
+  breaks: number[],
+  px: (x: number) => number,
+  py: (y: number) => number,
+): string {
+  let before = -Infinity;
+  return points
+    .map(({ x, y }) => {
+      const lifted = before === -Infinity || breaks.some((at) => at > before && at < x);
+      before = x;
+      return `${lifted ? "M" : "L"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`;
+    })
+    .join("");
+}
+
+function save(blob: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function fileName(figure: Figure, suffix: string): string {
+  return `${figure.caption} ${figure.title}`.replace(/[^\w.]+/g, "-").replace(/^-|-$/g, "") + suffix;
+}
+
+export function saveSvg(figure: Figure): void {
+  save(new Blob([svgOf(figure)], { type: "image/svg+xml" }), fileName(figure, ".svg"));
+}
+
+export async function savePng(figure: Figure): Promise<void> {
+  const address = URL.createObjectURL(new Blob([svgOf(figure)], { type: "image/svg+xml" }));
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  URL.revokeObjectURL(address);
+  const canvas = Object.assign(document.createElement("canvas"), { width: WIDTH * 2, height: HEIGHT * 2 });
+  canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+  canvas.toBlob((blob) => blob && save(blob, fileName(figure, ".png")), "image/png");
+}

@@ -1,0 +1,71 @@
+// The log: what the job wanted said, line by line, and below it the trainer's own output.
+import type { JobEvent } from "./live";
+import { clockTime } from "./times";
+
+const LINES = 1000;
+const REFRESH_MS = 3000;
+
+export class Log {
+  private running = false;
+  private shown = "";
+
+  constructor(
+    private readonly notes: HTMLElement,
+    private readonly text: HTMLElement,
+    private readonly details: HTMLDetailsElement,
+    private readonly follow: HTMLInputElement,
+  ) {
+    details.addEventListener("toggle", () => void this.refresh());
+    window.setInterval(() => {
+      if (this.running && this.follow.checked && !document.hidden) void this.refresh();
+    }, REFRESH_MS);
+  }
+
+  setRunning(running: boolean): void {
+    const ended = this.running && !running;
+    this.running = running;
+    if (ended) void this.refresh();
+  }
+
+  add(event: JobEvent): void {
+    const words = sentence(event);
+    if (!words) return;
+    const item = document.createElement("li");
+    const time = Object.assign(document.createElement("time"), {
+      dateTime: event.time,
+      textContent: clockTime(new Date(event.time)),
+      className: "caption",
+    });
+    const level = event.kind === "note" ? String(event.data?.["level"] ?? "info") : event.kind;
+    item.className = level;
+    item.append(time, Object.assign(document.createElement("span"), { textContent: words }));
+    this.notes.append(item);
+    while (this.notes.children.length > LINES) this.notes.firstElementChild!.remove();
+    if (this.follow.checked) this.notes.scrollTop = this.notes.scrollHeight;
+  }
+
+  private async refresh(): Promise<void> {
+    if (!this.details.open) return;
+    const answer = await fetch(this.text.dataset["address"]!, { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok || answer.redirected) return;
+    const words = await answer.text();
+    if (words === this.shown) return;
+    this.shown = words;
+    this.text.textContent = words;
+    if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
+  }
+}
+
+function sentence(event: JobEvent): string {
+  const data = event.data ?? {};
+  if (event.kind === "note") return String(data["text"] ?? "");
+  if (event.kind === "state") {
+    const reason = data["reason"] ? `: ${String(data["reason"])}` : "";
+    const place = data["device"] && data["to"] === "running" ? ` on ${String(data["device"])}` : "";
+    return `${String(data["to"] ?? "")}${place}${reason}`;
+  }
+  if (event.kind === "attempt" && typeof data["resumed_step"] === "number") {
+    return `Attempt ${String(data["number"])} started again from step ${data["resumed_step"].toLocaleString("en-US")}.`;
+  }
+  return "";
+}

@@ -1,0 +1,121 @@
+// Sheets of pictures as the job makes them: one place per kind and name, the newest shown, earlier ones a step away.
+import type { JobEvent } from "./live";
+import { figure, whole } from "./numbers";
+
+const TITLES: Record<string, string> = {
+  sample: "Image, mask, prediction, errors",
+  pairs: "The pairs that the network sees",
+  colour_pairs: "Grey beside colour",
+  cam_sheet: "Activation maps",
+};
+const ORDER = ["sample", "cam_sheet", "pairs", "colour_pairs"];
+
+interface Picture {
+  url: string;
+  step: number | null;
+  facts: Record<string, unknown>;
+}
+
+/** Pictures of one kind and name over the steps of the run. */
+class Sheet {
+  readonly element = document.createElement("figure");
+  private readonly pictures: Picture[] = [];
+  private shown = -1;
+  private readonly image = new Image();
+  private readonly link = document.createElement("a");
+  private readonly words = document.createElement("span");
+  private readonly earlier = this.button("Earlier", -1);
+  private readonly later = this.button("Later", 1);
+
+  constructor(readonly kind: string, readonly name: string) {
+    this.element.className = "card sheet";
+    const caption = document.createElement("figcaption");
+    const walk = Object.assign(document.createElement("span"), { className: "row" });
+    walk.append(this.earlier, this.later);
+    caption.append(this.words, walk);
+    this.image.decoding = "async";
+    this.link.target = "_blank";
+    this.link.append(this.image);
+    this.element.append(caption, this.link);
+  }
+
+  add(picture: Picture): void {
+    const newest = this.shown === this.pictures.length - 1;
+    this.pictures.push(picture);
+    // Who looks at an earlier one is left alone.
+    if (newest) this.show(this.pictures.length - 1);
+    else this.say();
+  }
+
+  private show(index: number): void {
+    const picture = this.pictures[index];
+    if (!picture) return;
+    this.shown = index;
+    this.image.src = this.link.href = picture.url;
+    this.image.alt = `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent ?? ""}`;
+    this.say();
+  }
+
+  private say(): void {
+    const { step, facts } = this.pictures[this.shown]!;
+    const said = [this.kind === "cam_sheet" ? this.name : "", step === null ? "" : `step ${whole(step)}`];
+    if (typeof facts["foreground_iou"] === "number") said.push(`foreground IoU ${figure(facts["foreground_iou"], true)}`);
+    if (facts["method"]) said.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
+    if (typeof facts["confidence_drop"] === "number") {
+      said.push(`confidence falls ${figure(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
+    }
+    if (typeof facts["random_correlation"] === "number") {
+      said.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
+    }
+    this.words.textContent = said.filter(Boolean).join(" · ");
+    this.image.alt = `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent}`;
+    const many = this.pictures.length > 1;
+    this.earlier.hidden = this.later.hidden = !many;
+    this.earlier.disabled = this.shown === 0;
+    this.later.disabled = this.shown === this.pictures.length - 1;
+  }
+
+  private button(words: string, by: number): HTMLButtonElement {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+    button.addEventListener("click", () => this.show(this.shown + by));
+    return button;
+  }
+}
+
+export class Pictures {
+  private readonly sheets = new Map<string, Sheet>();
+  private readonly groups = new Map<string, HTMLElement>();
+
+  constructor(private readonly section: HTMLElement, private readonly holder: HTMLElement) {}
+
+  /** Takes in an event; says whether it was a picture to show. */
+  add(event: JobEvent): boolean {
+    const data = event.data ?? {};
+    const kind = String(data["artifact"] ?? "");
+    if (event.kind !== "artifact" || !(kind in TITLES) || typeof data["url"] !== "string") return false;
+    const name = String(data["name"] ?? event.name);
+    // Sheets of a training have their step in the name or beside it; maps have one name per image.
+    const key = kind === "cam_sheet" ? `${kind}/${name}` : kind;
+    let sheet = this.sheets.get(key);
+    if (!sheet) {
+      sheet = new Sheet(kind, name);
+      this.sheets.set(key, sheet);
+      this.group(kind).append(sheet.element);
+    }
+    const step = typeof data["step"] === "number" ? data["step"] : event.step;
+    sheet.add({ url: data["url"], step, facts: (data["facts"] ?? {}) as Record<string, unknown> });
+    this.section.hidden = false;
+    return true;
+  }
+
+  private group(kind: string): HTMLElement {
+    let group = this.groups.get(kind);
+    if (group) return group;
+    group = Object.assign(document.createElement("div"), { className: "stack tight sheet-group" });
+    group.append(Object.assign(document.createElement("h3"), { textContent: TITLES[kind] ?? kind }));
+    this.groups.set(kind, group);
+    const sorted = [...this.groups].sort(([a], [b]) => ORDER.indexOf(a) - ORDER.indexOf(b));
+    this.holder.replaceChildren(...sorted.map(([, element]) => element));
+    return group;
+  }
+}
