@@ -36,7 +36,8 @@ _SPLITS = {
     "testing": "test",
 }
 _PATCH = re.compile(
-    r"^(?P<group>.*(?:slice|section|stack|volume|animal|mouse|cell)[ _-]?\d+)[ _-]+\D*(?P<index>\d{1,9})$", re.IGNORECASE
+    r"^(?P<group>.*(?:slice|section|stack|volume|animal|mouse|cell)[ _-]?\d+)[ _-]+\D*(?P<index>\d{1,9})$",
+    re.IGNORECASE,
 )
 _SLICE = re.compile(r"^(?P<group>.*?)[ ._-]*(?:[a-z]+)?(?P<index>\d{3,9})$", re.IGNORECASE)
 STACK_AT_LEAST = 8

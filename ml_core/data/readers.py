@@ -125,7 +125,9 @@ def read_mask(path: Path, *, page: int = 0) -> NDArray[np.uint8]:
     if is_jpeg:
         return np.where(pixels >= 128, 255, 0).astype(np.uint8)
     if pixels.dtype.kind == "f" and not (np.isfinite(pixels).all() and (pixels == np.round(pixels)).all()):
-        raise Refused("The mask holds fractions; classes are whole numbers.", "Round or threshold it, then add it here.")
+        raise Refused(
+            "The mask holds fractions; classes are whole numbers.", "Round or threshold it, then add it here."
+        )
     if pixels.min() < 0 or pixels.max() > 255:
         raise Refused(
             f"The mask holds the value {pixels.max() if pixels.max() > 255 else pixels.min():g}; classes are 0 to 255.",
@@ -200,9 +202,7 @@ def _inspect_picture(path: Path) -> Header:
     with _refusing(), Image.open(path, formats=["PNG", "JPEG"]) as picture:
         dtype = _PILLOW_DTYPES.get(picture.mode) or ("uint16" if picture.mode.startswith("I") else None)
         if dtype is None:
-            raise Refused(
-                f"The picture is in the colour model {picture.mode}.", "Save it as greyscale, 8 or 16 bits."
-            )
+            raise Refused(f"The picture is in the colour model {picture.mode}.", "Save it as greyscale, 8 or 16 bits.")
         return Header(
             format=(picture.format or "").lower(),
             width=picture.width,

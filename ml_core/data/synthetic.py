@@ -7,6 +7,7 @@ The same seed gives the same picture. Imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ Field = NDArray[np.float32]
 
 CELL_PIXELS = 110
 """Mean distance between the centres of two cells."""
-MITOCHONDRIA_PER_CELL = 1.5
+MITOCHONDRIA_PER_CELL = 1.7
 PIXEL_SIZE_NM = 8.0
 """What the drawn sizes stand for: a mitochondrion is about 40 x 65 px, 320 x 520 nm."""
 
@@ -81,13 +82,12 @@ def _cells(rng: np.random.Generator, *, size: int) -> _Cell:
     second = first.copy()
     owner = np.zeros((size, size), np.intp)
     for number, (cy, cx) in enumerate(centres):
-        distance = np.hypot(y - cy, x - cx)
-        nearer = distance < first
-        second = np.where(nearer, first, np.minimum(second, distance))
-        owner[nearer] = number
-        first = np.where(nearer, distance, first)
+        squared = (y - cy) ** 2 + (x - cx) ** 2
+        owner[squared < first] = number
+        second = np.minimum(second, np.maximum(first, squared))
+        first = np.minimum(first, squared)
     # Half the difference is the distance to the border on the line between two centres.
-    return _Cell(owner, (second - first) / 2)
+    return _Cell(owner, (np.sqrt(second) - np.sqrt(first)) / 2)
 
 
 def _draw_membranes(image: Field, border: Field, *, rng: np.random.Generator) -> None:
@@ -116,11 +116,11 @@ def _draw_mitochondrion(
         window, y, x = _window(size, cy=cy, cx=cx, radius=long * 1.35 + 6)
         angle = rng.uniform(0, np.pi)
         along, across = _turned(y - cy, x - cx, angle)
-        across = across + rng.uniform(-0.35, 0.35) * along**2 / long  # bent
+        across = across + rng.uniform(-0.2, 0.2) * along**2 / long  # bent
         rho = np.hypot(along / long, across / short)
         theta = np.arctan2(across / short, along / long)
-        for wave in (2, 3, 5):
-            rho = rho * (1 + rng.normal(0, 0.035) * np.cos(wave * theta + rng.uniform(0, 2 * np.pi)))
+        for wave in (2, 3, 4):
+            rho = rho * (1 + rng.normal(0, 0.06 / wave) * np.cos(wave * theta + rng.uniform(0, 2 * np.pi)))
         depth = (1 - rho) * short  # roughly the distance to the outer membrane, in pixels
         body = depth >= 0
         if body.sum() < 120 or not free[window][depth > -3].all():
@@ -131,9 +131,7 @@ def _draw_mitochondrion(
         return
 
 
-def _mitochondrion(
-    under: Field, depth: Field, along: Field, across: Field, *, rng: np.random.Generator
-) -> Field:
+def _mitochondrion(under: Field, depth: Field, along: Field, across: Field, *, rng: np.random.Generator) -> Field:
     """What is added to the picture: the matrix, cristae as thin dark folds with pale lumen, and two membranes."""
     matrix = rng.uniform(104, 128)
     body = _ramp(depth, 0, 1.2)
@@ -172,8 +170,8 @@ def _draw_vesicles(image: Field, free: NDArray[np.bool_], *, cells: _Cell, rng: 
     """Small rings, most of them crowded where a synapse might be, some scattered."""
     size = image.shape[0]
     places = rng.uniform(0, size, (round(26 * (size / 256) ** 2), 2))
-    for _ in range(rng.poisson(2.4 * (size / 256) ** 2)):
-        cluster = rng.normal(rng.uniform(0, size, 2), rng.uniform(9, 16), (rng.integers(18, 48), 2))
+    for _ in range(rng.poisson(3.2 * (size / 256) ** 2)):
+        cluster = rng.normal(rng.uniform(0, size, 2), rng.uniform(10, 17), (rng.integers(40, 90), 2))
         places = np.concatenate([places, cluster])
     for cy, cx in places:
         if not (0 <= cy < size and 0 <= cx < size and free[int(cy), int(cx)]):
@@ -183,8 +181,8 @@ def _draw_vesicles(image: Field, free: NDArray[np.bool_], *, cells: _Cell, rng: 
         if not free[window].all():
             continue
         distance = np.hypot(y - cy, x - cx)
-        image[window] -= 44 * np.exp(-(((distance - radius) / 0.9) ** 2))
-        image[window] += 12 * np.exp(-((distance / 1.3) ** 2))
+        image[window] -= 56 * np.exp(-(((distance - radius) / 0.9) ** 2))
+        image[window] += 16 * np.exp(-((distance / 1.3) ** 2))
         free[window] &= distance > radius + 1
 
 
@@ -240,9 +238,8 @@ def _grain_like(rng: np.random.Generator, shape: tuple[int, ...], *, wave: float
     return np.asarray(smooth / max(float(smooth.std()), 1e-6), np.float32)
 
 
-def _filtered(image: Field, response: object) -> Field:
+def _filtered(image: Field, response: Callable[[Field], Field]) -> Field:
     """A filter by its response to `k`, in periods per pixel. The picture wraps around, which noise does not show."""
     height, width = image.shape
     k = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]).astype(np.float32)
-    assert callable(response)
     return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response(k), s=image.shape), np.float32)
