@@ -1,0 +1,57 @@
+"""Which workers are there: each says so in Redis every few seconds, and is forgotten when it has been silent long."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import redis
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+KEY = "cristae:workers"
+FORGOTTEN_SECONDS = 600
+"""Silent workers stay listed for so long, so that a page can say since when."""
+
+
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)
+
+
+def worker_seen(name: str, *, host: str, queue: str, slots: int, devices: list[str]) -> None:
+    """Notes that worker process `name` lives. Raises redis.RedisError."""
+    with _client() as client:
+        said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "at": client.time()[0]}
+        client.hset(KEY, name, json.dumps(said))
+        client.expire(KEY, FORGOTTEN_SECONDS)
+
+
+def worker_left(name: str) -> None:
+    """Forgets a worker process that ends in good order. Raises redis.RedisError."""
+    with _client() as client:
+        client.hdel(KEY, name)
+
+
+def workers() -> list[dict[str, Any]]:
+    """The workers heard from lately: host, queue, slots, devices, seen_seconds. Empty where the broker is away.
+
+    Of several processes with the same host and queue (a crashed one and its successor) the one heard last counts.
+    """
+    try:
+        with _client() as client:
+            now = client.time()[0]
+            rows = {name: json.loads(said) for name, said in client.hgetall(KEY).items()}
+            gone = [name for name, row in rows.items() if now - row["at"] > FORGOTTEN_SECONDS]
+            if gone:
+                client.hdel(KEY, *gone)
+    except redis.RedisError as error:
+        log.warning("The broker did not say which workers there are: %s", error)
+        return []
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(rows.values(), key=lambda row: row["at"]):
+        seen = max(0, now - row.pop("at"))
+        if seen <= FORGOTTEN_SECONDS:
+            newest[row["queue"], row["host"]] = {**row, "seen_seconds": seen}
+    return [newest[key] for key in sorted(newest)]
