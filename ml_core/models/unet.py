@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml_core.reporting import UserError
+from ml_core.weights import Weights
+
 STRIDE = 32
 """The encoder halves the image five times."""
 
@@ -158,3 +161,38 @@ def _padded(grey: Tensor, tile: int) -> Tensor:
         return grey
     short = below >= grey.shape[-2] or right >= grey.shape[-1]
     return functional.pad(grey[None], (0, right, 0, below), mode="replicate" if short else "reflect")[0]
+
+
+def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
+    """A trained segmenter from the file `source`, in evaluation mode. Raises UserError where it is not one."""
+    facts = weights.facts
+    missing = [name for name in ("architecture", "classes", "mean", "deviation") if name not in facts]
+    if missing:
+        raise UserError(
+            f"{source} does not say its {', '.join(missing)}, so it is not a segmentation model of a segment job. "
+            "Choose the artifact segmenter of such a job."
+        )
+    segmenter = Segmenter(
+        architecture=str(facts["architecture"]),
+        classes=len(facts["classes"]),
+        mean=[float(v) for v in facts["mean"]],
+        deviation=[float(v) for v in facts["deviation"]],
+    )
+    try:
+        segmenter.network.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise UserError(
+            f"The weights in {source} do not fit a U-Net on {segmenter.architecture} with {segmenter.classes} classes. "
+            "Choose the artifact segmenter of a segment job."
+        ) from error
+    return segmenter.eval()
+
+
+def new_like(segmenter: Segmenter) -> Segmenter:
+    """The same network with new random weights."""
+    return Segmenter(
+        architecture=segmenter.architecture,
+        classes=segmenter.classes,
+        mean=segmenter.mean.flatten().tolist(),
+        deviation=segmenter.deviation.flatten().tolist(),
+    )

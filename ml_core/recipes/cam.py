@@ -1,0 +1,153 @@
+"""Class activation maps: what a segmenter or a bare encoder looks at, each map with two checks of its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from ml_core import weights
+from ml_core.data.manifest import ManifestItem
+from ml_core.data.prepare import read_image
+from ml_core.data.splits import split
+from ml_core.engine import Context
+from ml_core.models import encoders
+from ml_core.models.activation_maps import confidence_drop, correlation
+from ml_core.models.lookers import EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.unet import STRIDE, new_like, segmenter_from
+from ml_core.pictures import cam_sheet, write_png
+from ml_core.recipes.sources import open_manifest
+from ml_core.reporting import Stopped, UserError
+from ml_core.specs import CamSpec
+
+LONGEST = 1024
+"""A network that was trained on crops sees whole images at full resolution, to this many pixels on the longer side."""
+
+
+def run(context: Context[CamSpec]) -> None:
+    """Maps the first images of the test or validation part, or of a dataset that has no such part."""
+    spec, reporter = context.spec, context.reporter
+    looker, facts = _looker(context)
+    size = None if facts.get("framing") == "crops" else spec.image_size
+    items = open_manifest(context.inputs).items
+    parts = split(items, seed=spec.seed)
+    positions = next(part for part in (parts.test, parts.validation, parts.train) if len(part))[: spec.images]
+    drops: list[float] = []
+    correlations: list[float] = []
+    for done, position in enumerate(positions.tolist(), start=1):
+        if reporter.should_stop():
+            raise Stopped(f"Stopped after {done - 1} of {len(positions)} maps. The next start makes them again.")
+        seen = _Seen.of(read_image(items[position], blobs=context.inputs.blobs), size=size, device=context.device)
+        look = looker.look(seen.network_input)
+        checks = {
+            "confidence_drop": confidence_drop(look.confidence, seen.network_input, look.cam),
+            "random_correlation": correlation(look.cam, look.random_cam),
+        }
+        _keep(context, items[position], position, seen, look, checks=checks)
+        drops.append(checks["confidence_drop"] or 0.0)
+        correlations += [c for c in [checks["random_correlation"]] if c is not None]
+        reporter.progress(done, len(positions), "maps")
+    reporter.results(
+        images=len(positions),
+        confidence_drop=float(np.mean(drops)),
+        random_correlation=float(np.mean(correlations)) if correlations else None,
+        method=spec.method,
+        layer=spec.layer,
+        origin=facts.get("origin"),
+    )
+
+
+def _looker(context: Context[CamSpec]) -> tuple[Looker, dict[str, Any]]:
+    """The network that is asked, on its device, and the facts of its file."""
+    spec, device = context.spec, context.device
+    if context.inputs.slot("segmenter") is not None:
+        path = context.inputs.path("segmenter")
+        found = weights.load(path)
+        trained = segmenter_from(found, source=path.name).to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            random = new_like(trained).to(device)
+        return SegmenterLooker(trained, random, method=spec.method, layer=spec.layer), found.facts
+    if spec.method == "gradcam":
+        raise UserError("Grad-CAM asks what raises the foreground's score: choose a segmentation model, or EigenCAM.")
+    path = context.inputs.path("encoder")
+    kept = weights.load_encoder(path)
+    encoder = encoders.build(kept.architecture)
+    encoders.load_weights(encoder, kept.tensors, architecture=kept.architecture, source=path.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        random_encoder = encoders.build(kept.architecture)
+    looker = EncoderLooker(
+        encoder.to(device), random_encoder.to(device), layer=spec.layer, mean=kept.mean, deviation=kept.deviation
+    )
+    return looker, kept.facts
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An image as it is, and as the network sees it: brought to a size, and reflected out to multiples of 32."""
+
+    whole: np.ndarray
+    network_input: Tensor
+    """(1, 1, h, w) in 0..1, on the device."""
+    inside: tuple[int, int]
+    """How much of the input is image; the rest, below and on the right, is reflection."""
+
+    @classmethod
+    def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _Seen:
+        """`whole` (H, W) uint8; `size` the side of the square that it is brought to, None for its own size."""
+        grey = torch.from_numpy(whole)[None, None].to(device).float() / 255
+        height, width = whole.shape
+        shrink = min(1.0, LONGEST / max(height, width))
+        inside = (size, size) if size else (round(height * shrink), round(width * shrink))
+        if inside != (height, width):
+            grey = functional.interpolate(grey, size=inside, mode="bilinear", antialias=True)
+        below, right = -inside[0] % STRIDE, -inside[1] % STRIDE
+        mode = "reflect" if below < inside[0] and right < inside[1] else "replicate"
+        return cls(whole, functional.pad(grey, (0, right, 0, below), mode=mode), inside)
+
+    def at_own_size(self, cam: np.ndarray) -> np.ndarray:
+        """A map of the network's input as one of the image: (H, W) float in 0..1."""
+        inside = np.ascontiguousarray(cam[: self.inside[0], : self.inside[1]], dtype=np.float32)
+        size = (self.whole.shape[1], self.whole.shape[0])
+        return np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+
+
+def _keep(
+    context: Context[CamSpec],
+    item: ManifestItem,
+    position: int,
+    seen: _Seen,
+    look: Look,
+    *,
+    checks: dict[str, float | None],
+) -> None:
+    """The map as an 8-bit picture of the image's size, and the sheet on which its checks stand beside it."""
+    spec = context.spec
+    facts = {
+        "item": position,
+        "image": item.image.sha256,
+        "page": item.image.page,
+        "method": spec.method,
+        "layer": spec.layer,
+        "target": look.target,
+        **checks,
+    }
+    cam, random_cam = seen.at_own_size(look.cam), seen.at_own_size(look.random_cam)
+    path = write_png((cam * 255).round().astype(np.uint8), context.artifacts / f"cam-{position:07d}.png")
+    context.reporter.artifact("cam", path, **facts)
+    alike = checks["random_correlation"]
+    caption = (
+        f"{item.name}. {spec.method}, {spec.layer}, {look.target}. Confidence falls "
+        f"{checks['confidence_drop']:.2f} with the brightest 20 % hidden; correlation with random weights "
+        f"{'not defined' if alike is None else f'{alike:.2f}'}"
+    )
+    sheet = cam_sheet(seen.whole, cam, random_cam, caption=caption)
+    sheet_path: Path = write_png(sheet, context.artifacts / f"cam-sheet-{position:07d}.png")
+    context.reporter.artifact("cam_sheet", sheet_path, **facts)
