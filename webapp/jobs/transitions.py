@@ -38,21 +38,21 @@ def change(
     *,
     to: State,
     sources: Iterable[State] | None = None,
-    epoch: int | None = None,
+    of_epoch: int | None = None,
     reason: str = "",
     facts: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> Job | None:
     """Brings a job into state `to`; returns it as it then is, or None where it may not (or no longer) go there.
 
-    `sources` narrows the states to come from, `epoch` the attempt; `values` are further columns, `facts` further
+    `sources` narrows the states to come from, `of_epoch` the attempt; `values` are further columns, `facts` further
     entries of the event. With None nothing was written.
     """
     allowed = [s for s, targets in TRANSITIONS.items() if to in targets and (sources is None or s in sources)]
     with transaction.atomic():
         matching = Job.objects.filter(pk=job_id, state__in=allowed)
-        if epoch is not None:
-            matching = matching.filter(epoch=epoch)
+        if of_epoch is not None:
+            matching = matching.filter(epoch=of_epoch)
         before = matching.select_for_update().values_list("state", flat=True).first()
         if before is None:
             return None

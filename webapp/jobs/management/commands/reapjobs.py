@@ -1,0 +1,41 @@
+"""`manage.py reapjobs`: gives jobs whose worker is gone back to the queue. Any number of these may run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connection
+
+from webapp.jobs.ownership import database_is_away
+from webapp.jobs.reaper import INTERVAL, Reaper
+
+log = logging.getLogger("webapp.jobs.reaper")
+
+
+class Command(BaseCommand):
+    help = "Gives jobs whose worker is gone back to the queue, and repeats hints that were lost. Runs until stopped."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        reaper = Reaper()
+        away = False
+        while not stop.is_set():
+            try:
+                if ended := reaper.round():
+                    log.warning("%d job(s) had lost their worker.", ended)
+                away = False
+            except DatabaseError as error:
+                connection.close()
+                if not database_is_away(error):
+                    log.exception("A round failed; the next one tries again.")
+                elif not away:
+                    log.warning("The database is away; nothing is reaped until it has been back for a lease.")
+                    away = True
+                reaper.lost_sight()
+            stop.wait(INTERVAL)
