@@ -10,18 +10,17 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import readers
+from ml_core.data.ahead import in_order
 from ml_core.data.manifest import FileRef, Manifest, ManifestItem
 from ml_core.reporting import UserError
 
@@ -30,8 +29,6 @@ VERSION = 1
 
 Progress = Callable[[int, int], None]
 """Called as (done, total). It may raise to stop: nothing half made is left behind."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -231,12 +228,11 @@ def _build(
         rows: NDArray[np.uint8] = np.lib.format.open_memmap(temporary, mode="r+") if 0 not in shape else np.zeros(shape)
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             jobs = (lambda n=n: fill(n, place(rows, n)) for n in chosen)
-            for done, _ in enumerate(_in_order(pool, jobs), start=1):
+            for done, _ in enumerate(in_order(pool, jobs), start=1):
                 if progress is not None:
                     progress(done, len(chosen))
         if isinstance(rows, np.memmap):
             rows.flush()
-        del rows
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -251,18 +247,6 @@ def _reserve(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.ftruncate(descriptor, size)
-
-
-def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], T]]) -> Iterator[T]:
-    """Results in order, with only a few jobs ahead, so that half a million of them take no memory."""
-    running: list[Future[T]] = [pool.submit(job) for job in islice(jobs, 32)]
-    try:
-        while running:
-            yield running.pop(0).result()
-            running += [pool.submit(job) for job in islice(jobs, 1)]
-    finally:
-        for future in running:
-            future.cancel()
 
 
 @contextmanager

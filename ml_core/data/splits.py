@@ -94,7 +94,7 @@ def _by_groups(
 def _blocks(
     items: Sequence[ManifestItem], positions: NDArray[np.int64], *, shares: Sequence[float], seed: int
 ) -> tuple[list[list[int]], str]:
-    """One stack in contiguous blocks. The gap counts in slices as they are numbered; a short stack has a smaller one."""
+    """One stack in contiguous blocks. The gap counts slices as they are numbered; in a short stack it is smaller."""
     ordered = sorted((int(p) for p in positions), key=lambda p: (items[p].index, p))
     if np.random.default_rng((seed, 2)).random() < 0.5:
         ordered.reverse()
@@ -112,8 +112,8 @@ def _blocks(
         if lost <= len(ordered) / 4 and all(k for k, b in zip(kept, blocks, strict=True) if b):
             break
         gap -= 1
-    group = items[ordered[0]].group or "The stack"
-    sentence = f"{group} is a single stack: contiguous blocks with a gap of {gap} slices between them."
+    group = items[ordered[0]].group
+    sentence = f"All images are of one stack ({group}): contiguous blocks with a gap of {gap} slices between them."
     if gap < GAP:
         sentence = sentence[:-1] + f" ({GAP} would leave too few)."
     return kept, sentence
