@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from argparse import ArgumentParser
 from typing import Any
 
@@ -23,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *, host: str, port: int, **_: Any) -> None:
+        # Only a container collects the static files; elsewhere WhiteNoise finds them where they were built.
+        warnings.filterwarnings("ignore", message="No directory at")
         uvicorn.run(
             "webapp.asgi:application",
             host=host,

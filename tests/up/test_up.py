@@ -1,0 +1,182 @@
+"""`manage.py up` as its user meets it: real engines, a real web server, real signals."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from tests.up.conftest import ROOT, Person, Running, answers, environment, until
+
+Starter = Callable[..., Running]
+
+
+def test_the_printed_link_signs_in_once(up: Running) -> None:
+    link = up.link()
+    alice, thief = Person(), Person()
+    alice.sign_in(link)
+    assert alice.here == f"{up.url}/"
+    alice.open(f"{up.url}/queue/")
+    assert alice.here == f"{up.url}/queue/"
+    with pytest.raises((urllib.error.HTTPError, AssertionError)):
+        thief.sign_in(link)
+    thief.open(f"{up.url}/queue/")
+    assert "/sign-in/" in thief.here
+
+
+def test_another_command_finds_the_engines_of_the_one_that_runs(up: Running) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "signin-link"],
+        cwd=ROOT,
+        env=environment(up.data),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.startswith(f"{up.url}/in/")
+    Person().sign_in(done.stdout.strip())
+
+
+def test_a_second_one_on_the_same_folder_is_refused_in_one_sentence(up: Running) -> None:
+    second = Running(up.data).start()
+    assert second.ended(30) == 1
+    assert f"already runs on {up.data} (process {up.process.pid})" in second.words
+    assert len(second.words.splitlines()) == 1
+    assert answers(up.url)
+
+
+def test_another_user_of_the_machine_gets_at_nothing(up: Running) -> None:
+    for folder in (up.data, up.data / "postgres" / "sockets", up.data / "redis" / "sockets", up.data / "logs"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700, folder
+    for secret in ("secret-key", "postgres/password", "redis/password", "redis/redis.conf", "run/environment.json"):
+        assert stat.S_IMODE((up.data / secret).stat().st_mode) == 0o600, secret
+    listening = {c.laddr.port for p in up.family() for c in p.net_connections("tcp") if c.status == "LISTEN"}
+    assert listening == {up.port}
+
+
+def test_the_engines_ask_for_their_password_even_at_the_socket(up: Running) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(host=str(up.data / "postgres" / "sockets"), user="cristae", dbname="cristae")
+    client = redis.Redis(unix_socket_path=str(up.data / "redis" / "sockets" / "redis.sock"))
+    with pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_no_password_stands_on_a_command_line(up: Running) -> None:
+    secrets = [(up.data / name / "password").read_text() for name in ("postgres", "redis")]
+    for process in up.family():
+        command = " ".join(process.cmdline())
+        assert not any(secret in command for secret in secrets), command
+
+
+@pytest.mark.parametrize("words", [("manage.py", "web"), ("redis-server",), ("postgres", "-D")])
+def test_what_dies_is_started_again(started: Starter, words: tuple[str, ...]) -> None:
+    up = started()
+    up.link()
+    if words == ("redis-server",) and not any("redis-server" in " ".join(p.cmdline()) for p in up.family()):
+        words = ("valkey-server",)
+    victim = up.member(*words)
+    victim.kill()
+    until(lambda: "was started again" in up.words, seconds=60, what="the sentence of a new start")
+    until(lambda: answers(up.url), seconds=30, what="an answer of the web")
+    assert up.member(*words).pid != victim.pid
+    Person().sign_in(_new_link(up))
+
+
+def _new_link(up: Running) -> str:
+    command = [sys.executable, str(ROOT / "manage.py"), "signin-link"]
+    return subprocess.check_output(command, env=environment(up.data), text=True, timeout=60).strip()
+
+
+def test_ctrl_c_leaves_no_process_though_a_script_started_it_in_the_background(
+    started: Starter, tmp_path: Path
+) -> None:
+    up = started(start=False)
+    # A shell without job control starts background commands with INT ignored.
+    script = f"{shlex.join(up.command)} >{shlex.quote(str(up.said))} 2>&1 & echo $! >{tmp_path}/pid; wait"
+    up.process = subprocess.Popen(["sh", "-c", script], env=environment(up.data), start_new_session=True)
+    up.link()
+    pid = int((tmp_path / "pid").read_text())
+    family = up.family()
+    assert len(family) >= 10
+    os.kill(pid, signal.SIGINT)
+    assert up.ended(90) == 0
+    assert up.family() == []
+    assert not any(process.is_running() for process in family)
+
+
+def test_the_next_start_carries_on(started: Starter) -> None:
+    first = started()
+    person = Person()
+    person.sign_in(first.link())
+    assert first.stop(signal.SIGTERM) == 0
+    assert first.family() == []
+    second = started(port=first.port)
+    second.link()
+    person.open(f"{second.url}/queue/")
+    assert person.here == f"{second.url}/queue/", "the session did not survive"
+
+
+def test_killed_outright_its_children_leave_by_themselves(started: Starter) -> None:
+    up = started()
+    up.link()
+    up.process.kill()
+    up.process.wait()
+    until(lambda: not up.family(), seconds=75, what=f"nobody left, but there is {up.family()}")
+
+
+def test_killed_outright_and_started_at_once_it_comes_up(started: Starter) -> None:
+    first = started()
+    first.link()
+    first.process.kill()
+    first.process.wait()
+    second = started(port=first.port)
+    Person().sign_in(second.link())
+    assert second.stop() == 0
+
+
+def test_a_folder_that_was_there_keeps_its_owner_and_rights(started: Starter, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o755)
+    before = {folder: _rights(folder) for folder in (data, *data.parents)}
+    up = started()
+    up.link()
+    assert up.stop() == 0
+    assert {folder: _rights(folder) for folder in before} == before
+
+
+def _rights(folder: Path) -> tuple[int, int, int]:
+    status = folder.stat()
+    return status.st_uid, status.st_gid, status.st_mode
+
+
+def test_a_busy_port_is_one_sentence_with_the_remedy(started: Starter) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        up = started(port=port)
+        assert up.ended(30) == 1
+    assert up.words == (
+        f"Cristae cannot start: Port {port} is taken by another program. Choose another: "
+        f"manage.py up --port {port + 1} (make demo PORT={port + 1}).\n"
+    )
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_sentence(started: Starter, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    up = started("file/data")
+    assert up.ended(30) == 1
+    assert "cannot be made: Not a directory. Choose another: manage.py up --data FOLDER" in up.words
+    assert len(up.words.splitlines()) == 1
