@@ -44,7 +44,7 @@ def experiment_start(
         )
 
     colour = submit(from_preset("colorize", preset), f"Colorize {revision.dataset.name}")
-    encoder = submit(from_preset("pretrain", preset, views="colour"), "BYOL, colour", colour=_made(colour, "colour"))
+    encoder = submit(from_preset("pretrain", preset), "BYOL, colour", colour=_made(colour, "colour"))
     segmenter = submit(from_preset("segment", preset), "U-Net, BYOL colour", encoder=_made(encoder, "encoder"))
     submit(from_preset("cam", preset), "Grad-CAM of the U-Net", segmenter=_made(segmenter, "segmenter"))
     return experiment

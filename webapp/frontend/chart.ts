@@ -57,7 +57,7 @@ export class Chart {
     const head = document.createElement("figcaption");
     const title = Object.assign(document.createElement("h3"), { textContent: quantityName(quantity) });
     this.values = Object.assign(document.createElement("span"), { className: "values" });
-    head.append(title, this.values, this.exportButtons());
+    head.append(title, this.exportButtons(), this.values);
     this.plotHolder = Object.assign(document.createElement("div"), { className: "plot" });
     this.element.append(head, this.plotHolder);
     new ResizeObserver(() => this.resize()).observe(this.plotHolder);
@@ -99,8 +99,7 @@ export class Chart {
     });
     const best = this.best();
     if (best) {
-      const at = this.points.stepsPerEpoch ? `epoch ${whole(best.step / this.points.stepsPerEpoch)}` : `step ${whole(best.step)}`;
-      said.push(Object.assign(document.createElement("span"), { className: "best", textContent: `best ${figure(best.value, this.ratio)} @ ${at}` }));
+      said.push(Object.assign(document.createElement("span"), { className: "best", textContent: `best ${this.sayBest()}` }));
     }
     for (const { label, value } of this.around.references) {
       said.push(Object.assign(document.createElement("span"), { className: "reference", textContent: `${label}: ${figure(value, this.ratio)}` }));
@@ -117,6 +116,15 @@ export class Chart {
       if (best) return best;
     }
     return null;
+  }
+
+  /** "0.842 @ epoch 31" */
+  private sayBest(): string {
+    const best = this.best();
+    if (!best) return "";
+    const epochs = this.points.stepsPerEpoch;
+    const at = epochs ? `epoch ${whole(best.step / epochs)}` : `step ${whole(best.step)}`;
+    return `${figure(best.value, this.ratio)} @ ${at}`;
   }
 
   /** Which series are smoothed: training curves only, never validation, never the learning rate. */
@@ -289,7 +297,7 @@ export class Chart {
       lines,
       breaks: breaks.map(({ x }) => x),
       references: this.around.references,
-      best: best ? { ...best, text: figure(best.y, this.ratio) } : null,
+      best: best ? { ...best, text: this.sayBest() } : null,
     };
   }
 }

@@ -42,14 +42,12 @@ export function svgOf(figure: Figure): string {
 
   text(BOX.left, 22, figure.title, 'font-size="16" font-weight="600"');
   text(BOX.left, 40, figure.caption);
-  for (let i = 0; i <= 4; i += 1) {
-    const y = BOX.top + (height * i) / 4;
-    const value = y1 - ((y1 - y0) * i) / 4;
-    out.push(`<path d="M${BOX.left} ${y}h${width}" stroke="${GRID}"/>`);
-    text(BOX.left - 8, y + 4, (figure.log ? 10 ** value : value).toPrecision(3), 'text-anchor="end"');
-    const x = BOX.left + (width * i) / 4;
-    text(x, HEIGHT - 30, figure.sayX(figure.x[0] + ((figure.x[1] - figure.x[0]) * i) / 4), 'text-anchor="middle"');
+  for (const value of figure.log ? logTicks(...figure.y) : roundTicks(...figure.y)) {
+    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${GRID}"/>`);
+    text(BOX.left - 8, py(value) + 4, String(Number(value.toPrecision(6))), 'text-anchor="end"');
   }
+  for (const x of roundTicks(...figure.x)) text(px(x), HEIGHT - 30, figure.sayX(x), 'text-anchor="middle"');
+  if (figure.best) text(WIDTH - 16, 22, `best ${figure.best.text}`, 'text-anchor="end"');
   text(BOX.left + width / 2, HEIGHT - 10, figure.xName, 'text-anchor="middle"');
   for (const x of figure.breaks.filter(inside)) {
     out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" stroke-dasharray="2 3"/>`);
@@ -72,12 +70,31 @@ export function svgOf(figure: Figure): string {
   if (figure.best && inside(figure.best.x)) {
     const [x, y] = [px(figure.best.x), py(figure.best.y)];
     out.push(`<path d="M${x} ${y - 6}l6 6-6 6-6-6z" fill="${LINE}" stroke="${INK}" stroke-width="1.5"/>`);
-    text(x, y - 12, `best ${figure.best.text}`, 'text-anchor="middle"');
   }
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" ` +
     `font-family="system-ui, sans-serif" font-size="12"><path d="M0 0h${WIDTH}v${HEIGHT}H0z" fill="#fff"/>${out.join("")}</svg>`
   );
+}
+
+/** Some 5 round values between the two. */
+function roundTicks(low: number, high: number): number[] {
+  const rough = (high - low) / 5;
+  if (!(rough > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5, 10].find((one) => one * power >= rough) ?? 10);
+  const ticks = [];
+  for (let n = Math.ceil(low / step); n * step <= high; n += 1) ticks.push(n * step);
+  return ticks;
+}
+
+/** 1, 2 and 5 of every decade. */
+function logTicks(low: number, high: number): number[] {
+  const ticks = [];
+  for (let n = Math.floor(Math.log10(low)); n <= Math.ceil(Math.log10(high)); n += 1) {
+    for (const one of [1, 2, 5]) ticks.push(one * 10 ** n);
+  }
+  return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
 /** A line that is lifted at every break. */
@@ -106,7 +123,7 @@ function save(blob: Blob, name: string): void {
 }
 
 function fileName(figure: Figure, suffix: string): string {
-  return `${figure.caption} ${figure.title}`.replace(/[^\w.]+/g, "-").replace(/^-|-$/g, "") + suffix;
+  return `job ${figure.caption} ${figure.title}`.replace(/[^\w.]+/g, "-").replace(/^-|-$/g, "") + suffix;
 }
 
 export function saveSvg(figure: Figure): void {

@@ -85,6 +85,7 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
   let timer = 0;
   let closed = false;
   let lostSince: Date | null = null;
+  let heard = false;
 
   const later = (action: () => void, wait: number): void => {
     clearTimeout(timer);
@@ -98,6 +99,7 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
   };
 
   const receive = (message: Message): void => {
+    heard = true;
     if (lostSince) {
       lostSince = null;
       options.onLost?.(null);
@@ -130,8 +132,9 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
         return;
       }
       failures += 1;
-      lost();
-      if (failures >= 3) later(poll, 0);
+      if (heard) lost();
+      // Where no socket ever got through, the first page must not wait for a second try.
+      if (failures >= 3 || !heard) later(poll, 0);
       else again();
     };
   };

@@ -7,6 +7,8 @@ type Field = HTMLInputElement | HTMLSelectElement;
 
 const form = document.querySelector<HTMLFormElement>("#job-form")!;
 const presets = JSON.parse(document.querySelector("#presets")!.textContent) as Record<string, Texts>;
+// Not form.dataset: the picker called "dataset" stands in its place.
+const preflight = form.getAttribute("data-preflight")!;
 const fields = [...form.querySelectorAll<Field>("[data-field]")];
 
 function preset(): string {
@@ -39,10 +41,21 @@ function fillFromPreset(): void {
   for (const field of fields) field.value = presets[preset()]?.[field.name] ?? field.value;
 }
 
+/** Colour planes belong to one revision: chooses those of the dataset that was just chosen. */
+function matchColour(): void {
+  const dataset = form.querySelector<HTMLSelectElement>('[data-takes="revision"]');
+  const colour = form.querySelector<HTMLSelectElement>('[data-takes="colour"]');
+  const revision = dataset?.selectedOptions[0]?.dataset["revision"];
+  if (!colour || colour.disabled || colour.selectedOptions[0]?.dataset["revision"] === revision) return;
+  const fitting = [...colour.options].find((option) => revision && option.dataset["revision"] === revision);
+  colour.value = fitting?.value ?? "";
+}
+
 form.addEventListener("change", (event) => {
+  if (event.target instanceof HTMLSelectElement && event.target.dataset["takes"] === "revision") matchColour();
   if (event.target instanceof HTMLInputElement && event.target.name === "preset") fillFromPreset();
   markChanges();
-  void htmx.ajax("POST", form.dataset["preflight"]!, { source: form, target: "#preflight", swap: "innerMorph" });
+  void htmx.ajax("POST", preflight, { source: form, target: "#preflight", swap: "innerMorph" });
 });
 form.addEventListener("input", markChanges);
 form.addEventListener("keydown", (event) => {

@@ -111,7 +111,7 @@ export class Pictures {
   private group(kind: string): HTMLElement {
     let group = this.groups.get(kind);
     if (group) return group;
-    group = Object.assign(document.createElement("div"), { className: "stack tight sheet-group" });
+    group = Object.assign(document.createElement("div"), { className: `stack tight sheet-group${kind === "cam_sheet" ? "" : " single"}` });
     group.append(Object.assign(document.createElement("h3"), { textContent: TITLES[kind] ?? kind }));
     this.groups.set(kind, group);
     const sorted = [...this.groups].sort(([a], [b]) => ORDER.indexOf(a) - ORDER.indexOf(b));

@@ -87,7 +87,9 @@ class JobForm:
         self.preset = preset if preset in offered else offered[0]
         self.title = SPECS[self.kind].title
         self._data = data
-        self._dataset = dataset
+        self._came_from = (
+            set(Revision.objects.filter(dataset=dataset).values_list("pk", flat=True)) if dataset is not None else None
+        )
         self.refusals: list[Refusal] = []
         self._options = {slot.name: options_for(project, slot) for slot in SPECS[self.kind].inputs}
 
@@ -207,7 +209,17 @@ class JobForm:
     def _picked(self, slot: str) -> str:
         if self._has(slot):
             return self._sent(slot)
-        return next((o.value for o in self._options[slot] if o.suits(self._dataset)), "")
+        return next((o.value for o in self._options[slot] if o.default and self._fits(slot, o)), "")
+
+    def _fits(self, slot: str, option: Option) -> bool:
+        """A dataset must be the one that the person came from; colour planes belong to one revision of it."""
+        if slot == "dataset":
+            return self._came_from is None or option.revision in self._came_from
+        return slot != "colour" or option.revision == self._revision_picked()
+
+    def _revision_picked(self) -> int | None:
+        picked = self._picked("dataset")
+        return next((o.revision for o in self._options["dataset"] if o.value == picked), None)
 
     def _refusal(self, name: str) -> str:
         return next((r.sentence for r in self.refusals if r.field == name), "")

@@ -24,12 +24,10 @@ class Option:
     value: str
     label: str
     reference: dict[str, Any]
-    dataset: int | None
+    revision: int | None
+    """The dataset's revision that it is, or that it was made from."""
     default: bool
-
-    def suits(self, dataset: int | None) -> bool:
-        """Whether the form may choose it by itself, where `dataset` is the one that the person came from."""
-        return self.default and (dataset is None or self.dataset in (None, dataset))
+    """Whether the form may choose it by itself."""
 
 
 def options_for(project: Project, slot: InputSlot) -> list[Option]:
@@ -53,7 +51,7 @@ def _revisions(project: Project, by_itself: bool) -> list[Option]:
                 label=f"{revision.dataset.name} · rev {revision.short_name} · {revision.items_count:,} images"
                 + ("" if newest else " (older)"),
                 reference={"revision": revision.pk},
-                dataset=revision.dataset_id,
+                revision=revision.pk,
                 default=newest and by_itself,
             )
         )
@@ -63,13 +61,12 @@ def _revisions(project: Project, by_itself: bool) -> list[Option]:
 def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
     makers = [name for name, spec in SPECS.items() if kind in spec.makes]
     jobs = project.jobs.filter(kind__in=makers, state__in=[State.DONE, *_OPEN])
-    datasets = dict(Revision.objects.filter(dataset__project=project).values_list("pk", "dataset"))
     return [
         Option(
             value=f"job-{job.pk}-{kind}",
             label=f"#{job.pk} {job.name}" + _standing(job),
             reference={"job": job.pk, "artifact": kind},
-            dataset=datasets.get(job.inputs.get("dataset", {}).get("revision")),
+            revision=job.inputs.get("dataset", {}).get("revision"),
             default=by_itself and job.state != State.PAUSED,
         )
         for job in jobs[:_MOST]

@@ -97,8 +97,8 @@ def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[st
         if "encoder" not in inputs and spec.weights == "frozen":
             found.append("Without a pretrained encoder there is nothing to freeze: it starts at random and is trained.")
     if isinstance(spec, PretrainSpec):
-        if spec.views == "colour" and "colour" not in inputs:
-            found.append("Views grey against colour need the colour planes of a colorize job. Colorize first.")
+        if spec.views != "byol" and "colour" not in inputs:
+            found.append("Grey against colour needs the colour planes of a colorize job. Colorize first.")
         if spec.batch_size > revision.items_count:
             found.append(f"A batch of {spec.batch_size:,} is more than the {revision.items_count:,} images of {name}.")
     return found

@@ -25,8 +25,12 @@ _NAMES = {
     "images": "Images",
     "groups": "Stacks",
     "part": "Judged on",
+    "threshold": "Threshold",
+    "steps": "Steps",
 }
-_NOTES = {"floor": "mean_iou"}
+_RATIOS = {"foreground_iou", "background_iou", "mean_iou", "dice", "precision", "recall", "knn_accuracy"}
+_BESIDE = {"floor", "healthy_std", "split"}
+"""Said beside another figure, or as a sentence of their own."""
 FEWEST_GROUPS = 5
 """With fewer, an interval over groups says nothing."""
 
@@ -34,7 +38,7 @@ FEWEST_GROUPS = 5
 @dataclass(frozen=True)
 class ResultRow:
     name: str
-    value: object
+    text: str
     note: str
 
 
@@ -45,11 +49,17 @@ def result_rows(job: Job) -> list[ResultRow]:
     rows = []
     for key in keys:
         value = results[key]
-        if key in _NOTES or key.endswith("_interval") or isinstance(value, dict | list) or value is None:
+        if key in _BESIDE or key.endswith("_interval") or isinstance(value, dict | list) or value is None:
             continue
         name = _NAMES.get(key, key.replace("_", " ").capitalize().replace("iou", "IoU"))
-        rows.append(ResultRow(name, value, _note(key, results)))
+        rows.append(ResultRow(name, _text(key, value), _note(key, results)))
     return rows
+
+
+def _text(key: str, value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if key in _RATIOS else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _note(key: str, results: dict[str, Any]) -> str:
@@ -58,6 +68,8 @@ def _note(key: str, results: dict[str, Any]) -> str:
         return f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
     if key == "mean_iou" and isinstance(results.get("floor"), int | float):
         return f"predict nothing: {results['floor']:.3f}"
+    if key == "embedding_std" and isinstance(results.get("healthy_std"), int | float):
+        return f"healthy: {results['healthy_std']:.3f}"
     groups = results.get("groups")
     if key == "groups" and isinstance(groups, int) and groups < FEWEST_GROUPS:
         return "too few for an interval"

@@ -17,7 +17,7 @@ from webapp.jobs.figures import headline
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
 from webapp.jobs.models import Job
 from webapp.jobs.preflight import preflight
-from webapp.jobs.results import result_rows
+from webapp.jobs.results import result_rows, worst_images
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
@@ -43,6 +43,7 @@ def job(request: HttpRequest, job_id: int) -> HttpResponse:
         "may_edit": editor,
         "figure": headline(found),
         "results": result_rows(found),
+        "worst": worst_images(found),
         "inputs": _inputs(found),
         "followers": found.followers.all(),
         "spec_rows": _spec_rows(found),
@@ -90,7 +91,9 @@ def _spec_rows(job: Job) -> list[dict[str, Any]]:
 
 def _caption(job: Job) -> str:
     """Written into exported figures: job, revision, preset."""
-    revision = Revision.objects.select_related("dataset").filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
+    revision = (
+        Revision.objects.select_related("dataset").filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
+    )
     data = f" · {revision.dataset.name} rev {revision.short_name}" if revision else ""
     return f"#{job.pk} {job.name}{data} · preset {job.spec.get('preset', 'own')}"
 
@@ -187,12 +190,10 @@ def job_action(request: HttpRequest, job_id: int, action: str) -> HttpResponse:
         return _extend(request, found)
     if action not in ACTIONS:
         raise Http404
-    if action not in services.may(found):
-        messages.error(
-            request, f"The job is {found.get_state_display().lower()} by now, so there was nothing to {action}."
-        )
-    else:
-        ACTIONS[action](found, user=user)
+    if not ACTIONS[action](found, user=user):
+        found.refresh_from_db(fields=["state"])
+        state = found.get_state_display().lower()
+        messages.error(request, f"The job is {state} by now, so there was nothing to {action}.")
     return redirect("job", found.pk)
 
 

@@ -9,7 +9,7 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
 
 from ml_core.specs import SPECS
-from webapp.jobs.models import Job
+from webapp.jobs.models import OWNED, Job
 
 
 def kind_title(kind: str) -> str:
@@ -17,10 +17,9 @@ def kind_title(kind: str) -> str:
 
 
 def took(job: Job) -> timedelta | None:
-    """From its first start to its end, or until now; None before it started."""
-    if job.started_at is None:
-        return None
-    return (job.ended_at or timezone.now()) - job.started_at
+    """From its first start to its end, or until now while it runs; else None."""
+    until = timezone.now() if job.state in OWNED else job.ended_at
+    return until - job.started_at if until and job.started_at else None
 
 
 def progress_words(job: Job) -> str:

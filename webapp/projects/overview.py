@@ -70,18 +70,19 @@ def newest_revisions(datasets: Iterable[Dataset]) -> dict[int, Revision]:
 def next_steps(projects: Iterable[Project]) -> list[NextStep]:
     """At most three suggestions, the most useful first."""
     found: list[NextStep] = []
+    without_data: list[NextStep] = []
     for project in projects:
         datasets = list(project.datasets.all())
         newest = newest_revisions(datasets)
         if not newest:
-            found.append(_bring_data(project, datasets))
+            without_data.append(_bring_data(project, datasets))
             continue
         done = set(project.jobs.exclude(state__in=[State.FAILED, State.CANCELLED]).values_list("kind", flat=True))
         for dataset in datasets:
             revision = newest.get(dataset.pk)
             if revision:
                 found += _about(project, dataset, revision, done)
-    return found[:3]
+    return [*found, *without_data][:3]
 
 
 def _bring_data(project: Project, datasets: list[Dataset]) -> NextStep:
