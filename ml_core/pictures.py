@@ -128,10 +128,12 @@ def sample_sheet(samples: Sequence[Sample], *, classes: int) -> Image.Image:
     return sheet(rows, headings=headings, captions=[s.caption for s in samples])
 
 
-def colour_pairs_sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, captions: Sequence[str]) -> Image.Image:
-    """Rows of grey beside colour; each pair is a grey and a picture of the same size."""
-    rows = [[grey_picture(fitted(grey)), fitted(colour)] for grey, colour in pairs]
-    return sheet(rows, headings=("grey", "with its colour"), captions=captions)
+def colour_pairs_sheet(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, names: Sequence[str], origin: str
+) -> Image.Image:
+    """One column per item, its grey above its colour; each pair is a grey and a picture of the same size."""
+    rows = [[grey_picture(fitted(grey)) for grey, _ in pairs], [fitted(colour) for _, colour in pairs]]
+    return sheet(rows, headings=names, captions=("Grey", f"With its colour ({origin})"))
 
 
 def cam_sheet(grey: np.ndarray, cam: np.ndarray, random_cam: np.ndarray, *, caption: str) -> Image.Image:

@@ -49,8 +49,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "cam": {
-        "recommended": {},
+        "recommended": {"layer": "decoder"},
         "paper": {},
-        "quick": {"image_size": 64, "images": 4, "layer": "layer3"},
+        "quick": {"image_size": 64, "images": 4, "layer": "decoder"},
     },
 }

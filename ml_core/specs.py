@@ -303,12 +303,19 @@ class CamSpec(Spec):
         choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
         refusal="Choose gradcam or eigencam.",
     )
-    layer: Literal["layer2", "layer3", "layer4"] = field(
+    layer: Literal["decoder", "layer2", "layer3", "layer4"] = field(
         "layer4",
         "Layer",
         group="Map",
-        choices={"layer4": "Stage 4 (coarse)", "layer3": "Stage 3", "layer2": "Stage 2 (fine)"},
-        refusal="Choose layer2, layer3 or layer4.",
+        help="The stages are those of the encoder. The decoder shows most of a segmentation model, and a bare encoder "
+        "has none.",
+        choices={
+            "layer4": "Stage 4 (coarse)",
+            "layer3": "Stage 3",
+            "layer2": "Stage 2 (fine)",
+            "decoder": "Decoder (segmentation models)",
+        },
+        refusal="Choose layer2, layer3, layer4 or decoder.",
     )
     image_size: int = field(
         224, "Size", unit="px", group="Map", ge=32, le=1024, multiple_of=32, refusal="A multiple of 32, 32 to 1,024 px."

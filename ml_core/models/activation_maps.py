@@ -14,6 +14,9 @@ from pytorch_grad_cam import EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 from torch import Tensor, nn
 
+FLAT = 1e-6
+"""A map whose values differ by less is the same everywhere."""
+
 HIDDEN_SHARE = 0.2
 """How much of the image is hidden for the confidence drop: its brightest fifth on the map."""
 
@@ -67,11 +70,14 @@ class GramEigenCAM(EigenCAM):
         return torch.stack(maps).float().numpy()
 
 
-def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np.ndarray) -> float:
+def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np.ndarray) -> float | None:
     """How much `confidence` of the image `grey` (1, 1, H, W) falls when the brightest fifth of the map is hidden.
 
-    Hidden pixels take the mean grey of the rest. A map that shows what matters makes it fall by much.
+    Hidden pixels take the mean grey of the rest. A map that shows what matters makes it fall by much. None for a map
+    that is the same everywhere: it has no brightest part.
     """
+    if np.ptp(cam) < FLAT:
+        return None
     brightest = np.argsort(cam, axis=None, kind="stable")[-round(cam.size * HIDDEN_SHARE) :]
     hidden = torch.zeros(cam.size, dtype=torch.bool)
     hidden[torch.from_numpy(brightest.copy())] = True
@@ -81,6 +87,7 @@ def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Pearson's correlation of two maps of one shape; None where one of them is the same everywhere."""
-    a, b = (m.astype(np.float64).ravel() - m.mean() for m in (first, second))
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 1e-12 else None
+    if min(np.ptp(first), np.ptp(second)) < FLAT:
+        return None
+    a, b = (m.astype(np.float64).ravel() - m.mean(dtype=np.float64) for m in (first, second))
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -15,6 +15,10 @@ from ml_core.models.activation_maps import eigen_cam, grad_cam
 from ml_core.models.encoders import features
 from ml_core.models.unet import Segmenter, class_map, probabilities_of
 
+DECODER = "decoder"
+"""The decoder's last block but one, at half of the image's size: there the skip connections have joined what the
+encoder's stages found. The last block all but repeats the prediction."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -70,9 +74,9 @@ class SegmenterLooker:
 
     def _map(self, segmenter: Segmenter, grey: Tensor, *, category: int, mask: Tensor) -> np.ndarray:
         network, x = segmenter.network, segmenter.normalised(grey)
-        layer = network.encoder.get_submodule(self._layer)
+        layer = network.decoder.blocks[-2] if self._layer == DECODER else network.encoder.get_submodule(self._layer)
         if self._method == "eigencam":
-            return eigen_cam(network.encoder, layer, x)
+            return eigen_cam(network, layer, x)
         # With one foreground class the network has one channel of logits: that of foreground.
         channel = category - 1 if segmenter.classes == 2 else category
         return grad_cam(network, layer, x, category=channel, mask=mask.cpu().numpy())

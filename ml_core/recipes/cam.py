@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,79 @@ from ml_core.data.splits import split
 from ml_core.engine import Context
 from ml_core.models import encoders
 from ml_core.models.activation_maps import confidence_drop, correlation
-from ml_core.models.lookers import EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.lookers import DECODER, EncoderLooker, Look, Looker, SegmenterLooker
 from ml_core.models.unet import STRIDE, new_like, segmenter_from
 from ml_core.pictures import cam_sheet, write_png
 from ml_core.recipes.sources import open_manifest
 from ml_core.reporting import Stopped, UserError
 from ml_core.specs import CamSpec
 
+METHODS = {"gradcam": "Grad-CAM", "eigencam": "EigenCAM"}
+
 LONGEST = 1024
 """A network that was trained on crops sees whole images at full resolution, to this many pixels on the longer side."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """A map's two checks; None where a map is the same everywhere, which has neither."""
+
+    confidence_drop: float | None
+    random_correlation: float | None
+
+    def sentence(self) -> str:
+        if self.confidence_drop is None:
+            return "The map is empty: nothing in this layer raises the score."
+        alike = self.random_correlation
+        return (
+            f"Confidence falls {self.confidence_drop:.2f} with the brightest 20 % hidden; correlation with random "
+            f"weights {'not defined' if alike is None else f'{alike:.2f}'}."
+        )
 
 
 def run(context: Context[CamSpec]) -> None:
     """Maps the first images of the test or validation part, or of a dataset that has no such part."""
     spec, reporter = context.spec, context.reporter
-    looker, facts = _looker(context)
+    layer = _layer(context)
+    looker, facts = _looker(context, layer=layer)
     size = None if facts.get("framing") == "crops" else spec.image_size
     items = open_manifest(context.inputs).items
     parts = split(items, seed=spec.seed)
     positions = next(part for part in (parts.test, parts.validation, parts.train) if len(part))[: spec.images]
-    drops: list[float] = []
-    correlations: list[float] = []
+    checks: list[Checks] = []
     for done, position in enumerate(positions.tolist(), start=1):
         if reporter.should_stop():
             raise Stopped(f"Stopped after {done - 1} of {len(positions)} maps. The next start makes them again.")
         seen = _Seen.of(read_image(items[position], blobs=context.inputs.blobs), size=size, device=context.device)
         look = looker.look(seen.network_input)
-        checks = {
-            "confidence_drop": confidence_drop(look.confidence, seen.network_input, look.cam),
-            "random_correlation": correlation(look.cam, look.random_cam),
-        }
-        _keep(context, items[position], position, seen, look, checks=checks)
-        drops.append(checks["confidence_drop"] or 0.0)
-        correlations += [c for c in [checks["random_correlation"]] if c is not None]
+        checks.append(
+            Checks(
+                confidence_drop=confidence_drop(look.confidence, seen.network_input, look.cam),
+                random_correlation=correlation(look.cam, look.random_cam),
+            )
+        )
+        _keep(context, items[position], position, seen, look, layer=layer, checks=checks[-1])
         reporter.progress(done, len(positions), "maps")
     reporter.results(
         images=len(positions),
-        confidence_drop=float(np.mean(drops)),
-        random_correlation=float(np.mean(correlations)) if correlations else None,
+        confidence_drop=_mean([c.confidence_drop for c in checks]),
+        random_correlation=_mean([c.random_correlation for c in checks]),
+        empty_maps=sum(c.confidence_drop is None for c in checks),
         method=spec.method,
-        layer=spec.layer,
+        layer=layer,
         origin=facts.get("origin"),
     )
 
 
-def _looker(context: Context[CamSpec]) -> tuple[Looker, dict[str, Any]]:
+def _layer(context: Context[CamSpec]) -> str:
+    """The layer to map: the wanted one, or the encoder's last where a bare encoder has no decoder."""
+    if context.spec.layer == DECODER and context.inputs.slot("segmenter") is None:
+        context.reporter.note("A bare encoder has no decoder, so its layer4 is mapped.")
+        return "layer4"
+    return context.spec.layer
+
+
+def _looker(context: Context[CamSpec], *, layer: str) -> tuple[Looker, dict[str, Any]]:
     """The network that is asked, on its device, and the facts of its file."""
     spec, device = context.spec, context.device
     if context.inputs.slot("segmenter") is not None:
@@ -73,7 +101,7 @@ def _looker(context: Context[CamSpec]) -> tuple[Looker, dict[str, Any]]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             random = new_like(trained).to(device)
-        return SegmenterLooker(trained, random, method=spec.method, layer=spec.layer), found.facts
+        return SegmenterLooker(trained, random, method=spec.method, layer=layer), found.facts
     if spec.method == "gradcam":
         raise UserError("Grad-CAM asks what raises the foreground's score: choose a segmentation model, or EigenCAM.")
     path = context.inputs.path("encoder")
@@ -84,7 +112,7 @@ def _looker(context: Context[CamSpec]) -> tuple[Looker, dict[str, Any]]:
         torch.manual_seed(spec.seed)
         random_encoder = encoders.build(kept.architecture)
     looker = EncoderLooker(
-        encoder.to(device), random_encoder.to(device), layer=spec.layer, mean=kept.mean, deviation=kept.deviation
+        encoder.to(device), random_encoder.to(device), layer=layer, mean=kept.mean, deviation=kept.deviation
     )
     return looker, kept.facts
 
@@ -102,7 +130,7 @@ class _Seen:
     @classmethod
     def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _Seen:
         """`whole` (H, W) uint8; `size` the side of the square that it is brought to, None for its own size."""
-        grey = torch.from_numpy(whole)[None, None].to(device).float() / 255
+        grey = torch.from_numpy(np.array(whole))[None, None].to(device).float() / 255
         height, width = whole.shape
         shrink = min(1.0, LONGEST / max(height, width))
         inside = (size, size) if size else (round(height * shrink), round(width * shrink))
@@ -126,7 +154,8 @@ def _keep(
     seen: _Seen,
     look: Look,
     *,
-    checks: dict[str, float | None],
+    layer: str,
+    checks: Checks,
 ) -> None:
     """The map as an 8-bit picture of the image's size, and the sheet on which its checks stand beside it."""
     spec = context.spec
@@ -135,19 +164,19 @@ def _keep(
         "image": item.image.sha256,
         "page": item.image.page,
         "method": spec.method,
-        "layer": spec.layer,
+        "layer": layer,
         "target": look.target,
-        **checks,
+        **asdict(checks),
     }
     cam, random_cam = seen.at_own_size(look.cam), seen.at_own_size(look.random_cam)
     path = write_png((cam * 255).round().astype(np.uint8), context.artifacts / f"cam-{position:07d}.png")
     context.reporter.artifact("cam", path, **facts)
-    alike = checks["random_correlation"]
-    caption = (
-        f"{item.name}. {spec.method}, {spec.layer}, {look.target}. Confidence falls "
-        f"{checks['confidence_drop']:.2f} with the brightest 20 % hidden; correlation with random weights "
-        f"{'not defined' if alike is None else f'{alike:.2f}'}"
-    )
+    caption = f"{item.name}: {METHODS[spec.method]} of {layer} for {look.target}. {checks.sentence()}"
     sheet = cam_sheet(seen.whole, cam, random_cam, caption=caption)
     sheet_path: Path = write_png(sheet, context.artifacts / f"cam-sheet-{position:07d}.png")
     context.reporter.artifact("cam_sheet", sheet_path, **facts)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

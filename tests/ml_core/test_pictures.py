@@ -90,7 +90,7 @@ def test_sheets_of_any_size_and_caption_are_written_as_png(tmp_path: Path) -> No
         sample_sheet(
             [Sample(GREY, _square(1, 1, 9), _square(2, 2, 9), "x" * 500), Sample(small, small, small, "")], classes=2
         ),
-        colour_pairs_sheet([(GREY, np.zeros((40, 40, 3), dtype=np.uint8))], captions=["slice_0001"]),
+        colour_pairs_sheet([(GREY, np.zeros((40, 40, 3), dtype=np.uint8))], names=["slice_0001"], origin="structured"),
         cam_sheet(GREY, np.random.default_rng(0).random((40, 40)), np.zeros((40, 40)), caption="layer4"),
     )
     for number, sheet in enumerate(sheets):
