@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -48,7 +48,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], *, facts: Mapping[str, Any])
     """Writes `tensors` and `facts` to `path`, whole or not at all; returns the file's SHA-256."""
     header = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
     plain = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
-    return write_whole(path, lambda file: file.write(safetensors.torch.save(plain, metadata=header)))
+    body = safetensors.torch.save(plain, metadata=header)
+    return write_whole(path, lambda file: _write_in_order(file, body))
 
 
 def load(path: Path) -> Weights:
@@ -113,6 +114,17 @@ def load_encoder(path: Path) -> Encoder:
     if not all(value > 0 for value in encoder.deviation):
         raise UserError(f"{path.name} has a deviation that is not greater than 0. Export it again.")
     return encoder
+
+
+def _write_in_order(file: IO[bytes], body: bytes) -> None:
+    """Writes a safetensors file with its header sorted: the library orders it by chance, and the same weights must
+    be the same file, as a file's SHA-256 is its name."""
+    length = int.from_bytes(body[:8], "little")
+    header = json.dumps(json.loads(body[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # The format aligns the tensors to 8 bytes.
+    file.write(len(header).to_bytes(8, "little"))
+    file.write(header)
+    file.write(memoryview(body)[8 + length :])
 
 
 def _fact(text: str) -> Any:

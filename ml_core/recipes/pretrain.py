@@ -1,0 +1,149 @@
+"""Pretraining: BYOL on pairs of views of unlabelled micrographs (paper, section IV; Grill et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ml_core import weights
+from ml_core.data.manifest import Manifest
+from ml_core.data.pairs import Pairs, source_size
+from ml_core.engine import Context, Loop, ResumableSampler
+from ml_core.models import encoders
+from ml_core.models.byol import BYOL, effective_rank, embedding_std, momentum_at
+from ml_core.models.collapse import CollapseWatch
+from ml_core.pictures import fitted, sheet, write_png
+from ml_core.recipes.sources import open_images, open_manifest
+from ml_core.reporting import UserError
+from ml_core.specs import PretrainSpec
+
+SHOWN = 6
+"""Pairs on a sheet."""
+
+
+def run(context: Context[PretrainSpec]) -> None:
+    """Trains an encoder on pairs of views and leaves it as the artifact `encoder`."""
+    spec, device = context.spec, context.device
+    pairs = _pairs(context)
+    sampler = ResumableSampler(len(pairs), batch_size=spec.batch_size, seed=spec.seed)
+    total_steps = spec.epochs * sampler.steps_per_epoch
+
+    network = BYOL(
+        _encoder(context), hidden=spec.hidden_size, projection=spec.projection_size, batch_norm=spec.batch_norm
+    ).to(device)
+    network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.online_parameters(), lr=spec.learning_rate, fused=device.type == "cuda")
+    watch = CollapseWatch(context.reporter, size=spec.projection_size)
+    loop = Loop(
+        context,
+        total_steps=total_steps,
+        steps_per_epoch=sampler.steps_per_epoch,
+        state={"network": network, "optimizer": optimizer, "watch": watch},
+        watch=watch.hear,
+    )
+    network.train()
+    for step in loop:
+        view_1, view_2 = pairs.views(sampler.batch(step))
+        with context.autocast():
+            loss, embedding = network(pairs.normalised(view_1), pairs.normalised(view_2))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        network.update_target(momentum_at(step, total=total_steps, base=spec.momentum, schedule=spec.momentum_schedule))
+
+        loop.point("loss/train", loss)
+        loop.point("embedding_std", embedding_std(embedding))
+        if loop.ends_window:
+            loop.measure("effective_rank", effective_rank(embedding))
+        if step == 1 or step % spec.pictures_every == 0:
+            _show(context, pairs, view_1, view_2, step=step)
+
+    _keep_encoder(context, network.encoder, pairs, step=loop.step)
+    context.reporter.results(
+        loss=watch.latest.get("loss/train"),
+        embedding_std=watch.latest.get("embedding_std"),
+        healthy_std=watch.healthy,
+        effective_rank=watch.latest.get("effective_rank"),
+        images=len(pairs),
+        steps=loop.step,
+    )
+
+
+def _pairs(context: Context[PretrainSpec]) -> Pairs:
+    """The dataset's pairs of views, with the colour planes that the views need. Raises UserError."""
+    spec = context.spec
+    manifest = open_manifest(context.inputs)
+    if len(manifest) < 2:
+        raise UserError("BYOL compares images and needs at least 2 images. Add some to the dataset.")
+    ab = None if spec.views == "byol" else _colour(context, manifest)
+    images = open_images(context, manifest, size=source_size(spec))
+    return Pairs(images.array, ab=ab, spec=spec, device=context.device)
+
+
+def _colour(context: Context[PretrainSpec], manifest: Manifest) -> Tensor:
+    """The colour planes (N, 2, h, w) uint8 of every image, in the manifest's order. Raises UserError."""
+    if context.inputs.slot("colour") is None:
+        raise UserError(
+            f"The views {context.spec.views} need colour planes. Run a colorize job on this dataset first and choose "
+            "its result, or take the views byol, which need none."
+        )
+    path = context.inputs.path("colour")
+    found = weights.load(path)
+    ab = found.tensors.get("ab")
+    if ab is None or ab.dtype != torch.uint8 or ab.dim() != 4 or ab.shape[1] != 2:
+        raise UserError(f"{path.name} holds no colour planes. Choose the result of a colorize job.")
+    if len(ab) != len(manifest):
+        raise UserError(
+            f"The colour planes are of {len(ab):,} images, and the dataset holds {len(manifest):,}. Colorize this "
+            "dataset and choose that result."
+        )
+    if found.facts.get("manifest", manifest.sha256) != manifest.sha256:
+        raise UserError(
+            "The colour planes were made of another dataset, or of an earlier state of this one. Colorize this "
+            "dataset as it is now and choose that result."
+        )
+    return ab
+
+
+def _encoder(context: Context[PretrainSpec]) -> nn.Module:
+    """The encoder to begin with: random weights, or those in the slot `start`."""
+    architecture = context.spec.encoder
+    encoder = encoders.build(architecture)
+    if context.inputs.slot("start") is not None:
+        path = context.inputs.path("start")
+        start = weights.load_encoder(path)
+        encoders.load_weights(encoder, start.tensors, architecture=architecture, source=path.name)
+    return encoder
+
+
+def _show(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:
+    """A sheet of the very pairs of this step: one row per view, one column per micrograph."""
+    rows = [
+        [fitted(picture) for picture in pairs.pictures(view[:SHOWN], second=second)]
+        for view, second in ((view_1, False), (view_2, True))
+    ]
+    names = ("View 1", "View 2") if context.spec.views == "byol" else ("Grey", "Colour")
+    picture = sheet(rows, headings=[""] * len(rows[0]), captions=names)
+    path = write_png(picture, context.artifacts / f"pairs-{step:012d}.png")
+    context.reporter.artifact("pairs", path, step=step, columns=list(names))
+
+
+def _keep_encoder(context: Context[PretrainSpec], encoder: nn.Module, pairs: Pairs, *, step: int) -> None:
+    spec = context.spec
+    kept = weights.Encoder(
+        tensors=encoder.state_dict(),
+        architecture=spec.encoder,
+        channels=encoders.CHANNELS,
+        mean=pairs.mean,
+        deviation=pairs.deviation,
+        facts={
+            "origin": "byol" if spec.views == "byol" else "byol-colour",
+            "step": step,
+            "image_size": spec.image_size,
+            "colour_space": None if spec.views == "byol" else spec.colour_space,
+        },
+    )
+    path = context.artifacts / "encoder.safetensors"
+    weights.save_encoder(path, kept)
+    facts = weights.encoder_facts(kept)
+    context.reporter.artifact("encoder", path, **facts)

@@ -1,0 +1,196 @@
+"""Pretraining: what it makes, that it is the same each time, and that nothing is lost when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ml_core import weights
+from ml_core.engine import open_context
+from ml_core.inputs import Inputs, Slot
+from ml_core.models import encoders
+from ml_core.recipes import pretrain
+from ml_core.reporting import Stopped, UserError
+from ml_core.specs import PretrainSpec
+from tests.ml_core.reporters import Heard
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "image_size": 32,
+    "batch_size": 4,
+    "epochs": 2,
+    "hidden_size": 32,
+    "projection_size": 16,
+    "points_every": 2,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def micrographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small pictures of smooth noise."""
+    folder = tmp_path_factory.mktemp("micrographs")
+    chance = np.random.default_rng(0)
+    for number in range(12):
+        coarse = Image.fromarray(chance.integers(0, 256, (12, 12), np.uint8))
+        coarse.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Colour planes for the twelve, as a colorize job leaves them."""
+    path = tmp_path_factory.mktemp("colour") / "colour.safetensors"
+    ab = torch.randint(100, 156, (12, 2, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    weights.save(path, {"ab": ab}, facts={"origin": "structured", "size": 8})
+    return path
+
+
+def _pretrain(folder: Path, images: Path, heard: Heard, **given: Any) -> Heard:
+    files = {name: given.pop(name) for name in ("colour", "start") if name in given}
+    folder.mkdir(exist_ok=True)
+    slots = {"dataset": Slot("dataset", {"folder": str(images)})}
+    slots |= {name: Slot(name, {"path": str(path)}) for name, path in files.items()}
+    inputs = Inputs(prepared=images.parent / "prepared", slots=slots)
+    spec = PretrainSpec(**{**SMALL, **given})
+    pretrain.run(open_context(spec, inputs=inputs, folder=folder, reporter=heard))
+    return heard
+
+
+def _artifact(heard: Heard, kind: str) -> tuple[Path, dict[str, Any]]:
+    return next((path, facts) for found, path, facts in heard.artifacts if found == kind)
+
+
+@pytest.mark.parametrize("policy", ["colour", "colour+crop", "byol"])
+def test_every_view_policy_leaves_an_encoder_its_pairs_and_its_curves(
+    tmp_path: Path, micrographs: Path, colour: Path, policy: str
+) -> None:
+    given = {} if policy == "byol" else {"colour": colour}
+    heard = _pretrain(tmp_path / "one", micrographs, Heard(), views=policy, **given)
+    path, facts = _artifact(heard, "encoder")
+    encoder = weights.load_encoder(path)
+    assert facts["origin"] == ("byol" if policy == "byol" else "byol-colour")
+    assert encoder.facts["step"] == 6
+    assert encoder.mean[0] == encoder.mean[2] > 0
+    encoders.load_weights(encoders.build("resnet18"), encoder.tensors, architecture="resnet18", source=path.name)
+    sheet, facts = _artifact(heard, "pairs")
+    assert facts["step"] == 1
+    with Image.open(sheet) as picture:
+        assert picture.width > picture.height > 64
+    for name in ("loss/train", "embedding_std", "effective_rank"):
+        assert list(heard.curve(name)) == [2, 4, 6]
+    assert heard.records["steps_per_epoch"] == 3
+    assert heard.figures["images"] == 12
+    assert heard.figures["healthy_std"] == 0.25
+
+    again = _pretrain(tmp_path / "two", micrographs, Heard(), views=policy, **given)
+    assert again.points == heard.points, "the same seed says the same"
+    assert _artifact(again, "encoder")[0].read_bytes() == path.read_bytes()
+
+
+def test_the_loss_falls(tmp_path: Path, micrographs: Path, colour: Path) -> None:
+    heard = _pretrain(tmp_path / "out", micrographs, Heard(), epochs=12, colour=colour, learning_rate=1e-3)
+    losses = list(heard.curve("loss/train").values())
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_colour_views_without_colour_planes_are_refused(tmp_path: Path, micrographs: Path) -> None:
+    with pytest.raises(UserError, match="colorize"):
+        _pretrain(tmp_path / "out", micrographs, Heard(), views="colour")
+
+
+def test_colour_planes_of_another_dataset_are_refused(tmp_path: Path, micrographs: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    weights.save(path, {"ab": torch.zeros(7, 2, 8, 8, dtype=torch.uint8)}, facts={})
+    with pytest.raises(UserError, match=r"7 .* 12"):
+        _pretrain(tmp_path / "out", micrographs, Heard(), colour=path)
+
+
+def test_a_single_image_is_refused(tmp_path: Path, micrographs: Path) -> None:
+    lonely = tmp_path / "lonely"
+    lonely.mkdir()
+    (lonely / "a.png").write_bytes((micrographs / "00.png").read_bytes())
+    with pytest.raises(UserError, match="at least 2 images"):
+        _pretrain(tmp_path / "out", lonely, Heard(), views="byol")
+
+
+def test_it_starts_from_an_encoder_that_it_is_given(tmp_path: Path, micrographs: Path) -> None:
+    first = _pretrain(tmp_path / "one", micrographs, Heard(), views="byol", epochs=1)
+    start, _ = _artifact(first, "encoder")
+    second = _pretrain(tmp_path / "two", micrographs, Heard(), views="byol", epochs=1, start=start, learning_rate=1e-12)
+    before, after = weights.load_encoder(start), weights.load_encoder(_artifact(second, "encoder")[0])
+    torch.testing.assert_close(after.tensors["conv1.weight"], before.tensors["conv1.weight"], atol=1e-6, rtol=0)
+
+
+def test_stopping_leaves_a_checkpoint_and_no_encoder(tmp_path: Path, micrographs: Path) -> None:
+    heard = Heard()
+    heard.stop = True
+    with pytest.raises(Stopped):
+        _pretrain(tmp_path / "out", micrographs, heard, views="byol")
+    assert [step for step, _ in heard.checkpoints] == [1]
+    assert all(kind != "encoder" for kind, _, _ in heard.artifacts)
+
+
+def _run(folder: Path, micrographs: Path, spec: Path, *, kills: list[int]) -> list[int]:
+    """Runs the command line with SIGKILL at these steps, then once more to the end; returns the exit codes."""
+    command = ["run", str(spec), "--workdir", str(folder), "--dataset", str(micrographs)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.ml_core.killing", json.dumps(command), json.dumps(kills)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "CRISTAE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    codes: list[int] = json.loads(ended.stdout.splitlines()[-1])
+    return codes
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "events.jsonl"
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _curve(folder: Path) -> dict[tuple[str, int], Any]:
+    """The points, a step that was said again counting as said last."""
+    return {
+        (event["name"], event["step"]): (event["value"], event.get("low"), event.get("high"))
+        for event in _events(folder)
+        if event["kind"] == "point"
+    }
+
+
+def test_killed_at_random_steps_it_ends_with_the_same_weights_and_the_same_curve(
+    tmp_path: Path, micrographs: Path
+) -> None:
+    spec = tmp_path / "spec.json"
+    steps = 90
+    spec.write_text(
+        PretrainSpec(**{**SMALL, "views": "byol", "epochs": steps // 3, "checkpoint_seconds": 1}).model_dump_json()
+    )
+    assert _run(tmp_path / "undisturbed", micrographs, spec, kills=[]) == [0]
+
+    chance = random.Random(4)
+    kills = sorted(chance.sample(range(2, steps - 5), 5))
+    disturbed = tmp_path / "disturbed"
+    assert _run(disturbed, micrographs, spec, kills=kills) == [-9] * 5 + [0]
+
+    resumed = [event["data"]["resumed_step"] for event in _events(disturbed) if "resumed_step" in event.get("data", {})]
+    assert len(resumed) >= 2, "a restart that finds no checkpoint proves little"
+    assert _curve(disturbed) == _curve(tmp_path / "undisturbed")
+    name = Path("artifacts") / "encoder.safetensors"
+    assert (disturbed / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
