@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import os
 import signal
 import subprocess
@@ -19,12 +18,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from webapp.engines import EngineError, Postgres, Redis, private_folder
 from webapp.lifeline import guarded
 from webapp.local import conditions, variables
 from webapp.local.conditions import CannotStart
+from webapp.local.health import answers
 from webapp.local.processes import Part, Service, Watch
 
 TICK_SECONDS = 0.1
@@ -146,7 +145,7 @@ class Up:
     def _greet(self) -> None:
         """Says where to go, once the web answers."""
         began, told = time.monotonic(), False
-        while not self._answers():
+        while not answers(self.host, self.port):
             self._tick()
             if not told and time.monotonic() - began > SLOW_SECONDS:
                 told = True
@@ -160,18 +159,6 @@ class Up:
         )
         if self.demo and (done := self._command("demo")):
             self._say(done)
-
-    def _answers(self) -> bool:
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        connection = http.client.HTTPConnection(host, self.port, timeout=2)
-        try:
-            # The server answers to its own name only.
-            connection.request("GET", "/healthz", headers={"Host": urlsplit(os.environ["CRISTAE_URL"]).netloc})
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
     # --- running ---
 
