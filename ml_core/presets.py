@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "quick": {
             "encoder": "resnet18",
             "image_size": 64,
-            "epochs": 20,
+            "epochs": 30,
             "batch_size": 16,
             "hidden_size": 512,
             "projection_size": 128,
