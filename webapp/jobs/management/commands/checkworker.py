@@ -1,0 +1,24 @@
+"""Is this machine's worker well? For a container's health check: exit code 0 when every queue was heard from."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from webapp.jobs.presence import workers
+
+QUEUES = frozenset({"device", "interactive", "io"})
+SILENT_SECONDS = 60
+
+
+class Command(BaseCommand):
+    help = "Fails when a worker of this machine has not been heard of for a minute."
+    requires_system_checks = ()
+
+    def handle(self, **_: Any) -> None:
+        here = socket.gethostname()
+        alive = {w["queue"] for w in workers() if w["host"] == here and w["seen_seconds"] < SILENT_SECONDS}
+        if missing := QUEUES - alive:
+            raise CommandError(f"Not heard of for {SILENT_SECONDS} s on {here}: {', '.join(sorted(missing))}.")
