@@ -173,6 +173,9 @@ def _database(url: str) -> dict[str, object]:
     host = parts.hostname or ""
     if "host=" in parts.query:  # a Unix socket: postgresql://user:password@/name?host=/folder
         host = dict(p.split("=", 1) for p in parts.query.split("&"))["host"]
+    connections = env.integer("CRISTAE_DATABASE_POOL", 16, least=0, most=200)
+    # A pool that cannot connect says so at the next question, and does not sit out a pause that has grown to minutes.
+    pool = {"min_size": 0, "max_size": connections, "timeout": 10, "reconnect_timeout": 1}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),
@@ -181,13 +184,13 @@ def _database(url: str) -> dict[str, object]:
         "HOST": unquote(host),
         "PORT": parts.port or "",
         "CONN_MAX_AGE": 0,
+        # One empty round trip per request, so that a restart of the database costs no request after it.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            "pool": {
-                "min_size": 0,
-                "max_size": env.integer("CRISTAE_DATABASE_POOL", 16, least=1, most=200),
-                "timeout": 10,
-            },
+            # 0, as the worker sets it: each thread keeps a connection of its own and learns at once that it is gone.
+            "pool": pool if connections else False,
             "connect_timeout": 5,
+            "tcp_user_timeout": 10_000,
         },
     }
 

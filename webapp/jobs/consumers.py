@@ -20,7 +20,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 from django.contrib.sessions.backends.base import SessionBase
-from django.db import DatabaseError
+from django.db import Error
 from django.http import Http404
 
 from webapp.jobs.events import AT_ONCE, events_after
@@ -95,7 +95,7 @@ class JobConsumer(AsyncWebsocketConsumer):
             return self.user.is_authenticated and await _ask(
                 _may_look, self.user.pk, self.job_id, self.scope.get("session")
             )
-        except DatabaseError:
+        except Error:
             log.warning("The database did not say who may follow job %d.", self.job_id)
             raise
 
@@ -139,7 +139,7 @@ class JobConsumer(AsyncWebsocketConsumer):
             except Job.DoesNotExist:
                 await self.close(NOT_YOURS)
                 return
-            except DatabaseError as error:
+            except Error as error:
                 log.warning("The database is away from a follower of job %d: %s", self.job_id, error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
@@ -159,7 +159,7 @@ class JobConsumer(AsyncWebsocketConsumer):
     async def _still_allowed(self) -> bool:
         try:
             allowed = await self._allowed()
-        except DatabaseError:
+        except Error:
             return True  # It is asked again in a minute; until then the database tells nothing to anybody.
         if not allowed:
             await self.close(NOT_YOURS)

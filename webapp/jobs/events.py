@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ AT_ONCE = 2000
 """The most events in one message and in one transaction."""
 
 _LARGEST = 2**63 - 1
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _SAID_BY_A_TRAINER = frozenset({"point", "artifact", "note", "progress", "results", "record", "checkpoint"})
 
 
@@ -29,7 +32,7 @@ def read_line(line: bytes, *, job_id: int, epoch: int, seq: int) -> Event:
         if event.kind not in _SAID_BY_A_TRAINER:
             raise ValueError(event.kind)
         _fill(event, _storable(said))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         text = f"Line {seq:,} of the trainer's events could not be read and was left out."
         data = {"text": text, "level": "warning"}
         return Event(job_id=job_id, epoch=epoch, seq=seq, kind="note", time=timezone.now(), data=data)
@@ -52,7 +55,9 @@ def _fill(event: Event, said: dict[str, Any]) -> None:
         if event.kind == "artifact":
             event.name = str(rest["name"])[:100]
             rest = {"facts": {}, "media_type": "application/octet-stream", **rest, "size": int(rest["size"])}
-            str(rest["artifact"]), str(rest["path"]), str(rest["sha256"])
+            rest |= {"artifact": str(rest["artifact"]), "path": str(rest["path"])}
+            if not _HASH.match(rest["sha256"]) or not isinstance(rest["facts"], dict):
+                raise ValueError(rest["sha256"])
         elif event.kind == "note":
             rest = {"text": str(rest["text"]), "level": str(rest.get("level", "info"))}
         event.data = rest
@@ -72,9 +77,11 @@ def _time(value: Any) -> datetime.datetime:
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL stores no NUL character, in text or in JSON."""
+    """Without what PostgreSQL or JSON cannot hold: NUL characters, halves of surrogate pairs, infinite numbers."""
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, dict):
         return {_storable(key): _storable(inner) for key, inner in value.items()}
     if isinstance(value, list):

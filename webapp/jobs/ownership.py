@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
@@ -23,11 +23,12 @@ class Fenced(Exception):
     """The job is another worker's by now, or nobody's: whoever meets this must stop and write nothing more."""
 
 
-def database_is_away(error: DatabaseError) -> bool:
+def database_is_away(error: Error) -> bool:
     """Whether `error` says that there is no database to ask, rather than that it refused what was asked."""
     state = getattr(error.__cause__, "sqlstate", None)
-    # 08: connection; 57P01 to 57P03: shut down, crashed, or not yet up. No state at all: nobody answered.
-    return state is None or state.startswith(("08", "57P"))
+    # 08: connection; 57P01 to 57P03: shut down, crashed, or not yet up; 25P03: it has hung up on a transaction that
+    # idled. No state at all: nobody answered.
+    return state is None or state.startswith(("08", "57P", "25P03"))
 
 
 def job_claim(queue: str, *, worker: str, device: str) -> Job | None:

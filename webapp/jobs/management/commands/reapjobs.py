@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from webapp.jobs.ownership import database_is_away
 from webapp.jobs.reaper import INTERVAL, Reaper
@@ -30,7 +30,7 @@ class Command(BaseCommand):
                 if ended := reaper.round():
                     log.warning("%d job(s) had lost their worker.", ended)
                 away = False
-            except DatabaseError as error:
+            except Error as error:
                 connection.close()
                 if not database_is_away(error):
                     log.exception("A round failed; the next one tries again.")

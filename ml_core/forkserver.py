@@ -1,0 +1,282 @@
+"""Imports torch once and forks a trainer per job: `python -m ml_core.forkserver SOCKET`.
+
+Importing torch and its company takes seconds, forking a process that has done so milliseconds. For that to be safe
+this process runs no tensor operation, never touches CUDA, and has one thread.
+
+It listens on a Unix socket in a folder of its owner's alone. A request is one packet: JSON with `argv`, `env` and
+`cwd`, and the three standard streams as file descriptors. The answer is `{"pid": ...}`, and `{"status": ...}` once the
+trainer has ended, as `subprocess.Popen.returncode` says it. Whoever asked and closes the connection has the trainer's
+process group killed. The server leaves when its standard input ends, and its trainers find theirs ended too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import importlib
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_core.reporting import ABANDONED
+
+PRELOADED = (
+    "torch",
+    "torchvision",
+    "segmentation_models_pytorch",
+    "pytorch_grad_cam",
+    "ml_core.__main__",
+    "ml_core.engine",
+    "ml_core.recipes.colorize",
+    "ml_core.recipes.pretrain",
+    "ml_core.recipes.segment",
+    "ml_core.recipes.cam",
+)
+_LARGEST_REQUEST = 128 * 1024
+_STREAMS = 3
+
+
+class ForkServer:
+    """The listening side. One loop, no threads: `fork` copies the calling thread only, and no lock may be held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._selector = selectors.DefaultSelector()
+        self._asked: dict[int, socket.socket] = {}
+        """Process id -> the connection of whoever asked for it."""
+
+    def run(self) -> None:
+        """Serves until standard input ends."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        listener.bind(str(self._path))
+        os.umask(before)
+        listener.listen(64)
+        wakened, waker = socket.socketpair()
+        for end in (wakened, waker):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # its only work is the byte on `waker`
+        for thing, role in ((sys.stdin.fileno(), "lifeline"), (listener, "listener"), (wakened, "child")):
+            self._selector.register(thing, selectors.EVENT_READ, role)
+        self._own = [listener, wakened, waker]
+        try:
+            while self._serve_once(listener, wakened):
+                pass
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    def _serve_once(self, listener: socket.socket, wakened: socket.socket) -> bool:
+        for key, _ in self._selector.select():
+            if key.data == "lifeline":
+                if not os.read(sys.stdin.fileno(), 1024):
+                    return False
+            elif key.data == "child":
+                with contextlib.suppress(BlockingIOError):
+                    while wakened.recv(1024):
+                        pass
+                self._reap()
+            elif key.data == "listener":
+                connection, _ = listener.accept()
+                self._selector.register(connection, selectors.EVENT_READ, "client")
+            elif isinstance(key.fileobj, socket.socket):
+                self._hear(key.fileobj)
+        return True
+
+    def _hear(self, connection: socket.socket) -> None:
+        descriptors: list[int] = []
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, _STREAMS)
+            if not packet:
+                self._drop(connection)
+                return
+            request = json.loads(packet)
+            if len(descriptors) != _STREAMS:
+                raise ValueError("a request carries three streams")
+            pid = self._fork(request, descriptors)
+            self._asked[pid] = connection
+            _say(connection, {"pid": pid})
+        except (OSError, ValueError, KeyError) as error:
+            _say(connection, {"error": str(error)})
+            self._drop(connection)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _fork(self, request: Mapping[str, Any], streams: Sequence[int]) -> int:
+        argv, env, cwd = list(request["argv"]), dict(request["env"]), str(request["cwd"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            self._become(streams, env=env, cwd=cwd)
+            code = _train(argv)
+        except BaseException:  # noqa: BLE001  nothing of the server's may run in the child
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code & 0xFF)
+
+    def _become(self, streams: Sequence[int], *, env: Mapping[str, str], cwd: str) -> None:
+        """In the child: sheds everything of the server's and takes on what was asked."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        for end in self._own:
+            end.close()
+        self._selector.close()
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+        for stream in streams:
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(env)
+        os.chdir(cwd)
+
+    def _reap(self) -> None:
+        for pid in list(self._asked):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                connection = self._asked.pop(pid)
+                _say(connection, {"status": os.waitstatus_to_exitcode(status)})
+                self._drop(connection)
+
+    def _drop(self, connection: socket.socket) -> None:
+        """Whoever asked is gone, or has the answer: what is left of the trainer goes too."""
+        for pid, asker in self._asked.items():
+            if asker is connection:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(connection)
+        connection.close()
+
+
+def _train(argv: Sequence[str]) -> int:
+    sys.argv = ["ml_core", *argv]
+    main = importlib.import_module("ml_core.__main__").main
+    try:
+        return int(main(argv) or 0)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
+def _say(connection: socket.socket, answer: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        connection.send(json.dumps(answer).encode())
+
+
+class ForkedProcess:
+    """A trainer that the server has forked, as `subprocess.Popen` would show it. Its process group has its own id."""
+
+    def __init__(self, connection: socket.socket, *, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def poll(self) -> int | None:
+        """The exit code, minus the signal's number for a killed one; None while it runs.
+
+        Where the server has died nobody can tell how the trainer ends: it is killed, and ABANDONED returned.
+        """
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            try:
+                answer = self._connection.recv(1024)
+            except OSError:
+                answer = b""
+            if answer:
+                self.returncode = int(json.loads(answer)["status"])
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                self.returncode = ABANDONED
+            self._connection.close()
+        return self.returncode
+
+    def wait(self, timeout: float) -> int | None:
+        """Waits at most `timeout` seconds; returns what `poll` does."""
+        if self.returncode is None:
+            select.select([self._connection], [], [], timeout)
+        return self.poll()
+
+
+def fork(
+    path: Path, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, streams: Sequence[int], patience: float = 5.0
+) -> ForkedProcess:
+    """Has the server at `path` fork a trainer with `argv` (without the program). Raises OSError where none answers."""
+    request = json.dumps({"argv": list(argv), "env": dict(env), "cwd": str(cwd)}).encode()
+    if len(request) > _LARGEST_REQUEST:
+        raise OSError(errno.EMSGSIZE, "the environment is too large for the fork server")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.settimeout(patience)
+        connection.connect(str(path))
+        socket.send_fds(connection, [request], list(streams))
+        answer = json.loads(connection.recv(1024) or b"{}")
+        if "pid" not in answer:
+            raise OSError(errno.ECONNABORTED, answer.get("error", "the fork server left"))
+    except BaseException:
+        connection.close()
+        raise
+    return ForkedProcess(connection, pid=int(answer["pid"]))
+
+
+def _preload() -> None:
+    for name in PRELOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            # The trainer that needs it will say so to the person whose job it is.
+            _tell(f"{name} cannot be imported: {error}")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"fork server: {text}\n")
+    sys.stderr.flush()
+
+
+def _threads() -> int:
+    with contextlib.suppress(OSError):
+        return len(os.listdir("/proc/self/task"))
+    return 1
+
+
+def main(argv: Sequence[str]) -> int:
+    began = time.monotonic()
+    # OpenBLAS starts its threads when NumPy is imported; PyTorch brings its own kernels.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _preload()
+    if (threads := _threads()) != 1:
+        _tell(f"{threads} threads after loading; trainers start by themselves instead.")
+        return 1
+    gc.collect()
+    gc.freeze()  # so that counting references does not copy every page
+    _tell(f"ready after {time.monotonic() - began:.1f} s")
+    ForkServer(Path(argv[0])).run()
+    os._exit(0)  # the libraries' own farewells are long and say nothing
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,23 @@
+"""`manage.py work` becomes `python -m worker.runner`: the web side knows the worker by its name alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Works the queues off on this host: the fork server and one worker process per queue. Runs until stopped."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--queues", default="device,interactive,io", help="which of device, interactive, io (all)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        os.chdir(settings.ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "worker.runner", "--queues", options["queues"]])  # noqa: S606  a list of our own

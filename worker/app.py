@@ -1,0 +1,17 @@
+"""The Celery app as a worker runs it: `celery -A worker.app worker -P threads -c SLOTS -Q QUEUE`.
+
+`manage.py work` starts one process per queue.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every page
+
+from webapp.broker import app  # noqa: E402
+
+app.conf.imports = ("worker.tasks", "worker.life")  # loaded by Celery once it has set Django up
+
+__all__ = ["app"]

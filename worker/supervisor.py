@@ -1,0 +1,321 @@
+"""Sees one claimed job through: prepares its folder, starts a trainer, collects, steers, and says how it ended."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import Error, connection
+from django.db.models.functions import Now
+
+from ml_core import checkpoints
+from ml_core.specs import SPECS
+from webapp.jobs.inputs import InputGone, resolve
+from webapp.jobs.kinds import KINDS
+from webapp.jobs.models import Event, Job, State
+from webapp.jobs.ownership import Fenced, database_is_away, owned, stop_wanted
+from webapp.jobs.transitions import change
+from worker import leftovers, trainer
+from worker.collector import Collector
+from worker.devices import Slot
+from worker.lease import LeaseKeeper
+from worker.outcomes import Attempt, Ending, decide
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
+"""How often the row is asked what people want."""
+LOG_LINES, LOG_BYTES = 1000, 64 * 1024
+MOST_REFUSALS = 5
+"""A deadlock or the like is gone at the next try; a row that cannot be written is not."""
+
+
+@dataclass(frozen=True)
+class Grace:
+    """Seconds after `stop` until TERM, and until KILL."""
+
+    term: float
+    kill: float
+
+
+CANCEL = Grace(term=4.0, kill=8.0)
+PAUSE = Grace(term=60.0, kill=90.0)
+"""Writing a checkpoint may take long."""
+LEAVE = Grace(term=15.0, kill=20.0)
+"""A worker that is told to end has about half a minute."""
+
+_ASKED_FOR = (State.CANCELLED, State.PAUSED)
+"""Here the row says by whom."""
+
+R = TypeVar("R")
+
+
+class Leaving(Exception):
+    """The worker is to end while the database is away: the lease ends by itself, and the next worker takes over."""
+
+
+class Supervisor:
+    """One attempt at one job. `leave` is set when this worker is to end."""
+
+    def __init__(self, job: Job, *, slot: Slot, leave: threading.Event) -> None:
+        self._job = job
+        self._slot = slot
+        self._leave = leave
+        self._folder = leftovers.attempt_folder(job.pk, job.epoch)
+        self._keeper = LeaseKeeper(job)
+        self._collector = Collector(job, self._folder)
+        self._trainer: trainer.Trainer | None = None
+        self._stopping_since: float | None = None
+        self._told_to_leave = False
+        self._looked = 0.0
+        self._refused = 0
+        self._forgotten = False
+
+    def run(self) -> None:
+        """Returns when the job is another's, or its row says how the attempt ended. Raises nothing that is expected."""
+        log.info("Job %d: attempt %d on %s.", self._job.pk, self._job.epoch, self._slot.device)
+        self._keeper.start()
+        try:
+            self._end(self._attempt())
+        except (Fenced, Leaving) as reason:
+            log.warning("%s", reason)
+        finally:
+            self._keeper.close()
+            connection.close()
+
+    def _attempt(self) -> Ending:
+        try:
+            if early := self._patiently(self._prepare):
+                return early
+            if self._leave.is_set():
+                return Ending(State.QUEUED, "The worker was stopped before the job began.", self._job.failures)
+            self._start()
+            code = self._follow()
+            self._patiently(self._collector.collect_all)
+            return self._judge(code)
+        except InputGone as gone:
+            return Ending(State.FAILED, str(gone))
+        except OSError as error:
+            log.exception("Job %d could not be run.", self._job.pk)
+            return _ending_of(error)
+        except Error as error:
+            log.exception("Job %d: what its trainer said was refused.", self._job.pk)
+            return Ending(State.FAILED, f"What the trainer said could not be stored: {error}".strip())
+        finally:
+            if self._trainer is not None:
+                self._trainer.close()
+
+    # --- before ---
+
+    def _prepare(self) -> Ending | None:
+        """Everything that the trainer finds in its folder. Safe to do again from the start."""
+        job = self._job
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for epoch, folder in leftovers.uncollected_attempts(job.pk, below=job.epoch):
+            patience = settings.LEASE_SECONDS * 1.5
+            ended = leftovers.wait_for_end(folder, patience=patience, check=self._keeper.check)
+            Collector(job, folder, of_epoch=epoch).collect_all()
+            if ended:
+                leftovers.note_collected(folder)
+        resume = leftovers.newest_checkpoint(job.pk, below=job.epoch)
+        extend = self._checkpoint_to_extend() if resume is None else None
+        inputs: dict[str, Any] = {"version": 1, "blobs": str(settings.BLOBS), "prepared": str(settings.PREPARED)}
+        inputs |= {name: str(path) for name, path in (("resume", resume), ("extend", extend)) if path}
+        inputs["slots"] = resolve(job)
+        (self._folder / "spec.json").write_text(json.dumps(job.spec, indent=2))
+        (self._folder / "inputs.json").write_text(json.dumps(inputs, indent=2))
+        step = checkpoints.step_of(resume) if resume else None
+        with owned(job.pk, epoch=job.epoch) as row:
+            if row.stop_wanted:
+                return decide(self._how_it_ended(code=-signal.SIGTERM, row=row))
+            said = {"number": job.epoch, "resumed_step": step}
+            if not row.events.filter(epoch=job.epoch, kind="attempt").exists():
+                Event.objects.create(job=row, epoch=job.epoch, kind="attempt", time=Now(), data=said)
+            columns = {"step": step or 0, "checkpoint_step": step, "record": {**row.record, **self._run_record(inputs)}}
+            Job.objects.filter(pk=row.pk, epoch=job.epoch).update(**columns)
+        return None
+
+    def _checkpoint_to_extend(self) -> Path | None:
+        before = self._job.extends
+        if before is None:
+            return None
+        found = leftovers.newest_checkpoint(before.pk, below=before.epoch + 1)
+        if found is None:
+            raise InputGone(f"{before} has left no whole checkpoint to carry on from. Start a new job instead.")
+        return found
+
+    def _run_record(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        slots: dict[str, dict[str, Any]] = inputs["slots"]
+        hashes = {name: slot.get("manifest") or slot.get("sha256") for name, slot in slots.items()}
+        try:
+            ours = version("cristae")
+        except PackageNotFoundError:  # run from a checkout, as everywhere but in a package
+            ours = None
+        return {"host": socket.gethostname(), "cristae": ours, "inputs": {k: v for k, v in hashes.items() if v}}
+
+    def _start(self) -> None:
+        forkable = KINDS[self._job.kind].forkable
+        self._trainer = trainer.start(self._folder, forkable=forkable, slot=self._slot, lease=settings.LEASE_SECONDS)
+        leftovers.note_trainer(self._folder, pid=self._trainer.pid)
+        self._keeper.lead(self._trainer)
+
+    # --- while it runs ---
+
+    def _follow(self) -> int:
+        """Collects and steers until the trainer has ended; returns its exit code."""
+        assert self._trainer is not None
+        while True:
+            self._keeper.check()
+            code = self._trainer.poll()
+            collected = 0
+            try:
+                self._look()
+                collected = self._collector.collect()
+                self._refused = 0
+            except Error as error:
+                self._bear(error)
+            if self._collector.checkpoints >= checkpoints.KEPT and not self._forgotten:
+                self._forgotten = True
+                leftovers.forget_checkpoints(self._job.pk, below=self._job.epoch)
+            if code is not None:
+                return code
+            self._steer(self._keeper.wanted)
+            if not collected:
+                time.sleep(TICK_SECONDS)
+
+    def _look(self) -> None:
+        """What people want, fresher than the renewals say it."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._keeper.wanted = stop_wanted(self._job.pk, epoch=self._job.epoch)
+            self._looked = time.monotonic()
+
+    def _steer(self, wanted: str) -> None:
+        """Asks the trainer to stop where somebody wants it to; insists as time goes by."""
+        assert self._trainer is not None
+        grace = CANCEL if wanted == "cancel" else PAUSE if wanted == "pause" else None
+        if self._leave.is_set() or self._keeper.cut_off:
+            self._told_to_leave = True
+            grace = grace if grace is CANCEL else LEAVE
+        if grace is None:
+            return
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            self._trainer.stop()
+        waited = time.monotonic() - self._stopping_since
+        if waited > grace.kill:
+            self._trainer.signal_group(signal.SIGKILL)
+        elif waited > grace.term:
+            self._trainer.signal_group(signal.SIGTERM)
+
+    def _bear(self, error: Error) -> None:
+        """Lets a database that is away be away; what it refuses again and again is raised."""
+        connection.close()
+        if database_is_away(error):
+            return
+        self._refused += 1
+        if self._refused >= MOST_REFUSALS:
+            raise error
+
+    def _patiently(self, act: Callable[[], R]) -> R:
+        """Does `act`, again and again while the database is away, until this worker is to end."""
+        while True:
+            self._keeper.check()
+            try:
+                return act()
+            except Error as error:
+                self._bear(error)
+                if self._leave.wait(TICK_SECONDS):
+                    raise Leaving(f"Job {self._job.pk} is left to the next worker: the database is away.") from error
+
+    # --- the end ---
+
+    def _judge(self, code: int) -> Ending:
+        def judge() -> Ending:
+            with owned(self._job.pk, epoch=self._job.epoch) as row:
+                return decide(self._how_it_ended(code=code, row=row))
+
+        return self._patiently(judge)
+
+    def _how_it_ended(self, *, code: int, row: Job) -> Attempt:
+        crashes = row.events.filter(kind="state", data__has_key="crash_step").order_by("pk").last()
+        words = [line for line in _log_tail(self._folder).splitlines() if line.strip()]
+        return Attempt(
+            code=code,
+            wanted=row.stop_wanted,
+            told_to_leave=self._told_to_leave,
+            fault=self._collector.fault,
+            last_words=words[-1].strip()[:300] if words else "",
+            step=self._collector.step,
+            checkpoints=self._collector.checkpoints,
+            checkpoint_step=row.checkpoint_step,
+            failures=row.failures,
+            crashed_before_at=(crashes.data or {}).get("crash_step") if crashes else None,
+        )
+
+    def _end(self, ending: Ending) -> None:
+        """Changes the state in the same transaction as whatever else the end brings."""
+        try:
+            self._patiently(lambda: self._change(ending))
+        except (Fenced, Leaving):
+            raise
+        except Exception as error:
+            # What the job made cannot be entered: that is an end too, and must be said.
+            log.exception("Job %d could not be finished.", self._job.pk)
+            said = f"The work was done, but its result could not be entered: {str(error) or type(error).__name__}"
+            self._patiently(lambda: self._change(Ending(State.FAILED, said)))
+
+    def _change(self, ending: Ending) -> None:
+        job = self._job
+        with owned(job.pk, epoch=job.epoch) as row:
+            missing = self._missing(row) if ending.to == State.DONE else []
+            if missing:
+                ending = Ending(State.FAILED, f"The job ended without its {' and '.join(missing)}. Its log says why.")
+            if ending.to == State.DONE:
+                KINDS[job.kind].finish(row, self._folder)
+            change(
+                job.pk,
+                to=ending.to,
+                of_epoch=job.epoch,
+                reason=f"{row.reason} {ending.reason}".strip() if ending.to in _ASKED_FOR else ending.reason,
+                facts=ending.facts,
+                failures=ending.failures,
+                log_tail=_log_tail(self._folder),
+            )
+        log.info("Job %d: %s. %s", job.pk, ending.to, ending.reason)
+
+    @staticmethod
+    def _missing(row: Job) -> list[str]:
+        made = set(row.artifacts.values_list("kind", flat=True))
+        return [kind for kind in SPECS[row.kind].makes if kind not in made]
+
+
+def _ending_of(error: OSError) -> Ending:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Ending(State.FAILED, f"The disk of {settings.DATA} is full. Free some space, then start it again.")
+    where = f" ({error.filename})" if error.filename else ""
+    reason = f"This worker could not run the job: {error.strerror or error}{where}."
+    return Ending(State.FAILED, f"{reason} Mend that, then start it again.")
+
+
+def _log_tail(folder: Path) -> str:
+    """The end of the trainer's log, as the page shows it where this host's files are out of its reach."""
+    try:
+        with open(folder / "log.txt", "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
+            lines = file.read().decode("utf-8", errors="replace").replace("\x00", "\ufffd").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(deque(lines, LOG_LINES))

@@ -1,0 +1,65 @@
+"""The one task: a hint that a queue holds something. The row is the truth: the hint's job need not be the one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery import Task
+from django.db import Error, connection
+
+from webapp.broker import app
+from webapp.jobs.hints import TASK
+from webapp.jobs.models import Queue
+from webapp.jobs.ownership import database_is_away, job_claim
+from worker.devices import CPU, Slot, device_slot, devices_of_host
+from worker.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+LEAVE = threading.Event()
+"""Set when this worker process is to end: nothing is claimed any more, and trainers write a checkpoint and leave."""
+
+
+@app.task(name=TASK, bind=True)
+def work(self: Task, job_id: int) -> None:
+    """Works off the queue that the hint came by."""
+    del job_id  # whichever is oldest comes first
+    queue = str((self.request.delivery_info or {})["routing_key"])
+    try:
+        work_off(queue)
+    except Error as error:
+        if not database_is_away(error):
+            raise
+        log.warning("The database is away; the hint is sent again when it is back.")
+    finally:
+        connection.close()
+
+
+def work_off(queue: str) -> None:
+    """Claims and runs the oldest job of `queue`, then the next, until there is none, no device, or this worker ends."""
+    while not LEAVE.is_set():
+        with _slot(queue) as slot:
+            job = job_claim(queue, worker=worker_name(), device=slot.device) if slot else None
+            if slot is None or job is None:
+                return
+            Supervisor(job, slot=slot, leave=LEAVE).run()
+
+
+@contextmanager
+def _slot(queue: str) -> Iterator[Slot | None]:
+    """A device for what trains; the CPU, shared, for what is short or computes nothing."""
+    if queue == Queue.DEVICE:
+        with device_slot(devices_of_host()) as slot:
+            yield slot
+    else:
+        yield Slot(CPU, None)
+
+
+def worker_name() -> str:
+    """This worker process, as rows and pages name it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
