@@ -7,8 +7,6 @@ type Field = HTMLInputElement | HTMLSelectElement;
 
 const form = document.querySelector<HTMLFormElement>("#job-form")!;
 const presets = JSON.parse(document.querySelector("#presets")!.textContent) as Record<string, Texts>;
-// Not form.dataset: the picker called "dataset" stands in its place.
-const preflight = form.getAttribute("data-preflight")!;
 const fields = [...form.querySelectorAll<Field>("[data-field]")];
 
 function preset(): string {
@@ -55,7 +53,7 @@ form.addEventListener("change", (event) => {
   if (event.target instanceof HTMLSelectElement && event.target.dataset["takes"] === "revision") matchColour();
   if (event.target instanceof HTMLInputElement && event.target.name === "preset") fillFromPreset();
   markChanges();
-  void htmx.ajax("POST", preflight, { source: form, target: "#preflight", swap: "innerMorph" });
+  void htmx.ajax("POST", form.dataset["preflight"]!, { source: form, target: "#preflight", swap: "innerMorph" });
 });
 form.addEventListener("input", markChanges);
 form.addEventListener("keydown", (event) => {

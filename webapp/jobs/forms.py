@@ -64,12 +64,17 @@ class BoundSlot:
     value: str
     refusal: str
 
+    @property
+    def name(self) -> str:
+        """The picker's name in the form. A slot may be called like a field: both a job's encoder."""
+        return _slot_name(self.slot.name)
+
 
 class JobForm:
     """A new job of one kind in one project.
 
     `data` is what a person sent; without it the preset stands in the fields and the newest fitting input in each
-    picker. `refusals` are those of the server's last answer.
+    picker.
     """
 
     def __init__(
@@ -91,6 +96,9 @@ class JobForm:
             set(Revision.objects.filter(dataset=dataset).values_list("pk", flat=True)) if dataset is not None else None
         )
         self.refusals: list[Refusal] = []
+        """Of fields."""
+        self.slot_refusals: list[Refusal] = []
+        """Of inputs, and of the job as a whole."""
         self._options = {slot.name: options_for(project, slot) for slot in SPECS[self.kind].inputs}
 
     # --- what was sent ---
@@ -139,7 +147,7 @@ class JobForm:
         shown = []
         for info in fields_of(self.kind):
             value = self._sent(info.name) if self._has(info.name) else preset[info.name]
-            shown.append(BoundField(info, value, preset[info.name], self._refusal(info.name)))
+            shown.append(BoundField(info, value, preset[info.name], _said(self.refusals, info.name)))
         return shown
 
     @property
@@ -157,22 +165,18 @@ class JobForm:
     @property
     def slots(self) -> list[BoundSlot]:
         return [
-            BoundSlot(slot, self._options[slot.name], self._picked(slot.name), self._refusal(slot.name))
+            BoundSlot(slot, self._options[slot.name], self._picked(slot.name), _said(self.slot_refusals, slot.name))
             for slot in SPECS[self.kind].inputs
         ]
 
     @property
-    def other_refusals(self) -> list[Refusal]:
-        """Refusals that belong to no field of the page."""
-        known = {f.name for f in fields_of(self.kind)} | set(self._options)
-        return [r for r in self.refusals if r.field not in known]
-
-    @property
-    def labelled_refusals(self) -> list[tuple[str, str, str]]:
-        """(field's id, label, sentence) for the list on top of the form."""
-        labels = {f.name: f.label for f in fields_of(self.kind)}
-        labels |= {slot.name: slot.label for slot in SPECS[self.kind].inputs}
-        return [(r.field, labels[r.field], r.sentence) for r in self.refusals if r.field in labels]
+    def refused(self) -> list[tuple[str, str, str]]:
+        """(id of the element, label, sentence) for the list on top; id and label are empty where there is no field."""
+        fields = {f.name: f.label for f in fields_of(self.kind)}
+        slots = {slot.name: slot.label for slot in SPECS[self.kind].inputs}
+        rows = [(f"field-{r.field}" if r.field in fields else "", r) for r in self.refusals]
+        rows += [(f"field-{_slot_name(r.field)}" if r.field in slots else "", r) for r in self.slot_refusals]
+        return [(where, ({**slots, **fields}[r.field] if where else ""), r.sentence) for where, r in rows]
 
     @property
     def changed_sentence(self) -> str:
@@ -207,8 +211,8 @@ class JobForm:
         return str(self._data[name]) if self._data is not None and name in self._data else ""
 
     def _picked(self, slot: str) -> str:
-        if self._has(slot):
-            return self._sent(slot)
+        if self._has(_slot_name(slot)):
+            return self._sent(_slot_name(slot))
         return next((o.value for o in self._options[slot] if o.default and self._fits(slot, o)), "")
 
     def _fits(self, slot: str, option: Option) -> bool:
@@ -221,8 +225,13 @@ class JobForm:
         picked = self._picked("dataset")
         return next((o.revision for o in self._options["dataset"] if o.value == picked), None)
 
-    def _refusal(self, name: str) -> str:
-        return next((r.sentence for r in self.refusals if r.field == name), "")
+
+def _said(refusals: list[Refusal], name: str) -> str:
+    return next((r.sentence for r in refusals if r.field == name), "")
+
+
+def _slot_name(slot: str) -> str:
+    return f"slot-{slot}"
 
 
 def as_text(value: object) -> str:
@@ -235,9 +244,9 @@ def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) 
     data = {name: as_text(value) for name, value in spec.items()}
     for slot, reference in inputs.items():
         if "revision" in reference:
-            data[slot] = f"revision-{reference['revision']}"
+            data[_slot_name(slot)] = f"revision-{reference['revision']}"
         elif "job" in reference:
-            data[slot] = f"job-{reference['job']}-{reference['artifact']}"
+            data[_slot_name(slot)] = f"job-{reference['job']}-{reference['artifact']}"
     return data
 
 

@@ -132,7 +132,7 @@ def job_new(request: HttpRequest, project_id: int) -> HttpResponse:
             )
             return redirect("job", made.pk)
         except SpecError as error:
-            form.refusals = error.refusals
+            form.slot_refusals = error.refusals
     return render(request, "jobs/new.html", _form_context(form), status=422)
 
 
