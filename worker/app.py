@@ -10,7 +10,7 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every page
 
-from webapp.broker import app  # noqa: E402
+from webapp.broker import app
 
 app.conf.imports = ("worker.tasks", "worker.life")  # loaded by Celery once it has set Django up
 
