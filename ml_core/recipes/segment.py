@@ -126,7 +126,7 @@ def _check_batch_norm(spec: SegmentSpec, segmenter: Segmenter, *, batch_size: in
 
 
 @dataclass(frozen=True)
-class _Validation:
+class Validation:
     """One pass over the validation part: the points to say, the score that the best weights are chosen by, and the
     predicted class maps of the items that sheets show, by position."""
 
@@ -136,7 +136,7 @@ class _Validation:
     per_image: dict[int, float | None]
 
 
-def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> _Validation:
+def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> Validation:
     """Predicts every validation item at its own size."""
     meter = ConfusionMeter(classes=data.classes)
     losses: list[Tensor] = []
@@ -159,7 +159,7 @@ def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked)
     # Without foreground on this side there is no foreground IoU to choose by.
     score = found.foreground_iou if counts[:, 1:].any() else found.background_iou
     per_image = dict(zip(data.validation.tolist(), foreground_iou_per_image(counts), strict=True))
-    return _Validation(points=points, score=score or 0.0, shown=shown, per_image=per_image)
+    return Validation(points=points, score=score or 0.0, shown=shown, per_image=per_image)
 
 
 def _shown(data: Masked) -> list[int]:
@@ -168,7 +168,7 @@ def _shown(data: Masked) -> list[int]:
     return [int(p) for p in data.validation[places]]
 
 
-def _show(context: Context[SegmentSpec], data: Masked, validation: _Validation, *, step: int) -> None:
+def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *, step: int) -> None:
     samples, names = [], []
     for position, prediction in validation.shown.items():
         iou = validation.per_image[position]
