@@ -1,7 +1,7 @@
 """Weights on disk: safetensors, with the facts without which they mean nothing. Never pickle.
 
-A file of weights is tensors and a header of text. The header keeps each fact under its own name: text as it stands,
-everything else as JSON.
+A file of weights is tensors and a header of text. The header keeps each fact under its own name: text as it stands
+where that cannot be mistaken, everything else as JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Encoder:
 
 def save(path: Path, tensors: Mapping[str, Tensor], *, facts: Mapping[str, Any]) -> str:
     """Writes `tensors` and `facts` to `path`, whole or not at all; returns the file's SHA-256."""
-    header = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    header = {name: _text(value) for name, value in facts.items()}
     plain = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
     body = safetensors.torch.save(plain, metadata=header)
     return write_whole(path, lambda file: _write_in_order(file, body))
@@ -125,6 +125,11 @@ def _write_in_order(file: IO[bytes], body: bytes) -> None:
     file.write(len(header).to_bytes(8, "little"))
     file.write(header)
     file.write(memoryview(body)[8 + length :])
+
+
+def _text(value: Any) -> str:
+    """The inverse of `_fact`: text as it stands, unless it would be read as something else ("12")."""
+    return value if isinstance(value, str) and _fact(value) == value else json.dumps(value)
 
 
 def _fact(text: str) -> Any:

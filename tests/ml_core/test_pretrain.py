@@ -201,23 +201,23 @@ def _curve(folder: Path) -> dict[tuple[str, int], Any]:
     }
 
 
+@pytest.mark.slow
 def test_killed_at_random_steps_it_ends_with_the_same_weights_and_the_same_curve(
     tmp_path: Path, micrographs: Path
 ) -> None:
-    spec = tmp_path / "spec.json"
     steps = 60
-    spec.write_text(
-        PretrainSpec(**{**SMALL, "views": "byol", "epochs": steps // 3, "checkpoint_seconds": 1}).model_dump_json()
-    )
-    assert _run(tmp_path / "undisturbed", micrographs, spec, kills=[]) == [0]
+    given = {**SMALL, "views": "byol", "epochs": steps // 3}
+    often, never = tmp_path / "often.json", tmp_path / "never.json"
+    often.write_text(PretrainSpec(**given, checkpoint_seconds=1).model_dump_json())
+    never.write_text(PretrainSpec(**given, checkpoint_seconds=3600).model_dump_json())
+    assert _run(tmp_path / "undisturbed", micrographs, never, kills=[]) == [0]
 
-    chance = random.Random(4)
-    kills = sorted(chance.sample(range(2, steps - 5), 4))
+    kills = sorted(random.Random(4).sample(range(10, steps - 5), 3))
     disturbed = tmp_path / "disturbed"
-    assert _run(disturbed, micrographs, spec, kills=kills) == [-9] * 4 + [0]
+    assert _run(disturbed, micrographs, often, kills=kills) == [-9] * 3 + [0]
 
     resumed = [event["data"]["resumed_step"] for event in _events(disturbed) if "resumed_step" in event.get("data", {})]
-    assert len(resumed) >= 2, "a restart that finds no checkpoint proves little"
+    assert resumed, "a restart that finds no checkpoint proves nothing"
     assert _curve(disturbed) == _curve(tmp_path / "undisturbed")
     name = Path("artifacts") / "encoder.safetensors"
     assert (disturbed / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

@@ -29,6 +29,19 @@ def test_an_encoder_comes_back_as_it_went(tmp_path: Path) -> None:
         assert torch.equal(other.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("fact", ["byol", "12", "1e5", "null", '"quoted"', 12, 0.25, None, [1, 2], {"a": "b"}, ""])
+def test_a_fact_comes_back_as_what_it_was(tmp_path: Path, fact: object) -> None:
+    weights.save(tmp_path / "w.safetensors", {"w": torch.ones(2)}, facts={"fact": fact})
+    assert weights.load(tmp_path / "w.safetensors").facts == {"fact": fact}
+
+
+def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    tensors = {name: torch.full((3,), float(number)) for number, name in enumerate("abcdef")}
+    digests = {weights.save(tmp_path / f"{n}.safetensors", tensors, facts=FACTS) for n in range(8)}
+    assert len(digests) == 1
+    assert torch.equal(weights.load(tmp_path / "0.safetensors").tensors["f"], tensors["f"])
+
+
 @pytest.mark.parametrize("missing", ["architecture", "channels", "mean", "deviation"])
 def test_an_encoder_that_does_not_say_how_it_sees_is_refused(tmp_path: Path, missing: str) -> None:
     facts = {name: value for name, value in FACTS.items() if name != missing}
