@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ml_core import weights
 from ml_core.colour import lab_to_rgb, lightness_of_grey
 from ml_core.data.feed import Feed
 from ml_core.data.manifest import Manifest
@@ -20,7 +20,7 @@ from ml_core.engine import Context
 from ml_core.models.colorizer import eccv16_from, structured_ab
 from ml_core.pictures import colour_pairs_sheet, write_png
 from ml_core.recipes.sources import open_images, open_manifest
-from ml_core.reporting import Stopped, write_whole
+from ml_core.reporting import Stopped
 from ml_core.specs import ColorizeSpec
 
 SHOWN = 6
@@ -117,7 +117,6 @@ def _show(
 
 def _keep(context: Context[ColorizeSpec], manifest: Manifest, planes: Planes, *, side: int) -> None:
     facts = {"origin": context.spec.method, "size": side, "manifest": manifest.sha256}
-    header = {name: str(value) for name, value in facts.items()}
     path: Path = context.artifacts / "colour.safetensors"
-    write_whole(path, lambda file: file.write(safetensors.numpy.save({"ab": np.array(planes.all)}, metadata=header)))
+    weights.save(path, {"ab": torch.from_numpy(np.array(planes.all))}, facts=facts)
     context.reporter.artifact("colour", path, **facts)
