@@ -1,0 +1,130 @@
+"""What pages say of uploads and of problems, in whole sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import Q, QuerySet
+
+from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.datasets.problems import TITLES
+from webapp.jobs.models import State
+
+EXAMPLES = 12
+"""Items that the doctor shows of each kind of problem."""
+
+RULES = {
+    "folder": "by folder",
+    "suffix": "by suffix",
+    "stack": "stack with stack",
+    "numbers": "by the numbers in their names",
+}
+REMEDIES = {
+    "unpaired": "Add the missing masks under the names of their images. Images without one are left out of training a "
+    "segmentation, and used for everything else.",
+    "empty_mask": "Right where there is nothing to mark. Where there is, export the mask again and add it here.",
+    "unknown_values": "Export these masks with the values of the other masks, and add them here.",
+    "size_mismatch": "Export these masks at the size of their images, and add them here.",
+    "constant": "They teach nothing. Export them again, or leave them out.",
+    "duplicate": "The same image in training and test makes scores too high. Leave one of each pair out.",
+    "colour": "Electron micrographs are grey; look whether these belong here.",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    kind: str
+    title: str
+    remedy: str
+    count: int
+    items: list[Item]
+
+
+def findings_of(revision: Revision) -> list[Finding]:
+    """Every kind of problem in the revision, the most frequent first, with a few of its items."""
+    counts: dict[str, int] = revision.summary.get("problems", {})
+    return [
+        Finding(
+            kind=kind,
+            title=TITLES.get(kind, kind.replace("_", " ").capitalize()),
+            remedy=REMEDIES.get(kind, ""),
+            count=count,
+            items=list(revision.items.filter(problems__contains=[{"kind": kind}])[:EXAMPLES]),
+        )
+        for kind, count in sorted(counts.items(), key=lambda pair: -pair[1])
+    ]
+
+
+def without_pixel_size(revision: Revision) -> int:
+    """How many images of the revision do not say how large their pixels are."""
+    return int(revision.summary.get("pixel_sizes", {}).get("", 0))
+
+
+def masks_of(revision: Revision) -> list[dict[str, Any]]:
+    """Every mask layer with its classes and how many images have it."""
+    return [
+        {"layer": layer, "count": count, "classes": revision.dataset.classes.get(layer, {})}
+        for layer, count in revision.summary.get("masks", {}).items()
+    ]
+
+
+@dataclass(frozen=True)
+class UploadReport:
+    """An upload that has ended: a sentence on what it brought, and lists of what it did not."""
+
+    upload: Upload
+    sentence: str
+    refused: list[dict[str, str]]
+    unpaired: list[str]
+
+    level: str
+    """`done`, `warning` or `failed`."""
+
+
+def uploads_ended(dataset: Dataset) -> QuerySet[Upload]:
+    """Uploads that have been read, or that could not be, the newest first."""
+    could_not = Q(state=Upload.State.READING, job__state__in=[State.FAILED, State.CANCELLED])
+    ended = dataset.uploads.filter(Q(state__in=[Upload.State.DONE, Upload.State.FAILED]) | could_not)
+    return ended.select_related("job", "created_by").order_by("-created_at")
+
+
+def uploads_reading(dataset: Dataset) -> QuerySet[Upload]:
+    """Uploads that have arrived and wait to be read, or are being read."""
+    reading = dataset.uploads.filter(state=Upload.State.READING, job__isnull=False)
+    return reading.exclude(job__state__in=[State.FAILED, State.CANCELLED]).select_related("job")
+
+
+def report_of(upload: Upload) -> UploadReport:
+    report: dict[str, Any] = upload.report or {}
+    failed = upload.state != Upload.State.DONE
+    return UploadReport(
+        upload=upload,
+        sentence=_failure(upload) if failed else _success(report),
+        level="failed" if failed else "warning" if report.get("refused") or report.get("unpaired") else "done",
+        refused=report.get("refused", []),
+        unpaired=report.get("unpaired", []),
+    )
+
+
+def _failure(upload: Upload) -> str:
+    reason = upload.job.reason if upload.job else ""
+    return f"{upload.filename} was not taken in. {reason}".strip()
+
+
+def _success(report: dict[str, Any]) -> str:
+    """ "42 images added, 42 masks paired by folder, 0 unpaired. 1 file left out." """
+    added = report.get("added", 0)
+    parts = [f"{_counted(added, 'image')} added" if added else "No new image"]
+    parts += [f"{_counted(n, 'mask')} paired {RULES.get(rule, rule)}" for rule, n in report.get("paired", {}).items()]
+    if report.get("paired") or report.get("unpaired"):
+        parts.append(f"{intcomma(len(report.get('unpaired', [])))} unpaired")
+    sentence = ", ".join(parts) + "."
+    if refused := report.get("refused"):
+        sentence += f" {_counted(len(refused), 'file')} left out."
+    return sentence
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{intcomma(number)} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,12 @@
+"""Forms about datasets."""
+
+from __future__ import annotations
+
+from django import forms
+
+
+class DatasetForm(forms.Form):
+    name = forms.CharField(
+        max_length=200,
+        error_messages={"required": "Give the dataset a name.", "max_length": "At most 200 characters."},
+    )

@@ -1,0 +1,61 @@
+"""What can be laid over an item in the viewer: its masks, and what jobs of the project made of its very pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.urls import reverse
+
+from webapp.datasets.models import Item
+from webapp.jobs.models import Artifact
+from webapp.projects.access import visible
+from webapp.projects.models import User
+
+RUNS = 50
+"""So many runs of each kind are offered, the newest first."""
+
+
+def masks_of(item: Item) -> list[dict[str, Any]]:
+    """The mask layers of `item` as the viewer takes them."""
+    return [
+        {
+            "layer": layer,
+            "url": reverse("item-mask", args=[item.pk, layer]) + f"?as=values&v={mask['sha256'][:8]}",
+            "classes": item.dataset.classes.get(layer, {}),
+        }
+        for layer, mask in item.masks.items()
+    ]
+
+
+def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
+    """Predictions and activation maps of `item`: one per job and, of maps, per method, layer and target."""
+    found = (
+        visible(Artifact.objects.select_related("job"), user, project="job__project")
+        .filter(
+            job__project=item.dataset.project_id,
+            kind__in=("prediction", "cam", "cam_sheet"),
+            facts__image=item.image,
+            facts__page=item.page,
+        )
+        .order_by("-id")
+    )
+    newest: dict[tuple[object, ...], Artifact] = {}
+    for artifact in found:
+        newest.setdefault((artifact.kind, artifact.job_id, *_look(artifact.facts)), artifact)
+    runs: dict[str, list[dict[str, Any]]] = {"prediction": [], "cam": []}
+    for (kind, job, *look), artifact in newest.items():
+        if kind == "cam_sheet" or len(runs[str(kind)]) == RUNS:
+            continue
+        run = {"id": artifact.pk, "job": artifact.job_id, "name": artifact.job.name, "url": _url(artifact)}
+        sheet = newest.get(("cam_sheet", job, *look))
+        runs[str(kind)].append({**run, "facts": artifact.facts, "sheet": _url(sheet) if sheet else ""})
+    return runs
+
+
+def _look(facts: Mapping[str, Any]) -> tuple[object, ...]:
+    return tuple(str(facts.get(name, "")) for name in ("method", "layer", "target"))
+
+
+def _url(artifact: Artifact) -> str:
+    return reverse("artifact", args=[artifact.pk, artifact.name])

@@ -1,0 +1,196 @@
+"""Pages of datasets: the grid with its doctor and history, the viewer of one item, a new dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from webapp.datasets import browse, findings, layers, services
+from webapp.datasets.browse import Filters
+from webapp.datasets.forms import DatasetForm
+from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
+from webapp.projects.models import Project
+
+TABS = ("items", "doctor", "history")
+REPORTS_SHOWN_FOR = timedelta(hours=12)
+LARGEST_SHOWN = 8192
+"""Pixels on the longer side that a browser is asked to hold; larger images are shown reduced."""
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def dataset_new(request: HttpRequest, project_id: int) -> HttpResponse:
+    user = signed_in(request)
+    project = get_editable(Project.objects.all(), user, project="", pk=project_id)
+    form = DatasetForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        made = services.dataset_create(project=project, user=user, name=form.cleaned_data["name"])
+        return redirect("dataset", made.pk)
+    return render(request, "datasets/new.html", {"project": project, "form": form}, status=422 if form.errors else 200)
+
+
+@require_safe
+def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
+    user = signed_in(request)
+    found = get_visible(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    revisions = list(found.revisions.select_related("created_by"))
+    revision = _chosen(revisions, request.GET.get("revision", ""))
+    tab = request.GET.get("tab", "") if request.GET.get("tab") in TABS else "items"
+    context: dict[str, Any] = {
+        "project": found.project,
+        "dataset": found,
+        "revision": revision,
+        "newest": not revisions or revision == revisions[0],
+        "tab": tab,
+        "may_edit": may_edit(user, found.project),
+        "problems": sum(revision.summary.get("problems", {}).values()) if revision else 0,
+        **_uploads(found),
+    }
+    if tab == "history":
+        context |= {"revisions": revisions, "all_reports": _reports(findings.uploads_ended(found)[:50])}
+    elif revision and tab == "doctor":
+        context |= _doctor(revision)
+    elif revision:
+        context |= _grid(request, revision)
+    return render(request, "datasets/dataset.html", context)
+
+
+def _chosen(revisions: list[Revision], number: str) -> Revision | None:
+    """The revision that the address names by its number, else the newest; None in a dataset without any."""
+    if not number:
+        return revisions[0] if revisions else None
+    for revision in revisions:
+        if str(revision.number) == number:
+            return revision
+    raise Http404
+
+
+def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
+    filters = Filters.of(request.GET.dict())
+    keep = {**_pinned(request), **filters.chosen}
+    page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
+    return {
+        "page": page,
+        "filters": filters,
+        "choices": browse.counts(revision),
+        "groups": browse.groups_of(revision),
+        "kept": urlencode(keep),
+        "pinned": request.GET.get("revision", ""),
+    }
+
+
+def _pinned(request: HttpRequest) -> dict[str, str]:
+    return {"revision": request.GET["revision"]} if request.GET.get("revision") else {}
+
+
+def _doctor(revision: Revision) -> dict[str, Any]:
+    return {
+        "findings": findings.findings_of(revision),
+        "without_pixel_size": findings.without_pixel_size(revision),
+        "mask_layers": findings.masks_of(revision),
+    }
+
+
+def _uploads(dataset: Dataset) -> dict[str, Any]:
+    """What is on its way in, and what the last uploads brought."""
+    since = timezone.now() - REPORTS_SHOWN_FOR
+    return {
+        "receiving": dataset.uploads.filter(state=Upload.State.RECEIVING, expires_at__gt=timezone.now(), offset__gt=0),
+        "reading": findings.uploads_reading(dataset),
+        "reports": _reports(findings.uploads_ended(dataset).filter(created_at__gt=since)[:3]),
+    }
+
+
+def _reports(uploads: Iterable[Upload]) -> list[findings.UploadReport]:
+    return [findings.report_of(upload) for upload in uploads]
+
+
+@require_safe
+def item(request: HttpRequest, item_id: int) -> HttpResponse:
+    user = signed_in(request)
+    found = get_visible(Item.objects.select_related("dataset__project"), user, project="dataset__project", pk=item_id)
+    revision = _revision_of(found, request.GET.get("revision", ""))
+    filters = Filters.of(request.GET.dict())
+    kept = {**_pinned(request), **filters.chosen}
+    items = filters.apply(revision.items)
+    before, after = browse.neighbours(found, items)
+    masks, runs = layers.masks_of(found), layers.runs_on(found, user=user)
+    context = {
+        "project": found.dataset.project,
+        "dataset": found.dataset,
+        "revision": revision,
+        "item": found,
+        "before": before,
+        "after": after,
+        "slices": _slices(found, revision),
+        "number": browse.number_of(found, items),
+        "total": browse.count(revision, filters),
+        "kept": urlencode(kept),
+        "masks": masks,
+        "runs": runs,
+        "may_edit": may_edit(user, found.dataset.project),
+        "newer": _newer(found),
+        "reduced": max(found.width, found.height) > LARGEST_SHOWN,
+        "viewer": _viewer(found, masks, runs),
+    }
+    return render(request, "datasets/item.html", context)
+
+
+def _revision_of(item: Item, number: str) -> Revision:
+    """The revision that the address names, else the newest in which `item` is."""
+    revisions = item.dataset.revisions.filter(number__gte=item.added_in)
+    if number.isdecimal() and len(number) < 9:
+        revisions = revisions.filter(number=int(number))
+    elif item.removed_in is not None:
+        revisions = revisions.filter(number__lt=item.removed_in)
+    revision = revisions.first()
+    if revision is None:
+        raise Http404
+    return revision
+
+
+def _slices(item: Item, revision: Revision) -> dict[str, int | None]:
+    """Ids of the slices before and after `item` in its stack."""
+    if not item.group:
+        return {"before": None, "after": None}
+    stack = revision.items.filter(group=item.group).values_list("pk", flat=True)
+    return {
+        "before": stack.filter(index__lt=item.index).order_by("-index").first(),
+        "after": stack.filter(index__gt=item.index).order_by("index").first(),
+    }
+
+
+def _newer(item: Item) -> int | None:
+    """The row that took the place of `item` in a later revision."""
+    if item.removed_in is None:
+        return None
+    newer = Item.objects.filter(dataset=item.dataset_id, name=item.name, added_in__gte=item.removed_in)
+    return newer.order_by("-added_in").values_list("pk", flat=True).first()
+
+
+def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> dict[str, Any]:
+    """What the page's script needs to know."""
+    return {
+        "id": item.pk,
+        "name": item.name,
+        "width": item.width,
+        "height": item.height,
+        "dtype": item.dtype,
+        "low": item.low,
+        "high": item.high,
+        "pixelSize": item.pixel_size_nm,
+        "image": reverse("item-image", args=[item.pk]),
+        "longest": LARGEST_SHOWN,
+        "histogram": reverse("item-histogram", args=[item.pk]),
+        "masks": masks,
+        "predictions": runs["prediction"],
+        "cams": runs["cam"],
+    }

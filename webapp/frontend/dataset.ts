@@ -1,0 +1,89 @@
+// A dataset's page: uploads, the grid, and its refresh without a jump.
+import "./dataset.css";
+import { bindKeys } from "./keys";
+import { sayTimesLocally } from "./times";
+import { followReading, readingWords, Uploader } from "./uploader";
+
+const REFRESHED = ["heading", "main-actions", "contents", "reports"];
+
+/** Takes the page's parts anew. Thumbnails that stay are kept as they are, so nothing flickers or moves. */
+async function refresh(): Promise<void> {
+  const answer = await fetch(location.href, { credentials: "same-origin" });
+  if (!answer.ok || answer.redirected) {
+    location.reload();
+    return;
+  }
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of REFRESHED) {
+    const [old, now] = [document.getElementById(id), fresh.getElementById(id)];
+    if (!old || !now) continue;
+    for (const item of now.querySelectorAll<HTMLElement>("li[data-item]")) {
+      const same = old.querySelector<HTMLElement>(`li[data-item="${item.dataset["item"]}"] img`);
+      if (same) item.querySelector("img")?.replaceWith(same);
+    }
+    old.replaceWith(document.adoptNode(now));
+  }
+  document.querySelector("#uploads")?.classList.toggle("alone", !document.querySelector("#grid"));
+  sayTimesLocally();
+}
+
+/** Uploads that the server is reading since before this page was opened. */
+function followEarlier(): void {
+  for (const row of document.querySelectorAll<HTMLElement>("[data-reading-job]")) {
+    const words = row.querySelector<HTMLElement>('[data-part="words"]')!;
+    const bar = row.querySelector<HTMLProgressElement>("progress")!;
+    followReading(
+      Number(row.dataset["readingJob"]),
+      (job) => {
+        words.textContent = readingWords(job);
+        bar.hidden = !("total" in job.progress && job.progress.total);
+        if ("total" in job.progress && job.progress.total) {
+          bar.max = job.progress.total;
+          bar.value = job.progress.done;
+        }
+      },
+      () => {
+        row.remove();
+        void refresh();
+      },
+    );
+  }
+}
+
+function cells(): HTMLAnchorElement[] {
+  return [...document.querySelectorAll<HTMLAnchorElement>("#grid a")];
+}
+
+/** Arrows move through the grid once it has the focus; columns are counted, since the window decides on them. */
+function bindArrows(): void {
+  document.addEventListener("keydown", (event) => {
+    const all = cells();
+    const at = all.indexOf(document.activeElement as HTMLAnchorElement);
+    if (at < 0) return;
+    const across = all.filter((cell) => cell.offsetTop === all[0]!.offsetTop).length;
+    const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
+    if (!by || !all[at + by]) return;
+    event.preventDefault();
+    all[at + by]!.focus();
+  });
+}
+
+function bindFilters(): void {
+  // Each choice is an address: it can be sent to a colleague and gone back from.
+  document.addEventListener("change", (event) => {
+    const select = event.target as HTMLElement;
+    if (select.matches("#filters select")) select.closest("form")!.requestSubmit();
+  });
+}
+
+const uploads = document.querySelector<HTMLElement>("#uploads");
+if (uploads?.dataset["endpoint"]) new Uploader(uploads, () => void refresh());
+followEarlier();
+bindFilters();
+bindArrows();
+bindKeys({
+  o: () => (document.activeElement?.matches("#grid a") ? (document.activeElement as HTMLElement).click() : undefined),
+  u: () => document.querySelector<HTMLInputElement>("#pick-files")?.click(),
+  "[": () => document.querySelector<HTMLAnchorElement>("a[rel=prev]")?.click(),
+  "]": () => document.querySelector<HTMLAnchorElement>("a[rel=next]")?.click(),
+});
