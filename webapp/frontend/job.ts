@@ -32,12 +32,13 @@ const pictures = new Pictures(element("pictures"), element("sheets"));
 const log = new Log(element("notes"), element("log-text"), element("log-details"), element("follow"));
 
 function take(event: JobEvent): void {
-  if (points.add(event) && event.kind === "point" && element("curves").hidden) {
-    element("curves").hidden = element("to-curves").hidden = false;
-    element("no-points").hidden = true;
-  }
-  if (event.kind === "point" || event.kind === "attempt") charts.changed();
-  else if (pictures.add(event)) element("to-pictures").hidden = false;
+  if (points.add(event)) charts.changed();
+  if (event.kind === "point") {
+    if (element("curves").hidden) {
+      element("curves").hidden = element("to-curves").hidden = false;
+      element("no-points").hidden = true;
+    }
+  } else if (pictures.add(event)) element("to-pictures").hidden = false;
   else log.add(event);
 }
 

@@ -105,6 +105,5 @@ def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[st
 
 
 def masked_images(revision: Revision) -> int:
-    """How many images of the revision have a mask in its fullest layer."""
-    layers = revision.summary.get("masks")
-    return max((int(n) for n in layers.values()), default=0) if isinstance(layers, dict) else 0
+    """How many images of the revision have a mask."""
+    return int(revision.summary.get("with_mask", 0))

@@ -42,7 +42,7 @@ def revision(dataset: Dataset, alice: User) -> Revision:
         number=1,
         manifest="3f9c" + "a" * 60,
         items_count=165,
-        summary={"masks": {"mitochondria": 165}, "pixel_sizes": {"5.0": 165}},
+        summary={"masks": {"mitochondria": 165}, "with_mask": 165, "pixel_sizes": {"5.0": 165}},
         change="165 images added.",
         created_by=alice,
     )
