@@ -1,0 +1,71 @@
+"""What the doctor of a dataset finds before any time on a device is spent, and which values of a mask are classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TITLES = {
+    "unpaired": "Images without a mask beside images that have one",
+    "empty_mask": "Masks with nothing in them",
+    "unknown_values": "Masks with values that no class uses",
+    "size_mismatch": "Masks of another size than their image",
+    "constant": "Images of one single grey value",
+    "duplicate": "Images that are in the dataset twice",
+    "colour": "Colour pictures",
+}
+"""Kind of problem -> its heading."""
+
+CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
+"""By Okabe and Ito: told apart by people with any colour vision. Not the vermilion of predictions."""
+
+RARE = 0.1
+"""A value that is in fewer of a layer's masks than this share is taken for a slip of the hand, not for a class."""
+
+
+def problem(kind: str, text: str) -> dict[str, str]:
+    return {"kind": kind, "text": text}
+
+
+def classes_of(masks: Iterable[Mapping[str, Any]], *, name: str) -> dict[str, dict[str, str]]:
+    """The classes that a layer's masks show: value -> name and colour. 0 is the background."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for mask in masks:
+        total += 1
+        counts.update(value for value in mask["values"] if value != "0")
+    values = sorted((v for v, n in counts.items() if n >= RARE * total), key=int)
+    if len(values) == 1:
+        return {values[0]: {"name": name, "colour": CLASS_COLOURS[0]}}
+    return {
+        value: {"name": f"{name} {value}", "colour": CLASS_COLOURS[n % len(CLASS_COLOURS)]}
+        for n, value in enumerate(values)
+    }
+
+
+def image_problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of one image, from what intake said about it."""
+    found = []
+    if facts.get("constant"):
+        found.append(problem("constant", "All pixels have the same value: there is nothing to see in it."))
+    if facts.get("colour"):
+        found.append(problem("colour", "A colour picture: its lightness is used."))
+    if facts.get("duplicate_of"):
+        found.append(problem("duplicate", f"The same image is in the dataset as {facts['duplicate_of']}."))
+    return found
+
+
+def mask_problems(masks: Mapping[str, Mapping[str, Any]], *, classes: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of one item's masks, by layer."""
+    found = []
+    for layer, mask in masks.items():
+        values = [value for value in mask["values"] if value != "0"]
+        if not values:
+            found.append(problem("empty_mask", f"The mask {layer} is empty: it marks nothing."))
+        unknown = sorted((v for v in values if v not in classes.get(layer, {})), key=int)
+        if unknown:
+            word = "value" if len(unknown) == 1 else "values"
+            shown = ", ".join(unknown[:8])
+            found.append(problem("unknown_values", f"The mask {layer} holds the {word} {shown}, which no class uses."))
+    return found

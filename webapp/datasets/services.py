@@ -1,0 +1,200 @@
+"""What people do to datasets: make them, bring files in, and what an intake job hands over at its end."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+import uuid
+import zipfile
+from functools import partial
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from ml_core.context import PlainContext
+from ml_core.data.archives import is_noise, name_fault
+from ml_core.inputs import Inputs, Slot
+from ml_core.recipes import intake
+from ml_core.reporting import EventFile
+from ml_core.specs import IntakeSpec
+from webapp.datasets.commit import commit
+from webapp.datasets.models import Dataset, Upload
+from webapp.datasets.revisions import revision_manifest
+from webapp.jobs.models import Job, State
+from webapp.jobs.services import job_submit
+from webapp.projects.models import Project, User
+
+__all__ = [
+    "UploadRefused",
+    "dataset_create",
+    "dataset_from_folder",
+    "intake_commit",
+    "revision_manifest",
+    "upload_create",
+    "upload_finished",
+    "upload_state",
+    "upload_terminate",
+    "uploads_sweep",
+]
+
+UPLOAD_LIFE = datetime.timedelta(days=7)
+"""An upload that stands still so long is given up."""
+DISK_RESERVE = 2 * 10**9
+"""Stays free for the database and for checkpoints."""
+
+
+class UploadRefused(Exception):
+    """An upload that is not begun; the text says why and what to do. `status` is the HTTP answer."""
+
+    def __init__(self, sentence: str, *, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def dataset_create(*, project: Project, user: User | None, name: str) -> Dataset:
+    return Dataset.objects.create(project=project, name=name.strip()[:200], created_by=user)
+
+
+def upload_create(*, dataset: Dataset, user: User | None, filename: str, length: int) -> Upload:
+    """Makes room for a file of `length` bytes. `filename` may hold folders (a/b.png). Raises UploadRefused."""
+    uploads_sweep()
+    filename = filename.strip().lstrip("/")
+    if (fault := name_fault(filename)) is not None:
+        raise UploadRefused(f"{filename[:100]!r} cannot be uploaded. {fault}", status=400)
+    if length < 1:
+        raise UploadRefused(f"{filename} was left out: the file is empty (0 bytes). Export it again.", status=400)
+    _check_room(dataset, filename=filename, length=length)
+    upload = Upload.objects.create(
+        dataset=dataset,
+        created_by=user,
+        filename=filename,
+        length=length,
+        expires_at=timezone.now() + UPLOAD_LIFE,
+    )
+    spool_path(upload.pk).parent.mkdir(parents=True, exist_ok=True)
+    spool_path(upload.pk).touch()
+    return upload
+
+
+def _check_room(dataset: Dataset, *, filename: str, length: int) -> None:
+    Path(settings.DATA).mkdir(parents=True, exist_ok=True)
+    coming = Upload.objects.filter(state=Upload.State.RECEIVING).aggregate(n=Sum("length"), here=Sum("offset"))
+    free = shutil.disk_usage(settings.DATA).free - (coming["n"] or 0) + (coming["here"] or 0) - DISK_RESERVE
+    if length > free:
+        raise UploadRefused(
+            f"{filename} is {length / 1e9:.1f} GB, and the server's disk has room for {max(0, free) / 1e9:.1f} GB. "
+            "Free some space on the server, or upload a part.",
+            status=507,
+        )
+    used = Upload.objects.filter(dataset__project=dataset.project_id).exclude(state=Upload.State.ABANDONED)
+    total = used.aggregate(n=Sum("length"))["n"] or 0
+    if total + length > settings.PROJECT_QUOTA:
+        raise UploadRefused(
+            f"{filename} would bring the project above its {settings.PROJECT_QUOTA / 1e9:,.0f} GB. Ask the server's "
+            "administrator to raise CRISTAE_PROJECT_QUOTA_GB.",
+            status=413,
+        )
+
+
+def spool_path(upload: uuid.UUID) -> Path:
+    """Where the bytes of an upload gather."""
+    return Path(settings.SPOOL) / str(upload)
+
+
+@transaction.atomic
+def upload_finished(upload_id: uuid.UUID) -> Job | None:
+    """Queues the intake of an upload that is whole. None, and nothing happens, where that was done before."""
+    upload = Upload.objects.select_for_update().get(pk=upload_id)
+    if upload.state != Upload.State.RECEIVING or upload.offset != upload.length:
+        return None
+    job = job_submit(
+        project=upload.dataset.project,
+        user=upload.created_by,
+        spec=IntakeSpec(filename=upload.filename),
+        inputs={"upload": {"upload": str(upload.pk)}},
+    )
+    Upload.objects.filter(pk=upload.pk).update(state=Upload.State.READING, job=job)
+    return job
+
+
+def upload_terminate(upload: Upload) -> bool:
+    """Gives up an upload that is still coming in and frees its space. False once it is whole."""
+    given_up = Upload.objects.filter(pk=upload.pk, state=Upload.State.RECEIVING).update(state=Upload.State.ABANDONED)
+    if given_up:
+        spool_path(upload.pk).unlink(missing_ok=True)
+    return bool(given_up)
+
+
+def uploads_sweep() -> int:
+    """Gives up what has stood still for too long, and what could not be read; returns how many."""
+    old = Upload.objects.filter(expires_at__lt=timezone.now())
+    gone = list(old.filter(state=Upload.State.RECEIVING).values_list("pk", flat=True))
+    failed = list(
+        old.filter(state=Upload.State.READING, job__state__in=[State.FAILED, State.CANCELLED]).values_list(
+            "pk", flat=True
+        )
+    )
+    Upload.objects.filter(pk__in=gone, state=Upload.State.RECEIVING).update(state=Upload.State.ABANDONED)
+    Upload.objects.filter(pk__in=failed, state=Upload.State.READING).update(state=Upload.State.FAILED)
+    for pk in [*gone, *failed]:
+        spool_path(pk).unlink(missing_ok=True)
+    return len(gone) + len(failed)
+
+
+def upload_state(upload: Upload) -> dict[str, object]:
+    """What a page shows of an upload: how much is here, which job reads it, and the report once it has."""
+    state, reason = str(upload.state), ""
+    job = upload.job
+    if state == Upload.State.READING and job is not None and job.state in (State.FAILED, State.CANCELLED):
+        state, reason = "failed", job.reason
+    return {
+        "id": str(upload.pk),
+        "filename": upload.filename,
+        "length": upload.length,
+        "offset": upload.offset,
+        "state": state,
+        "reason": reason,
+        "job": upload.job_id,
+        "progress": job.progress if job is not None else {},
+        "report": {key: value for key, value in upload.report.items() if key != "waiting_masks"},
+    }
+
+
+def intake_commit(job: Job, folder: Path) -> None:
+    """Takes what the intake job has left in `folder` into its dataset, in the transaction in which the job ends."""
+    upload = Upload.objects.select_related("created_by").get(pk=uuid.UUID(job.inputs["upload"]["upload"]))
+    report = commit(upload.dataset_id, folder, user=upload.created_by)
+    Upload.objects.filter(pk=upload.pk).update(state=Upload.State.DONE, report=report)
+    transaction.on_commit(partial(_clear, folder, spool_path(upload.pk)))
+
+
+def _clear(folder: Path, spool: Path) -> None:
+    """The files are in the storage now."""
+    spool.unlink(missing_ok=True)
+    shutil.rmtree(folder / "blobs", ignore_errors=True)
+
+
+def dataset_from_folder(*, project: Project, name: str, folder: Path, user: User | None = None) -> Dataset:
+    """A dataset of the images and masks in a folder of this machine: an upload's way in, without the queue."""
+    dataset = dataset_create(project=project, user=user, name=name)
+    with tempfile.TemporaryDirectory(prefix="cristae-intake-") as temporary:
+        workdir = Path(temporary)
+        archive = workdir / "upload.zip"
+        with zipfile.ZipFile(archive, "w") as zipped:
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                if not is_noise(path.relative_to(folder).as_posix()):
+                    zipped.write(path, path.relative_to(folder).as_posix())
+        events = EventFile(workdir)
+        try:
+            slots = {"upload": Slot("upload", {"path": str(archive)})}
+            spec = IntakeSpec(filename=f"{name}.zip")
+            inputs = Inputs(prepared=workdir, slots=slots)
+            intake.run(PlainContext(spec=spec, inputs=inputs, folder=workdir, reporter=events))
+        finally:
+            events.close()
+        commit(dataset.pk, workdir, user=user)
+    return dataset
