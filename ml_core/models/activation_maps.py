@@ -41,11 +41,12 @@ def eigen_cam(encoder: nn.Module, layer: nn.Module, x: Tensor) -> np.ndarray:
 
 
 class GramEigenCAM(EigenCAM):
-    """EigenCAM by the places' Gram matrix: the same map as by the package's full SVD, tens of times sooner.
+    """EigenCAM by the smaller Gram matrix: the same map as by the package's full SVD, tens of times sooner.
 
-    For activations A (places, channels), centred, the projection on the first right singular vector is the first
-    eigenvector of A A^T times the first singular value. The sign of an eigenvector is arbitrary, and half of the
-    maps would show the background; it is set so that the map agrees with where activations are strong.
+    For activations A (places, channels), centred, the projection on the first right singular vector is A times the
+    first eigenvector of A^T A, or the first eigenvector of A A^T times the first singular value. The sign of an
+    eigenvector is arbitrary, and half of the maps would show the background; it is set so that the map agrees with
+    where activations are strong.
     """
 
     def get_cam_image(
@@ -62,8 +63,11 @@ class GramEigenCAM(EigenCAM):
             places = image.flatten(1).T
             strength = places.norm(dim=1)
             centred = places - places.mean(dim=0)
-            values, vectors = torch.linalg.eigh(centred @ centred.T)
-            projection = vectors[:, -1] * values[-1].clamp_min(0).sqrt()
+            if len(centred) < centred.shape[1]:
+                values, vectors = torch.linalg.eigh(centred @ centred.T)
+                projection = vectors[:, -1] * values[-1].clamp_min(0).sqrt()
+            else:
+                projection = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
             if (projection * (strength - strength.mean())).sum() < 0:
                 projection = -projection
             maps.append(projection.view(image.shape[1:]))

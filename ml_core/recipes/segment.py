@@ -35,14 +35,15 @@ def run(context: Context[SegmentSpec]) -> None:
 
     A dataset without a test part is judged on the validation part, and the results say so.
     """
-    spec, device = context.spec, context.device
+    spec = context.spec
     data = open_masked(context)
     segmenter, origin = _segmenter(context, data)
     sampler = ResumableSampler(data.samples, batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
     _check_batch_norm(spec, segmenter, batch_size=sampler.batch_size)
 
-    optimizer = torch.optim.Adam(segmenter.trained(), lr=spec.learning_rate, fused=device.type == "cuda")
+    # Fused: a quarter of the time on a CPU, where Adam is a third of a step of a small network.
+    optimizer = torch.optim.Adam(segmenter.trained(), lr=spec.learning_rate, fused=True)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=spec.patience)
     best = Best()
     loop = Loop(
