@@ -101,7 +101,9 @@ def _workers(queues: Sequence[str]) -> list[Child]:
         Child(
             f"worker of {queue}",
             [
-                *(sys.executable, "-m", "celery", "-A", "worker.app", "worker"),
+                # Quiet: without its banner, and without its advice against root, which containers and `up` see to.
+                *(sys.executable, "-W", "ignore:You're running the worker with superuser"),
+                *("-m", "celery", "--quiet", "-A", "worker.app", "worker"),
                 *("-P", "threads", "-c", str(slots[queue]), "-Q", queue, "-n", f"{queue}.{os.getpid()}@%h"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"),
             ],

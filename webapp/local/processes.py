@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ LONGEST_LOG = 20 * 2**20
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between a death and the next start; doubled at each death that follows soon after a start."""
 SETTLED_SECONDS = 60.0
+_ROUTINE = re.compile(r"^[\d-]+ [\d:,]+ (INFO|DEBUG) ")
+"""Lines of the settings' log format that stay in the file; a terminal is for what somebody should know."""
 
 
 class Part(Protocol):
@@ -66,7 +69,7 @@ class Service:
             self.process.terminate()
 
     def new_lines(self) -> list[str]:
-        """What it has said since the last call, whole lines only."""
+        """What it has said since the last call that is worth a look, whole lines only."""
         if not self.log.exists():
             return []
         with open(self.log, "rb") as log:
@@ -76,7 +79,8 @@ class Service:
         self._read += len(whole)
         if self._read > LONGEST_LOG:
             self._turn_over()
-        return whole.decode(errors="replace").splitlines()
+        lines = whole.decode(errors="replace").splitlines()
+        return [line for line in lines if line.strip() and not _ROUTINE.match(line)]
 
     def _turn_over(self) -> None:
         """Keeps the end of a long log beside it and empties it; its writer appends, so it goes on from there."""

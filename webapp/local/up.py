@@ -78,6 +78,7 @@ class Up:
         try:
             try:
                 self._start()
+                self._make_demo()
                 self._greet()
                 while True:
                     self._tick()
@@ -142,6 +143,16 @@ class Up:
         service.start()
         self.watches.append(Watch(service))
 
+    def _make_demo(self) -> None:
+        """While the web starts, so that the first page has something to show."""
+        if not self.demo:
+            return
+        try:
+            if done := self._command("demo"):
+                self._say(done)
+        except CannotStart as error:
+            self._say(f"There is no demo project: {error}")  # everything else works without it
+
     def _greet(self) -> None:
         """Says where to go, once the web answers."""
         began, told = time.monotonic(), False
@@ -157,8 +168,6 @@ class Up:
             f"\nCristae runs at {os.environ['CRISTAE_URL']}\n\n  Sign in (once, within 24 hours): {link}\n\n"
             "Another link: manage.py signin-link. Ctrl-C stops everything.\n"
         )
-        if self.demo and (done := self._command("demo")):
-            self._say(done)
 
     # --- running ---
 

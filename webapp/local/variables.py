@@ -41,7 +41,6 @@ def settle(*, data: Path, host: str, port: int) -> None:
         os.environ["CRISTAE_URL"] = address(host, port)
         # Reached under another name as well: from this machine itself, and through a tunnel.
         os.environ.setdefault("CRISTAE_EXTRA_HOSTS", "127.0.0.1,localhost")
-    os.environ.setdefault("CRISTAE_LOG_LEVEL", "WARNING")
 
 
 class Claim:
