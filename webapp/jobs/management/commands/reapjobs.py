@@ -17,6 +17,7 @@ log = logging.getLogger("webapp.jobs.reaper")
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Gives jobs whose worker is gone back to the queue, and repeats hints that were lost. Runs until stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
