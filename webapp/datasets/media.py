@@ -1,0 +1,174 @@
+"""Pictures of items. Whatever was uploaded, the browser only ever gets pictures that were encoded here."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from django.core.files.storage import default_storage
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
+from django.utils.http import parse_etags
+from django.views.decorators.http import require_safe
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.data import readers
+from webapp.datasets.models import Item
+from webapp.datasets.problems import CLASS_COLOURS
+from webapp.projects.access import get_visible, signed_in
+
+BINS = 256
+LARGEST = 8192
+"""Longest side of a picture in pixels; larger images are shown at a whole fraction of their size."""
+OVERLAY_ALPHA = 140
+KEEP_SECONDS = 30 * 24 * 3600
+VERSION = 1
+"""Part of every ETag: raised when the same item is to be drawn otherwise."""
+
+
+@require_safe
+def thumbnail(request: HttpRequest, item_id: int) -> HttpResponse:
+    """The small picture of the grid, WebP."""
+    item = _item(request, item_id)
+
+    def content() -> bytes:
+        with default_storage.open(item.thumbnail) as file:
+            return bytes(file.read())
+
+    return _picture(request, content, key=item.thumbnail, media_type="image/webp")
+
+
+@require_safe
+def image(request: HttpRequest, item_id: int) -> HttpResponse:
+    """The micrograph as 8-bit grey PNG. `low` and `high`: the window, in source units; `max`: the longest side."""
+    item = _item(request, item_id)
+    low, high = _number(request, "low", item.low), _number(request, "high", item.high)
+    if not low < high:
+        return HttpResponse("low must be less than high.", status=400, content_type="text/plain")
+    factor = _factor(request, item)
+
+    def content() -> bytes:
+        pixels = readers.windowed(_pixels(item), low=low, high=high)
+        return _png(Image.fromarray(pixels).reduce(factor) if factor > 1 else Image.fromarray(pixels))
+
+    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}")
+
+
+@require_safe
+def mask(request: HttpRequest, item_id: int, layer: str) -> HttpResponse:
+    """A mask layer as 8-bit PNG, one byte per pixel: its class value. `overlay=1`: in colours, clear where it is 0."""
+    item = _item(request, item_id)
+    if layer not in item.masks:
+        raise Http404
+    ref = item.masks[layer]
+    factor = _factor(request, item)
+    overlay = request.GET.get("overlay") == "1"
+    colours = {int(v): c["colour"] for v, c in item.dataset.classes.get(layer, {}).items()} if overlay else {}
+
+    def content() -> bytes:
+        values = readers.read_mask(Path(default_storage.path(ref["sha256"])), page=ref["page"])[::factor, ::factor]
+        return _png(Image.fromarray(_painted(values, colours) if overlay else np.ascontiguousarray(values)))
+
+    return _picture(request, content, key=f"{ref['sha256']}-{ref['page']}-{factor}-{sorted(colours.items())}")
+
+
+@require_safe
+def histogram(request: HttpRequest, item_id: int) -> HttpResponse:
+    """How often each value occurs, in 256 bins between the least and the greatest (8-bit: one bin per value)."""
+    item = _item(request, item_id)
+    response = _not_modified(request, key := f"{item.image}-{item.page}-histogram-{item.low:g}-{item.high:g}")
+    if response is None:
+        response = JsonResponse(_histogram(item))
+    return _kept(response, key)
+
+
+def _item(request: HttpRequest, item_id: int) -> Item:
+    items = Item.objects.select_related("dataset")
+    return get_visible(items, signed_in(request), project="dataset__project", pk=item_id)
+
+
+def _pixels(item: Item) -> NDArray[np.generic]:
+    try:
+        return readers.read(Path(default_storage.path(item.image)), page=item.page)
+    except FileNotFoundError:
+        raise Http404(f"The file of {item.name} is missing from the storage.") from None
+
+
+def _histogram(item: Item) -> dict[str, object]:
+    pixels = _pixels(item)
+    values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels.reshape(-1)
+    least, greatest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if pixels.dtype == np.uint8:
+        counts, start, end = np.bincount(values, minlength=BINS), 0.0, float(BINS)
+    else:
+        start, end = (least, greatest) if greatest > least else (least - 0.5, least + 0.5)
+        counts, _ = np.histogram(values, bins=BINS, range=(start, end))
+    return {
+        "counts": [int(n) for n in counts],
+        "from": start,
+        "to": end,
+        "least": least,
+        "greatest": greatest,
+        "low": item.low,
+        "high": item.high,
+        "dtype": item.dtype,
+    }
+
+
+def _painted(values: NDArray[np.uint8], colours: dict[int, str]) -> NDArray[np.uint8]:
+    """Class values (H, W) as colours (H, W, 4), 0 clear; a value without a class of its own gets a colour too."""
+    table = np.zeros((256, 4), np.uint8)
+    for value in range(1, 256):
+        colour = colours.get(value, CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)])
+        table[value] = [*bytes.fromhex(colour.removeprefix("#")), OVERLAY_ALPHA]
+    return table[values]
+
+
+def _factor(request: HttpRequest, item: Item) -> int:
+    longest = min(LARGEST, max(16, int(_number(request, "max", LARGEST))))
+    return max(1, math.ceil(max(item.width, item.height) / longest))
+
+
+def _number(request: HttpRequest, name: str, default: float) -> float:
+    try:
+        value = float(request.GET.get(name, default))
+    except ValueError:
+        return default
+    return value if math.isfinite(value) else default
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=2)  # Noise does not compress: higher levels cost time for nothing.
+    return buffer.getvalue()
+
+
+def _picture(
+    request: HttpRequest, content: Callable[[], bytes], *, key: str, media_type: str = "image/png"
+) -> HttpResponse:
+    """`content` is made only where the browser has not got it; `key` tells one picture from any other."""
+    response = _not_modified(request, key) or HttpResponse(content(), content_type=media_type)
+    return _kept(response, key)
+
+
+def _not_modified(request: HttpRequest, key: str) -> HttpResponse | None:
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return HttpResponseNotModified() if _etag(key) in known else None
+
+
+def _kept(response: HttpResponse, key: str) -> HttpResponse:
+    """Headers of a picture that never changes under its key and that only its asker may keep."""
+    response.headers["ETag"] = _etag(key)
+    response.headers["Cache-Control"] = f"private, max-age={KEEP_SECONDS}, immutable"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+def _etag(key: str) -> str:
+    return f'"{VERSION}-{sha256(key.encode()).hexdigest()[:32]}"'

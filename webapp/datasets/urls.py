@@ -1,0 +1,17 @@
+"""Addresses of datasets, items and uploads. PATCH and HEAD of an upload never get here: see `uploads.py`."""
+
+from django.urls import path
+
+from webapp.datasets import media, uploads, views
+
+urlpatterns = [
+    path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),
+    path("datasets/<int:dataset_id>/", views.dataset, name="dataset"),
+    path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
+    path("uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
+    path("items/<int:item_id>/", views.item, name="item"),
+    path("items/<int:item_id>/thumbnail.webp", media.thumbnail, name="item-thumbnail"),
+    path("items/<int:item_id>/image.png", media.image, name="item-image"),
+    path("items/<int:item_id>/masks/<str:layer>.png", media.mask, name="item-mask"),
+    path("items/<int:item_id>/histogram.json", media.histogram, name="item-histogram"),
+]
