@@ -113,6 +113,12 @@ def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], k
     )
 
 
+def halves(name: str, *, end: int = 12) -> tuple[str, str]:
+    """The file's name in two, so that a narrow cell can leave out its middle: the end tells slices apart."""
+    short = name.rsplit("/", 1)[-1]
+    return short[:-end], short[-end:]
+
+
 def count(revision: Revision, filters: Filters) -> tuple[int, bool]:
     """How many items match, and whether there are more than that. One filter alone is answered by the summary."""
     chosen = filters.chosen

@@ -21,10 +21,10 @@ def masks_of(item: Item) -> list[dict[str, Any]]:
     return [
         {
             "layer": layer,
-            "url": reverse("item-mask", args=[item.pk, layer]) + f"?as=values&v={mask['sha256'][:8]}",
+            "url": reverse("item-mask", args=[item.pk, layer]),
             "classes": item.dataset.classes.get(layer, {}),
         }
-        for layer, mask in item.masks.items()
+        for layer in item.masks
     ]
 
 

@@ -16,14 +16,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 from webapp.datasets import browse, findings, layers, services
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
+from webapp.datasets.media import LARGEST
 from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
 TABS = ("items", "doctor", "history")
 REPORTS_SHOWN_FOR = timedelta(hours=12)
-LARGEST_SHOWN = 8192
-"""Pixels on the longer side that a browser is asked to hold; larger images are shown reduced."""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -79,6 +78,7 @@ def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     return {
         "page": page,
+        "cells": [(item, *browse.halves(item.name)) for item in page.items],
         "filters": filters,
         "choices": browse.counts(revision),
         "groups": browse.groups_of(revision),
@@ -135,10 +135,10 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "total": browse.count(revision, filters),
         "kept": urlencode(kept),
         "masks": masks,
-        "runs": runs,
+        "made": runs,
         "may_edit": may_edit(user, found.dataset.project),
         "newer": _newer(found),
-        "reduced": max(found.width, found.height) > LARGEST_SHOWN,
+        "reduced": max(found.width, found.height) > LARGEST,
         "viewer": _viewer(found, masks, runs),
     }
     return render(request, "datasets/item.html", context)
@@ -188,7 +188,7 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
         "high": item.high,
         "pixelSize": item.pixel_size_nm,
         "image": reverse("item-image", args=[item.pk]),
-        "longest": LARGEST_SHOWN,
+        "longest": LARGEST,
         "histogram": reverse("item-histogram", args=[item.pk]),
         "masks": masks,
         "predictions": runs["prediction"],

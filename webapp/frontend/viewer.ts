@@ -49,7 +49,8 @@ function rasterOf(window: Window): Raster {
   return { url: `${item.image}?${asked}`, ...window };
 }
 
-const stage = new Stage(one("#stage"), item, raster, { moved, failed: () => trouble("The image could not be read. Reload the page.") });
+const factor = Math.ceil(Math.max(item.width, item.height) / item.longest);
+const stage = new Stage(one("#stage"), item, factor, raster, { moved, failed: () => trouble("The image could not be read. Reload the page.") });
 const overlay = new Overlay(one("#stage"), () => stage.placement);
 const layers = new Layers(one("#panels"), item, start, { changed: drawLayers, failed: trouble });
 const contrast = new ContrastPanel(one("#contrast"), windowNow, isWhole, setWindow);
@@ -104,7 +105,7 @@ async function readHistogram(): Promise<void> {
 /** The grey values under the pointer, read once the picture is there anyway. */
 async function readValues(): Promise<void> {
   const asked = raster;
-  const found = await readBytes(asked.url);
+  const found = await readBytes(asked.url, item.width);
   if (asked === raster) values = found;
 }
 
@@ -136,10 +137,10 @@ function readOut(): void {
   line.hidden = !at;
   if (!at) return;
   const parts = [`x ${whole(at.x)} y ${whole(at.y)}`];
-  const byte = values?.values[at.y * item.width + at.x];
-  if (byte !== undefined && values!.width === item.width) {
+  const byte = values?.values[Math.floor(at.y / values.factor) * values.width + Math.floor(at.x / values.factor)];
+  if (byte !== undefined) {
     const value = raster.low + (byte / 255) * (raster.high - raster.low);
-    const exact = eightBit && raster.low === 0 && raster.high === 255;
+    const exact = eightBit && raster.low === 0 && raster.high === 255 && values!.factor === 1;
     const edge = !exact && (byte === 0 ? "≤ " : byte === 255 ? "≥ " : "≈ ");
     parts.push(`${edge || ""}${value.toLocaleString("en-US", { maximumSignificantDigits: exact ? 3 : 4 })}`);
   }

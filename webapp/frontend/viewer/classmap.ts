@@ -4,10 +4,15 @@ export interface ByteMap {
   width: number;
   height: number;
   values: Uint8Array;
+  /** Pixels of the item, along each side, that one value stands for: above 1 where the item is too large for a browser. */
+  factor: number;
 }
 
-/** Decodes an 8-bit picture without colour management; one byte per pixel, from its first channel. */
-export async function readBytes(url: string): Promise<ByteMap> {
+/**
+ * Decodes an 8-bit picture without colour management; one byte per pixel, from its first channel. `full` is the item's
+ * width.
+ */
+export async function readBytes(url: string, full: number): Promise<ByteMap> {
   const answer = await fetch(url, { credentials: "same-origin" });
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
   const options: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
@@ -19,7 +24,7 @@ export async function readBytes(url: string): Promise<ByteMap> {
   const { data } = context.getImageData(0, 0, width, height);
   const values = new Uint8Array(width * height);
   for (let at = 0; at < values.length; at += 1) values[at] = data[4 * at]!;
-  return { width, height, values };
+  return { width, height, values, factor: Math.max(1, Math.ceil(full / width)) };
 }
 
 /** Every value replaced by `values[value]`: a prediction counts its classes, a mask names them by its own numbers. */
@@ -35,6 +40,17 @@ export function classesIn(map: ByteMap): number[] {
   return [...seen.keys()].filter((value) => value && seen[value]);
 }
 
+/** Every `factor`-th value of `map` along each side. */
+export function thinned(map: ByteMap, factor: number): ByteMap {
+  if (factor <= 1) return map;
+  const [width, height] = [Math.ceil(map.width / factor), Math.ceil(map.height / factor)];
+  const values = new Uint8Array(width * height);
+  for (let at = 0; at < values.length; at += 1) {
+    values[at] = map.values[Math.floor(at / width) * factor * map.width + (at % width) * factor]!;
+  }
+  return { width, height, values, factor: map.factor * factor };
+}
+
 /** Where prediction and mask part: `missed` is in the mask only, `invented` in the prediction only, as 0 and 1. */
 export function errorsBetween(mask: ByteMap, prediction: ByteMap): { missed: ByteMap; invented: ByteMap } {
   const missed = new Uint8Array(mask.values.length);
@@ -45,8 +61,7 @@ export function errorsBetween(mask: ByteMap, prediction: ByteMap): { missed: Byt
     if (truth) missed[at] = 1;
     if (said) invented[at] = 1;
   });
-  const size = { width: mask.width, height: mask.height };
-  return { missed: { ...size, values: missed }, invented: { ...size, values: invented } };
+  return { missed: { ...mask, values: missed }, invented: { ...mask, values: invented } };
 }
 
 /**

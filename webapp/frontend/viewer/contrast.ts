@@ -156,8 +156,9 @@ export class ContrastPanel {
     const most = Math.log1p(Math.max(...histogram.counts));
     const step = (histogram.to - histogram.from) / histogram.counts.length;
     histogram.counts.forEach((count, bin) => {
-      const left = place(histogram.from + bin * step);
-      const right = place(histogram.from + (bin + 1) * step);
+      // On whole pixels: half-covered ones would make stripes that are not in the data.
+      const left = Math.floor(place(histogram.from + bin * step));
+      const right = Math.floor(place(histogram.from + (bin + 1) * step));
       const value = histogram.from + (bin + 0.5) * step;
       const kept = value >= this.window.low && value <= this.window.high;
       context.fillStyle = kept ? style.color : style.borderTopColor;

@@ -1,5 +1,5 @@
 // The list of layers beside the micrograph: what is on, how strong, how drawn, from which run.
-import { errorsBetween, readBytes, renumbered, type ByteMap } from "./classmap";
+import { errorsBetween, readBytes, renumbered, thinned, type ByteMap } from "./classmap";
 import { Activation, Classes, Errors, type Drawn, type Figure, type Style } from "./overlay";
 import { ramp } from "./ramps";
 import type { Shown } from "./address";
@@ -24,6 +24,7 @@ export interface Run {
 }
 
 export interface LayerData {
+  width: number;
   masks: MaskLayer[];
   predictions: Run[];
   cams: Run[];
@@ -184,7 +185,7 @@ export class Layers {
   private read(url: string): Promise<ByteMap> {
     let found = this.maps.get(url);
     if (!found) {
-      this.maps.set(url, (found = readBytes(url)));
+      this.maps.set(url, (found = readBytes(url, this.data.width)));
       found.catch(() => this.maps.delete(url));
     }
     return found;
@@ -227,13 +228,14 @@ export class Layers {
     const { map, run } = await this.prediction();
     if (layer.kind === "prediction") {
       const iou = run.facts["foreground_iou"];
-      layer.part("note")!.textContent = typeof iou === "number" ? `foreground IoU ${iou.toFixed(3)}, n = this image` : "";
+      layer.part("note")!.textContent = typeof iou === "number" ? `foreground IoU ${iou.toFixed(3)}, n = 1 image` : "";
       const names = this.data.masks.length ? this.truth(run).classes : {};
       return this.classes(layer, map, names, PREDICTION_COLOURS, true);
     }
     const truth = await this.read(this.truth(run).url);
-    if (truth.width !== map.width || truth.height !== map.height) throw new Error("sizes differ");
-    const errors = errorsBetween(truth, map);
+    const said = thinned(map, truth.factor / map.factor);
+    if (truth.width !== said.width || truth.height !== said.height) throw new Error("sizes differ");
+    const errors = errorsBetween(truth, said);
     const share = (part: ByteMap): string =>
       `${((100 * part.values.reduce((sum, v) => sum + v, 0)) / part.values.length).toFixed(1)} %`;
     layer.part("note")!.textContent = `${share(errors.missed)}, ${share(errors.invented)} of the image`;
@@ -289,7 +291,7 @@ export class Layers {
   /** The ramp beside the map, in the colours in which it is drawn. */
   paintBar(): void {
     const layer = this.one("cam");
-    const context = layer?.part("bar")?.querySelector("canvas")?.getContext("2d");
+    const context = layer?.part("ramp")?.querySelector("canvas")?.getContext("2d");
     if (!layer || !context) return;
     context.clearRect(0, 0, 256, 10);
     for (const [value, [r, g, b, a]] of ramp(layer.style?.value === "alone" ? "alone" : "over")) {

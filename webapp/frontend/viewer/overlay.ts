@@ -23,6 +23,8 @@ export interface Canvas {
   ratio: number;
 }
 
+type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
 const OUTLINE = 2;
 const CASING = 1;
 const FILL = 0.5;
@@ -32,16 +34,17 @@ export function rgba(colour: string, alpha = 1): number[] {
   return [0, 2, 4].map((at) => parseInt(digits.slice(at, at + 2), 16)).concat(Math.round(255 * alpha));
 }
 
-function toImage({ context, place, ratio }: Canvas): void {
-  const { left, top, scale } = place;
-  context.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
+/** From here on, `context` is drawn to in the pixels of a map with this `factor`. */
+function toMap({ place, ratio }: Canvas, factor: number, context: Context): void {
+  const scale = place.scale * factor * ratio;
+  context.setTransform(scale, 0, 0, scale, place.left * ratio, place.top * ratio);
 }
 
-function stroke(canvas: Canvas, path: Path2D, colour: string, width: number): void {
+function stroke(canvas: Canvas, path: Path2D, factor: number, colour: string, width: number): void {
   const { context, place } = canvas;
-  toImage(canvas);
+  toMap(canvas, factor, context);
   context.lineCap = "square";
-  context.lineWidth = width / place.scale;
+  context.lineWidth = width / (place.scale * factor);
   context.strokeStyle = colour;
   context.stroke(path);
 }
@@ -57,16 +60,17 @@ export class Classes implements Figure {
   ) {}
 
   draw(canvas: Canvas, style: Style): void {
+    const { factor } = this.map;
     if (style === "fill") {
       const { context } = canvas;
-      toImage(canvas);
+      toMap(canvas, factor, context);
       context.imageSmoothingEnabled = false;
       context.globalAlpha *= FILL;
       context.drawImage(this.filled(), 0, 0);
       return;
     }
-    for (const { path } of this.lines()) stroke(canvas, path, "#000000", OUTLINE + 2 * CASING);
-    for (const { path, colour } of this.lines()) stroke(canvas, path, colour, OUTLINE);
+    for (const { path } of this.lines()) stroke(canvas, path, factor, "#000000", OUTLINE + 2 * CASING);
+    for (const { path, colour } of this.lines()) stroke(canvas, path, factor, colour, OUTLINE);
   }
 
   private lines(): { path: Path2D; colour: string }[] {
@@ -89,12 +93,14 @@ export class Errors implements Figure {
   private readonly missed: OffscreenCanvas;
   private readonly invented: OffscreenCanvas;
   private readonly missedBorder: Path2D;
+  private readonly factor: number;
   private readonly scratch = new OffscreenCanvas(1, 1);
 
   constructor(
     errors: { missed: ByteMap; invented: ByteMap },
     private readonly colours: { mask: string; prediction: string },
   ) {
+    this.factor = errors.missed.factor;
     this.missed = painted(errors.missed, new Map([[1, rgba(colours.mask)]]));
     this.invented = painted(errors.invented, new Map([[1, rgba(colours.prediction)]]));
     this.missedBorder = border(errors.missed, (value) => value === 1);
@@ -102,26 +108,24 @@ export class Errors implements Figure {
 
   draw(canvas: Canvas): void {
     const { context, ratio } = canvas;
-    toImage(canvas);
+    toMap(canvas, this.factor, context);
     context.imageSmoothingEnabled = false;
     context.drawImage(this.invented, 0, 0);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.drawImage(this.hatched(canvas), 0, 0);
-    stroke(canvas, this.missedBorder, this.colours.mask, 1 / ratio);
+    stroke(canvas, this.missedBorder, this.factor, this.colours.mask, 1 / ratio);
   }
 
   private hatched(canvas: Canvas): OffscreenCanvas {
     const { width, height } = canvas.context.canvas;
     Object.assign(this.scratch, { width, height });
     const context = this.scratch.getContext("2d")!;
-    const { left, top, scale } = canvas.place;
-    const { ratio } = canvas;
     context.imageSmoothingEnabled = false;
-    context.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
+    toMap(canvas, this.factor, context);
     context.drawImage(this.missed, 0, 0);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalCompositeOperation = "source-in";
-    context.fillStyle = context.createPattern(hatch(this.colours.mask, ratio), "repeat")!;
+    context.fillStyle = context.createPattern(hatch(this.colours.mask, canvas.ratio), "repeat")!;
     context.fillRect(0, 0, width, height);
     return this.scratch;
   }
@@ -153,13 +157,14 @@ export class Activation implements Figure {
 
   draw(canvas: Canvas, style: Style): void {
     const { context, place, ratio } = canvas;
-    toImage(canvas);
-    context.imageSmoothingEnabled = place.scale * ratio < 1;
+    const { factor } = this.map;
+    toMap(canvas, factor, context);
+    context.imageSmoothingEnabled = place.scale * factor * ratio < 1;
     context.drawImage(this.picture(style), 0, 0);
     if (style === "alone") return;
     this.lines ??= [128, 204].map((least) => border(this.map, (value) => value >= least));
-    for (const path of this.lines) stroke(canvas, path, "#000000", 3);
-    for (const path of this.lines) stroke(canvas, path, LINE_OVER, 1);
+    for (const path of this.lines) stroke(canvas, path, factor, "#000000", 3);
+    for (const path of this.lines) stroke(canvas, path, factor, LINE_OVER, 1);
   }
 
   private picture(style: Style): OffscreenCanvas {

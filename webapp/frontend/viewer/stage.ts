@@ -38,13 +38,19 @@ export class Stage {
   /** Resolves once the first picture is there. */
   readonly ready: Promise<boolean>;
 
-  /** `width` and `height` are the item's; the raster may be smaller by a whole factor. */
+  /** `size` is the item's; its pictures are smaller by the whole `factor`. */
   constructor(
     readonly element: HTMLElement,
     private readonly size: { width: number; height: number },
+    private readonly factor: number,
     raster: Raster,
     private readonly told: { moved: () => void; failed: (url: string) => void },
   ) {
+    // Where it finds its style sheet in place it does not write one, which the content security policy would refuse. Ours
+    // shows the focus.
+    const there = document.createElementNS(null, "style");
+    there.setAttribute("data-openseadragon-mobile-css", "");
+    document.head.append(there);
     this.viewer = OpenSeadragon({
       element,
       drawer: "canvas",
@@ -89,7 +95,8 @@ export class Stage {
       };
       this.viewer.addTiledImage({
         tileSource: { type: "image", url },
-        width: 1,
+        // A reduced picture has whole pixels only: its last column may reach beyond the item.
+        width: (Math.ceil(this.size.width / this.factor) * this.factor) / this.size.width,
         success: (event) => {
           const item = (event as unknown as { item: OpenSeadragon.TiledImage }).item;
           if (this.asked !== url) {
@@ -98,7 +105,7 @@ export class Stage {
             return;
           }
           if (this.shown) this.viewer.world.removeItem(this.shown);
-          else this.home(item);
+          else this.home();
           this.shown = item;
           resolve(true);
         },
@@ -107,11 +114,11 @@ export class Stage {
     });
   }
 
-  private home(item: OpenSeadragon.TiledImage): void {
+  private home(): void {
     // A reduced picture may be magnified by so much more, until 32 device pixels stand for one of the item's.
     // The types leave this property of the options out.
     const limits = this.viewer.viewport as unknown as { maxZoomPixelRatio: number };
-    limits.maxZoomPixelRatio = (LARGEST * this.size.width) / item.getContentSize().x;
+    limits.maxZoomPixelRatio = LARGEST * this.factor;
     this.viewer.viewport.goHome(true);
   }
 
