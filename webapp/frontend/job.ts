@@ -102,9 +102,14 @@ function progressWords(job: JobSnapshot): string {
     const done = whole(progress.done ?? 0);
     parts.push(progress.total ? `${stage}${done} of ${whole(progress.total)} ${progress.unit}` : `${stage}${done} ${progress.unit} so far`);
   }
-  if (progress.rate) parts.push(`${progress.rate >= 10 ? whole(progress.rate) : progress.rate.toPrecision(2)} ${progress.unit}/s`);
+  if (progress.rate) parts.push(rateWords(progress.rate, progress.unit ?? ""));
   if (progress.left !== null && progress.left !== undefined) parts.push(`about ${duration(progress.left)} left`);
   return parts.join(" · ");
+}
+
+function rateWords(rate: number, unit: string): string {
+  if (rate < 1) return `${Number((rate * 60).toPrecision(2))} ${unit}/min`;
+  return `${rate >= 10 ? whole(rate) : Number(rate.toPrecision(2))} ${unit}/s`;
 }
 
 function secondLine(job: JobSnapshot, running: boolean): string {

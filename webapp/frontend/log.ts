@@ -62,7 +62,8 @@ function sentence(event: JobEvent): string {
   if (event.kind === "state") {
     const reason = data["reason"] ? `: ${String(data["reason"])}` : "";
     const place = data["device"] && data["to"] === "running" ? ` on ${String(data["device"])}` : "";
-    return `${String(data["to"] ?? "")}${place}${reason}`;
+    const to = String(data["to"] ?? "");
+    return `${to.charAt(0).toUpperCase()}${to.slice(1)}${place}${reason}`;
   }
   if (event.kind === "attempt" && typeof data["resumed_step"] === "number") {
     return `Attempt ${String(data["number"])} started again from step ${data["resumed_step"].toLocaleString("en-US")}.`;

@@ -41,7 +41,7 @@ def headline(job: Job) -> Figure | None:
         value = job.results.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             low, high = _interval(job.results, key)
-            return Figure(name=name, value=value, low=low, high=high, detail=_detail(job.results))
+            return Figure(name=name, value=value, low=low, high=high, detail=_detail(job.results, key))
     return None
 
 
@@ -52,9 +52,9 @@ def _interval(results: dict[str, Any], key: str) -> tuple[float | None, float | 
     return None, None
 
 
-def _detail(results: dict[str, Any]) -> str:
+def _detail(results: dict[str, Any], key: str) -> str:
     parts = []
-    if isinstance(results.get("images"), int):
+    if key != "images" and isinstance(results.get("images"), int):
         parts.append(_number(results["images"], "image", "images"))
     if isinstance(results.get("groups"), int) and results["groups"]:
         parts.append(_number(results["groups"], "stack", "stacks"))

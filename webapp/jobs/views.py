@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from django.contrib import messages
@@ -10,14 +9,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from ml_core.specs import SPECS, SpecError, differences, fields_of, load_spec
-from webapp.datasets.models import Revision
+from ml_core.specs import SPECS, SpecError
 from webapp.jobs import queue, services
-from webapp.jobs.figures import headline
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
 from webapp.jobs.models import Job
+from webapp.jobs.page import context_of
 from webapp.jobs.preflight import preflight
-from webapp.jobs.results import result_rows, worst_images
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
@@ -33,79 +30,10 @@ ACTIONS = {
 def job(request: HttpRequest, job_id: int) -> HttpResponse:
     user = signed_in(request)
     found = get_visible(Job.objects.select_related("project", "experiment", "created_by", "extends"), user, pk=job_id)
-    snapshot = services.snapshot(found)
     editor = may_edit(user, found.project)
-    context = {
-        "project": found.project,
-        "job": found,
-        "snapshot": snapshot,
-        "may": snapshot["may"] if editor else [],
-        "may_edit": editor,
-        "figure": headline(found),
-        "results": result_rows(found),
-        "worst": worst_images(found),
-        "inputs": _inputs(found),
-        "followers": found.followers.all(),
-        "spec_rows": _spec_rows(found),
-        "files": found.artifacts.exclude(media_type__startswith="image/").order_by("-id")[:50],
-        "page": {
-            "id": found.pk,
-            "caption": _caption(found),
-            "snapshot": snapshot,
-            "references": _references(found),
-        },
-    }
+    context = context_of(found)
+    context |= {"project": found.project, "may_edit": editor, "may": context["snapshot"]["may"] if editor else []}
     return render(request, "jobs/job.html", context)
-
-
-def _inputs(job: Job) -> list[dict[str, Any]]:
-    """The job's inputs as rows: slot, what was taken, where it is to be seen."""
-    rows = []
-    for slot, reference in job.inputs.items():
-        if "revision" in reference:
-            revision = Revision.objects.select_related("dataset").filter(pk=reference["revision"]).first()
-            rows.append({"slot": slot, "revision": revision})
-        elif "job" in reference:
-            rows.append({"slot": slot, "job": Job.objects.filter(pk=reference["job"]).first()})
-        else:
-            rows.append({"slot": slot, "upload": str(reference.get("upload", ""))})
-    return rows
-
-
-def _spec_rows(job: Job) -> list[dict[str, Any]]:
-    """Every field of the specification with its value, and the preset's where it differs."""
-    try:
-        spec = load_spec(job.spec)
-    except SpecError:
-        return [{"label": name, "value": value} for name, value in job.spec.items()]
-    changed = differences(spec)
-    rows = []
-    for info in fields_of(job.kind):
-        value, labels = getattr(spec, info.name), dict(info.choices)
-        row = {"label": info.label, "unit": info.unit, "value": labels.get(str(value), value)}
-        if info.name in changed:
-            row["preset_value"] = labels.get(str(changed[info.name][0]), changed[info.name][0])
-        rows.append(row)
-    return rows
-
-
-def _caption(job: Job) -> str:
-    """Written into exported figures: job, revision, preset."""
-    revision = (
-        Revision.objects.select_related("dataset").filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
-    )
-    data = f" · {revision.dataset.name} rev {revision.short_name}" if revision else ""
-    return f"#{job.pk} {job.name}{data} · preset {job.spec.get('preset', 'own')}"
-
-
-def _references(job: Job) -> list[dict[str, object]]:
-    """Dashed lines of the charts: what a figure would be if nothing were learnt, or what is healthy."""
-    found: list[dict[str, object]] = []
-    if isinstance(size := job.spec.get("projection_size"), int) and size > 0:
-        found.append({"quantity": "embedding_std", "value": 1 / math.sqrt(size), "label": f"healthy, 1/√{size}"})
-    if isinstance(floor := job.results.get("floor"), int | float):
-        found.append({"quantity": "mean_iou", "value": floor, "label": "predict nothing"})
-    return found
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -31,7 +31,7 @@ def progress_words(job: Job) -> str:
     if not parts[0]:
         parts = [_counted(progress)]
     if progress.get("rate"):
-        parts.append(f"{_rate(progress['rate'])} {progress.get('unit', '')}/s".replace(" /s", "/s"))
+        parts.append(_rate(progress["rate"], str(progress.get("unit", ""))))
     if progress.get("left") is not None:
         parts.append(f"about {duration(progress['left'])} left")
     return " · ".join(p for p in parts if p)
@@ -53,8 +53,10 @@ def _counted(progress: dict[str, object]) -> str:
     return f"{stage}{intcomma(done)} of {intcomma(total)} {unit}"
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+def _rate(rate: float, unit: str) -> str:
+    if rate < 1:
+        return f"{rate * 60:.2g} {unit}/min"
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
 
 def duration(value: float | timedelta | None) -> str:
