@@ -12,18 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
-from ml_core.fields import (
-    CURRENT_VERSION,
-    FieldInfo,
-    InputSlot,
-    Refusal,
-    Spec,
-    SpecError,
-    TrainingSpec,
-    describe,
-    field,
-    refusals_of,
-)
+from ml_core import fields
+from ml_core.fields import CURRENT_VERSION, FieldInfo, InputSlot, Refusal, Spec, SpecError, TrainingSpec, field
 from ml_core.presets import PRESETS
 
 ENCODERS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
@@ -396,9 +386,9 @@ def load_spec(raw: Mapping[str, Any]) -> Spec:
     try:
         return SPECS[kind].model_validate(data)
     except ValidationError as error:
-        raise SpecError(refusals_of(SPECS[kind], error)) from error
+        raise SpecError(fields.refusals_of(SPECS[kind], error)) from error
 
 
 def fields_of(kind: str) -> list[FieldInfo]:
     """The fields of `kind` in the order of the form, without those that every specification has by itself."""
-    return describe(SPECS[kind])
+    return fields.describe(SPECS[kind])
