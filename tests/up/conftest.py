@@ -17,7 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -44,17 +44,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(data: Path) -> dict[str, str]:
-    """What a newcomer's shell has, and a trainer that needs no torch to start."""
+def environment(data: Path, *, trainer: str = "process") -> dict[str, str]:
+    """What a newcomer's shell has. Trainers as processes: no fork server loads torch where nothing trains."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    return {**kept, "CRISTAE_DATA": str(data), "CRISTAE_TRAINER": "process", "PYTHONUNBUFFERED": "1"}
+    return {**kept, "CRISTAE_DATA": str(data), "CRISTAE_TRAINER": trainer, "CRISTAE_LEASE_SECONDS": "30"}
 
 
 class Running:
     """A `manage.py up` that was started, and all that it says."""
 
-    def __init__(self, data: Path, *, port: int | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, data: Path, *, port: int | None = None, options: tuple[str, ...] = (), trainer: str = "process"
+    ) -> None:
         self.data = data
+        self.trainer = trainer
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.said = Path(tempfile.mkdtemp(prefix="cristae-said-")) / "said.txt"
@@ -64,7 +67,11 @@ class Running:
     def start(self) -> Running:
         with open(self.said, "ab") as out:
             self.process = subprocess.Popen(
-                self.command, env=environment(self.data), stdout=out, stderr=out, start_new_session=True
+                self.command,
+                env=environment(self.data, trainer=self.trainer),
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         return self
 
@@ -147,8 +154,8 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Starts `up` as often as the test wants to; whatever is left at the end is killed."""
     made: list[Running] = []
 
-    def start(name: str = "data", *, port: int | None = None, start: bool = True) -> Running:
-        running = Running(tmp_path / name, port=port)
+    def start(name: str = "data", *, start: bool = True, **options: Any) -> Running:
+        running = Running(tmp_path / name, **options)
         made.append(running)
         return running.start() if start else running
 
