@@ -84,7 +84,7 @@ function showProgress(job: JobSnapshot, running: boolean): void {
   else if (job.ended_at && job.started_at) {
     const took = (Date.parse(job.ended_at) - Date.parse(job.started_at)) / 1000;
     words = `${clockTime(new Date(job.ended_at))} · took ${duration(took)}`;
-  } else if (job.step) words = `at step ${whole(job.step)}`;
+  } else if (job.checkpoint_step !== null) words = `checkpoint at step ${whole(job.checkpoint_step)}`;
   const target = element("progress-words");
   if (target.textContent !== words) target.textContent = words;
 }

@@ -22,6 +22,20 @@ export function bindKeys(actions: Record<string, () => void>): () => void {
   return () => document.removeEventListener("keydown", listen);
 }
 
+function chosenRow(): HTMLElement | null {
+  return document.querySelector<HTMLElement>("table.jobs tr.chosen");
+}
+
+function moveAlongRows(by: 1 | -1): void {
+  const rows = [...document.querySelectorAll<HTMLElement>("table.jobs tbody tr")];
+  const now = chosenRow();
+  const next = rows[now ? rows.indexOf(now) + by : 0];
+  if (!next) return;
+  now?.classList.remove("chosen");
+  next.classList.add("chosen");
+  next.scrollIntoView({ block: "nearest" });
+}
+
 export function bindFrameKeys(): void {
   const box = document.querySelector<HTMLInputElement>("#single-keys");
   if (!box) return;
@@ -39,6 +53,13 @@ export function bindFrameKeys(): void {
     g: () => void setTimeout(() => (waiting = Date.now())),
     "/": () => document.querySelector<HTMLInputElement>("#search")?.focus(),
     "?": () => document.querySelector<HTMLElement>("#keys")?.togglePopover(),
-    n: () => document.querySelector<HTMLAnchorElement>("a[data-new-job]")?.click(),
+    j: () => moveAlongRows(1),
+    k: () => moveAlongRows(-1),
+    o: () => chosenRow()?.querySelector<HTMLAnchorElement>("a")?.click(),
+  });
+  // A button that names its key: <a data-key="n">.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || inField(event.target) || !singleKeysWanted()) return;
+    if (/^[a-z]$/.test(event.key)) document.querySelector<HTMLElement>(`[data-key="${event.key}"]`)?.click();
   });
 }

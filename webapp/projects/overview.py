@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
@@ -16,7 +16,7 @@ from webapp.jobs.figures import Figure, headline
 from webapp.jobs.models import ENDED, OWNED, Job, State
 from webapp.jobs.preflight import masked_images
 from webapp.projects.access import projects_of, visible
-from webapp.projects.models import Project, User
+from webapp.projects.models import Project, Role, User
 
 RECENT = datetime.timedelta(days=3)
 
@@ -59,6 +59,15 @@ def projects_with_counts(user: User) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def at_work_on(user: User) -> Project | None:
+    """The project that the home page's buttons mean: of those that the user may change, the one of the newest job."""
+    editable = projects_of(user).filter(memberships__user=user, memberships__role__in=[Role.OWNER, Role.EDITOR])
+    has_data = Exists(Revision.objects.filter(dataset__project=OuterRef("pk"), items_count__gt=0))
+    return (
+        editable.annotate(has_data=has_data, newest=Max("jobs__id")).order_by(F("newest").desc(nulls_last=True)).first()
+    )
 
 
 def newest_revisions(datasets: Iterable[Dataset]) -> dict[int, Revision]:

@@ -70,6 +70,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "projects": overview.projects_with_counts(user),
         "next_steps": overview.next_steps(projects_of(user)),
         "workers": jobs.workers(),
+        "at_work_on": overview.at_work_on(user),
     }
     return render(request, "home.html", context)
 

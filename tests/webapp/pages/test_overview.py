@@ -177,3 +177,17 @@ def test_no_page_needs_an_inline_script_or_style(seen_by: Page, alice: User, mak
         assert "[document" not in page  # a filter of htmx would need eval
         scripts = page.split("<script")[1:]
         assert all('type="module"' in s or 'type="application/json"' in s for s in scripts)
+
+
+def test_home_offers_upload_and_a_new_job_in_the_project_at_work_and_never_where_one_may_only_look(
+    seen_by: Page, alice: User, vera: User, make_job: JobMaker
+) -> None:
+    job = make_job()
+    empty = Project.objects.create(name="Aardvark")
+    empty.memberships.create(user=alice, role="owner")
+    page = _page(seen_by(alice), "/")
+    assert f"/projects/{job.project_id}/datasets/new/" in page
+    assert "New job in Mito" in page
+    page = _page(seen_by(vera), "/")
+    assert "New job" not in page.replace("new job</dd>", "")
+    assert "Upload micrographs</a>" not in page
