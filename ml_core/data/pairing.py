@@ -68,15 +68,6 @@ class Pairing:
     masks: dict[str, dict[str, MaskFound]] = field(default_factory=dict)
     unpaired: list[Entry] = field(default_factory=list)
 
-    @property
-    def rules(self) -> dict[str, int]:
-        """How many masks each rule has paired."""
-        counts: dict[str, int] = defaultdict(int)
-        for layers in self.masks.values():
-            for found in layers.values():
-                counts[found.rule] += 1
-        return dict(counts)
-
 
 @dataclass(frozen=True, slots=True)
 class Role:

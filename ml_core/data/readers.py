@@ -192,7 +192,11 @@ def _refusing() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise Refused(f"The image has more than {2 * MAX_PIXELS:,} pixels.", "Cut it into tiles.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error) as error:
+    except OSError as error:
+        if error.errno is not None:
+            raise  # The disk's fault or a missing file, and not what is in it; decoders leave the number empty.
+        raise Refused("The file is damaged or cut off.", "Export it again and add it here.") from error
+    except (ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error) as error:
         raise Refused("The file is damaged or cut off.", "Export it again and add it here.") from error
     except (ArithmeticError, AttributeError, RuntimeError, AssertionError, NotImplementedError) as error:
         raise Refused(f"The file cannot be decoded ({error}).", "Save it as PNG or as plain TIFF.") from error

@@ -73,7 +73,7 @@ def _all(context: PlainContext[IntakeSpec], source: Path, *, blobs: Path, report
     wanted = [member for member in members if _is_wanted(member, report)]
     report["files"] = len(wanted)
     decoders: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
-    started = [Decoder() for _ in range(min(DECODERS, len(wanted)))]
+    started = [Decoder() for _ in range(min(DECODERS, 1 + len(wanted) // 8))]  # a start costs as much as 50 files
     for decoder in started:
         decoders.put(decoder)
 

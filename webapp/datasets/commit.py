@@ -6,7 +6,7 @@ Names decide what belongs together, over the whole dataset: masks may come befor
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,20 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
     catalogue = Catalogue(dataset)
     refused = [*read["refused"], *catalogue.add_images(images)]
     paired = Pairing()
-    if masks or waiting:
-        every = {**waiting, **masks}
+    every = {**waiting, **masks}
+    if every:
         paired = pairing.pair([*catalogue.files(), *(Entry(name, len(pages)) for name, pages in every.items())])
         refused += catalogue.pair(paired, masks=every)
     catalogue.regroup()
     unpaired = [entry.name for entry in paired.unpaired]
+    rules = Counter[str]()
+    for found in (found for layers in paired.masks.values() for found in layers.values()):
+        rules[found.rule] += len(every[found.name])
     report = {
         "files": read["files"],
         "added": len(catalogue.new),
-        "masks": sum(paired.rules.values()),
-        "paired": paired.rules,
+        "masks": sum(rules.values()),
+        "paired": dict(rules),
         "unpaired": unpaired[:KEPT_NAMES],
         "already_there": sum(len(pages) for pages in images) - len(catalogue.new),
         "refused": refused,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,12 @@ import tifffile
 from django.core.files.storage import default_storage
 from PIL import Image
 
+from ml_core.context import PlainContext
 from ml_core.data import prepare, synthetic
-from ml_core.data.manifest import Manifest
+from ml_core.inputs import Inputs, Slot
+from ml_core.recipes import intake
+from ml_core.reporting import EventFile
+from ml_core.specs import IntakeSpec
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
 from webapp.jobs.models import Job, State
@@ -27,7 +33,7 @@ def dataset(project: Project, alice: User) -> Dataset:
 
 
 @pytest.fixture
-def bring(dataset: Dataset, alice: User, tmp_path: Path, django_capture_on_commit_callbacks: object) -> object:
+def bring(dataset: Dataset, alice: User, tmp_path: Path) -> object:
     """Brings files (name -> array, or bytes) into the dataset as one upload and returns its report."""
 
     def bring(files: dict[str, object], *, filename: str = "upload.zip") -> dict[str, object]:
@@ -39,14 +45,6 @@ def bring(dataset: Dataset, alice: User, tmp_path: Path, django_capture_on_commi
 def upload(
     dataset: Dataset, files: dict[str, object], *, user: User, folder: Path, filename: str = "upload.zip"
 ) -> dict[str, object]:
-    import zipfile
-
-    from ml_core.context import PlainContext
-    from ml_core.inputs import Inputs, Slot
-    from ml_core.recipes import intake
-    from ml_core.reporting import EventFile
-    from ml_core.specs import IntakeSpec
-
     work = folder / f"job-{Upload.objects.count()}"
     work.mkdir()
     source = work / "source"
@@ -68,8 +66,6 @@ def upload(
 
 
 def encoded(pixels: object, name: str) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     if name.endswith((".tif", ".tiff")):
         tifffile.imwrite(buffer, np.asarray(pixels))
@@ -105,9 +101,8 @@ def test_images_and_masks_of_a_zip_become_items_of_the_first_revision(dataset, b
     assert revision.change == "3 images added; 3 masks paired by folder."
     item = revision.items.get(name="images/1.png")
     assert item.masks["mask"]["values"] == {"0": 64 * 64 - 600, "255": 600}
-    assert dataset.classes == {} and Dataset.objects.get().classes == {
-        "mask": {"255": {"name": "mask", "colour": "#56B4E9"}}
-    }
+    assert dataset.classes == {}
+    assert Dataset.objects.get().classes == {"mask": {"255": {"name": "mask", "colour": "#56B4E9"}}}
 
 
 def test_the_manifest_of_a_revision_gives_the_very_pixels_that_were_uploaded(dataset, bring, tmp_path):
@@ -118,7 +113,6 @@ def test_the_manifest_of_a_revision_gives_the_very_pixels_that_were_uploaded(dat
     blobs = Path(default_storage.location)
     assert (prepare.read_image(manifest.items[0], blobs=blobs) == picture(1)).all()
     assert (prepare.read_mask(manifest.items[0], "mask", blobs=blobs) == mask(3)).all()
-    assert isinstance(manifest, Manifest)
 
 
 def test_the_same_upload_twice_changes_nothing(dataset, bring):
@@ -165,16 +159,16 @@ def test_another_image_under_a_name_that_is_taken_is_refused_and_never_overwrite
 
 
 def test_items_stand_in_natural_order_whatever_the_order_of_uploads(dataset, bring):
-    for number in (10, 2, 30, 9, 1):
-        bring({f"slice_{number}.png": picture(number)})
-    assert names(dataset) == [f"slice_{n}.png" for n in (1, 2, 9, 10, 30)]
+    for numbers in ((10, 30), (2, 9), (1, 11)):
+        bring({f"slice_{number}.png": picture(number) for number in numbers})
+    assert names(dataset) == [f"slice_{n}.png" for n in (1, 2, 9, 10, 11, 30)]
 
 
 def test_a_stack_with_a_stack_of_masks_becomes_slices_of_one_group(dataset, bring):
     stack = np.stack([picture(n) for n in range(12)])
     masks = np.stack([mask(n) for n in range(12)])
     report = bring({"training.tif": stack, "training_groundtruth.tif": masks})
-    assert report["paired"] == {"suffix": 12} or report["masks"] == 1
+    assert report["paired"] == {"suffix": 12}
     items = list(newest(dataset).items)
     assert [item.name for item in items[:2]] == ["training.tif#01", "training.tif#02"]
     assert {item.group for item in items} == {"training.tif"}
@@ -182,9 +176,10 @@ def test_a_stack_with_a_stack_of_masks_becomes_slices_of_one_group(dataset, brin
     assert all(item.masks["mask"]["page"] == item.page for item in items)
 
 
-def test_slices_that_come_one_by_one_are_sorted_into_a_stack_once_there_are_enough(dataset, bring):
-    for number in range(9):
-        bring({f"z_{number:03d}.png": picture(number)})
+def test_slices_that_come_bit_by_bit_are_sorted_into_a_stack_once_there_are_enough(dataset, bring):
+    bring({f"z_{number:03d}.png": picture(number) for number in (1, 3, 5, 7)})
+    assert {item.group for item in newest(dataset).items} == {""}
+    bring({f"z_{number:03d}.png": picture(number) for number in (0, 2, 4, 6, 8)})
     assert {(item.group, item.index) for item in newest(dataset).items} == {("z", n) for n in range(9)}
 
 
@@ -229,6 +224,7 @@ def test_a_failed_intake_shows_as_a_failed_upload(dataset, alice):
     assert (shown["state"], shown["reason"]) == ("failed", "a.png is damaged.")
 
 
+@pytest.mark.slow
 def test_every_folder_of_real_micrographs_goes_in_whole(project, real_data):
     wanted = {
         "lucchi/training": (42, {"mask": 42}),
