@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ml_core.blur import gaussian_blur
+
 BLUR_SHARE = 0.3
 """How many of the samples are blurred."""
 BLUR_MOST = 1.2
@@ -46,18 +48,10 @@ def _turns(count: int, *, like: Tensor) -> Tensor:
 
 
 def _blurred(grey: Tensor) -> Tensor:
-    """A Gaussian of its own width for each sample: one grouped convolution, no loop."""
     count = grey.shape[0]
     chosen = (torch.rand(count, device=grey.device) < BLUR_SHARE).to(grey.dtype)
     sigma = torch.rand(count, device=grey.device) * BLUR_MOST * chosen + 1e-3
-    radius = min(round(3 * BLUR_MOST), min(grey.shape[-2:]) - 1)
-    at = torch.arange(-radius, radius + 1, device=grey.device, dtype=grey.dtype)
-    kernel = torch.exp(-(at[None] ** 2) / (2 * sigma[:, None] ** 2))
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    # Samples become channels, so that each meets its own kernel.
-    x = functional.pad(grey.transpose(0, 1), (radius, radius, radius, radius), mode="reflect")
-    x = functional.conv2d(x, kernel.view(count, 1, -1, 1), groups=count)
-    return functional.conv2d(x, kernel.view(count, 1, 1, -1), groups=count).transpose(0, 1)
+    return gaussian_blur(grey, sigma=sigma, radius=round(3 * BLUR_MOST))
 
 
 def _tone(grey: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ml_core.blur import gaussian_blur
 from ml_core.colour import lab_to_rgb, lightness_of_grey
 
 # Grill et al. 2020, appendix B, table 6; hue and saturation mean nothing to a grey image.
@@ -90,18 +91,11 @@ def jittered(x: Tensor, *, share: float = JITTER_SHARE) -> Tensor:
 
 
 def blurred(x: Tensor, *, share: float) -> Tensor:
-    """A Gaussian of its own width over a `share` of the samples of `x` (B, 1, H, W): two grouped convolutions."""
+    """A Gaussian of its own width over a `share` of the samples of `x` (B, 1, H, W)."""
     count, _, height, width = x.shape
     radius = max(1, round(BLUR_KERNEL * min(height, width) / 2))
     sigma = _uniform(count, *BLUR_SIGMA, like=x)
-    at = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-(at**2) / (2 * sigma[:, None] ** 2))
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    # Samples become channels, so that each meets its own kernel.
-    padded = functional.pad(x.transpose(0, 1), (radius,) * 4, mode="reflect")
-    smooth = functional.conv2d(padded, kernel.view(count, 1, -1, 1), groups=count)
-    smooth = functional.conv2d(smooth, kernel.view(count, 1, 1, -1), groups=count).transpose(0, 1)
-    return torch.lerp(x, smooth, _chosen(x, share))
+    return torch.lerp(x, gaussian_blur(x, sigma=sigma, radius=radius), _chosen(x, share))
 
 
 def solarized(x: Tensor, *, share: float) -> Tensor:

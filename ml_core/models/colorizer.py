@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml_core.blur import gaussian_blur
 from ml_core.reporting import UserError, write_whole
 
 ECCV16_ADDRESS = "https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth"
@@ -191,13 +192,4 @@ def _orientation(grey: Tensor, sigma: float) -> Tensor:
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, C, H, W), separable, edges repeated."""
-    radius = min(max(round(3 * sigma), 1), min(x.shape[-2:]) - 1)
-    at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    kernel = torch.exp(-(at**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    channels = x.shape[1]
-    rows = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    x = functional.conv2d(functional.pad(x, (0, 0, radius, radius), mode="replicate"), rows, groups=channels)
-    columns = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    return functional.conv2d(functional.pad(x, (radius, radius, 0, 0), mode="replicate"), columns, groups=channels)
+    return gaussian_blur(x, sigma=sigma, radius=max(round(3 * sigma), 1), border="replicate")
