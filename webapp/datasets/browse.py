@@ -1,5 +1,7 @@
-"""The grid of a revision: filters from the address, and pages by (position, id), as quick at half a million items as at a
-thousand."""
+"""The grid of a revision: filters from the address, and pages by (position, id).
+
+As quick at half a million items as at a thousand.
+"""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def report_of(upload: Upload) -> UploadReport:
 
 def _failure(upload: Upload) -> str:
     reason = upload.job.reason if upload.job else ""
-    return f"{upload.filename} was not taken in. {reason}".strip()
+    return f"Not taken in. {reason}".strip()
 
 
 def _success(report: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import { bindKeys } from "./keys";
 import { sayTimesLocally } from "./times";
 import { followReading, readingWords, Uploader } from "./uploader";
 
-const REFRESHED = ["heading", "main-actions", "contents", "reports"];
+const REFRESHED = ["heading", "main-actions", "zone-words", "contents", "reports"];
 
 /** Takes the page's parts anew. Thumbnails that stay are kept as they are, so nothing flickers or moves. */
 async function refresh(): Promise<void> {
@@ -68,11 +68,18 @@ function bindArrows(): void {
   });
 }
 
+function pick(): void {
+  document.querySelector<HTMLInputElement>("#pick-files")?.click();
+}
+
 function bindFilters(): void {
   // Each choice is an address: it can be sent to a colleague and gone back from.
   document.addEventListener("change", (event) => {
     const select = event.target as HTMLElement;
     if (select.matches("#filters select")) select.closest("form")!.requestSubmit();
+  });
+  document.addEventListener("click", (event) => {
+    if ((event.target as HTMLElement).closest("[data-pick]")) pick();
   });
 }
 
@@ -83,7 +90,7 @@ bindFilters();
 bindArrows();
 bindKeys({
   o: () => (document.activeElement?.matches("#grid a") ? (document.activeElement as HTMLElement).click() : undefined),
-  u: () => document.querySelector<HTMLInputElement>("#pick-files")?.click(),
+  u: pick,
   "[": () => document.querySelector<HTMLAnchorElement>("a[rel=prev]")?.click(),
   "]": () => document.querySelector<HTMLAnchorElement>("a[rel=next]")?.click(),
 });

@@ -102,7 +102,7 @@ export function readingWords(job: JobSnapshot): string {
   const counted = progress.total
     ? `Reading: ${whole(progress.done)} of ${whole(progress.total)} ${progress.unit}`
     : `Reading: ${whole(progress.done)} ${progress.unit} so far`;
-  return progress.left === null ? counted : `${counted} · ${duration(progress.left)} left`;
+  return progress.left === null || progress.left < 1 ? counted : `${counted} · ${duration(progress.left)} left`;
 }
 
 const ENDED = new Set(["done", "failed", "cancelled"]);
@@ -147,6 +147,9 @@ export class Uploader {
         input.value = "";
       });
     }
+    for (const button of this.root.querySelectorAll<HTMLElement>("[data-discard]")) {
+      button.addEventListener("click", () => void this.discard(button));
+    }
     const zone = this.root.querySelector<HTMLElement>("#drop-zone")!;
     let over = 0;
     const isFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
@@ -169,6 +172,14 @@ export class Uploader {
       zone.classList.remove("over");
       void filesDropped(event.dataTransfer).then((files) => this.add(parcels(files)));
     });
+  }
+
+  /** Gives up an upload that was begun elsewhere or before a reload. */
+  private async discard(button: HTMLElement): Promise<void> {
+    const headers = { "X-CSRFToken": this.token, "Tus-Resumable": "1.0.0" };
+    const answer = await fetch(button.dataset["discard"]!, { method: "DELETE", headers, credentials: "same-origin" });
+    if (answer.ok || answer.status === 404 || answer.status === 410) button.closest(".upload")!.remove();
+    else this.changed();
   }
 
   private add(parcels: Parcel[]): void {
@@ -255,11 +266,18 @@ export class Uploader {
         row.element.remove();
         resolve(null);
       });
+      // Back online: no need to wait for the next try.
       window.addEventListener("online", () => {
-        if (row.element.classList.contains("trouble") && row.pause.ariaPressed === "true") row.pause.click();
+        if (!row.element.isConnected || !row.element.classList.contains("trouble")) return;
+        this.setPaused(row, false);
+        void upload.abort().then(() => upload.start());
       });
       void upload.findPreviousUploads().then(([previous]) => {
-        if (previous) upload.resumeFromPreviousUpload(previous);
+        if (previous) {
+          upload.resumeFromPreviousUpload(previous);
+          const id = previous.uploadUrl?.split("/").filter(Boolean).at(-1);
+          document.getElementById(`upload-${id}`)?.remove();
+        }
         upload.start();
       });
     });
@@ -272,7 +290,7 @@ export class Uploader {
 
   private sending(sent: number, total: number, rate: number | null): string {
     const parts = [of(sent, total)];
-    if (rate) parts.push(`${bytes(rate)}/s`, `${duration((total - sent) / rate)} left`);
+    if (rate && sent < total) parts.push(`${bytes(rate)}/s`, `${duration((total - sent) / rate)} left`);
     return parts.join(" · ");
   }
 
