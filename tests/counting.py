@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import time
@@ -94,4 +95,4 @@ class Counting:
     def overlaps(self, job: Job | None = None) -> list[tuple[Any, Any]]:
         """Pairs of trainers that were alive at the same time."""
         runs = self.runs(job)
-        return [(a, b) for a, b in zip(runs, runs[1:], strict=False) if b[0] <= a[1]]
+        return [(a, b) for a, b in itertools.pairwise(runs) if b[0] <= a[1]]

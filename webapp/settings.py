@@ -202,7 +202,8 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
-            "hosts": [REDIS_URL],
+            # The layer waits 5 s at a time for a message; the client would give up after the same 5 s.
+            "hosts": [{"address": REDIS_URL, "socket_timeout": 30, "socket_connect_timeout": 3}],
             "capacity": env.integer("CRISTAE_CHANNEL_CAPACITY", 100, least=1, most=100_000),
         },
     }

@@ -48,7 +48,7 @@ class Counter:
         self.epoch = int(self.folder.name.removeprefix("epoch-"))
         self.side = Path(os.environ["COUNTING"])
         self.asked = {**DEFAULTS, **self._behaviour()}
-        self.events = open(self.folder / "events.jsonl", "ab", buffering=0)
+        self.events = open(self.folder / "events.jsonl", "ab", buffering=0)  # noqa: SIM115  closed by the end
         self.seq = 0
         self.stop = False
         self.deadline = time.monotonic() + options.supervised

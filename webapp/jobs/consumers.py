@@ -106,8 +106,9 @@ class JobConsumer(AsyncWebsocketConsumer):
             layer = get_channel_layer()
             try:
                 channel = await layer.new_channel()
+                joining = asyncio.ensure_future(layer.group_add(group, channel))
                 try:
-                    await layer.group_add(group, channel)
+                    await asyncio.shield(joining)
                     self._joined.set()
                     self._news.set()
                     while True:
@@ -115,6 +116,8 @@ class JobConsumer(AsyncWebsocketConsumer):
                         self._news.set()
                 finally:
                     with contextlib.suppress(Exception):
+                        # A page may go while it is still joining: leaving must not overtake that.
+                        await asyncio.wait_for(joining, LOOK_SECONDS)
                         await asyncio.wait_for(layer.group_discard(group, channel), LOOK_SECONDS)
             except Exception as error:  # noqa: BLE001  whatever ails the broker: the flow goes on without hints
                 log.info("No hints for a follower of job %d: %s", self.job_id, error)
