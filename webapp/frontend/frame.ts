@@ -23,6 +23,10 @@ function bindTheme(): void {
 // A refresh that went wrong keeps the old rows; one that met the sign-in page goes there.
 function bindRefreshes(): void {
   htmx.config.includeIndicatorCSS = false;
+  // Nobody looks: the next refresh after the tab is opened again brings all.
+  document.addEventListener("htmx:before:request", (event) => {
+    if (document.hidden) event.preventDefault();
+  });
   document.addEventListener("htmx:before:swap", (event) => {
     const response = (event as CustomEvent).detail?.ctx?.response;
     if (!response) return;

@@ -251,4 +251,5 @@ def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) 
 
 
 def sent(post: QueryDict) -> dict[str, str]:
-    return {key: value for key, value in post.items() if isinstance(value, str)}
+    """The last value of each field, without the null characters that the database would choke on."""
+    return {key: value.replace("\0", "") for key, value in post.items() if isinstance(value, str)}

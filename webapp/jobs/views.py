@@ -51,9 +51,9 @@ def job_new(request: HttpRequest, project_id: int) -> HttpResponse:
     )
     spec = form.check()
     if spec is not None:
-        after = (
-            [get_visible(Job.objects.filter(project=project), user, pk=form.after_value)] if form.after_value else []
-        )
+        before = form.after_value
+        among = Job.objects.filter(project=project)
+        after = [get_visible(among, user, pk=int(before) if before.isdecimal() else 0)] if before else []
         try:
             made = services.job_submit(
                 project=project, user=user, spec=spec, inputs=form.inputs(), name=form.name.strip(), after=after

@@ -78,7 +78,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
-    text = request.GET.get("q", "").strip()
+    text = request.GET.get("q", "").replace("\0", "").strip()
     context: dict[str, object] = {"search_text": text}
     if text:
         number = text.removeprefix("#")

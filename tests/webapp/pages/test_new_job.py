@@ -168,3 +168,16 @@ def test_a_job_can_be_told_to_wait_for_another(client: Client, project: Project,
     job = Job.objects.get(name="Later")
     assert list(job.after.all()) == [before]
     assert job.state == State.WAITING
+
+
+def test_what_no_browser_would_send_is_answered_without_a_server_error(client: Client, project: Project) -> None:
+    sent = _fields(JobForm(project=project, kind="colorize"))
+    assert client.post(_new(project), sent | {"after": "x"}).status_code == 404
+    assert client.post(_new(project), sent | {"after": "9" * 40}).status_code == 404
+    assert client.post(_new(project), {"kind": "nothing", "preset": "\0"}).status_code in (302, 422)
+    assert client.post(_new(project), sent | {"name": "a\0b"}).status_code == 302
+    assert Job.objects.latest("pk").name == "ab"
+    assert client.get("/search/?q=%00").status_code == 200
+    assert client.get(f"/projects/{project.pk}/?before={'9' * 40}&state=%00").status_code == 200
+    assert client.get(_new(project, f"?clone={'9' * 40}")).status_code == 404
+    assert client.get(_new(project, f"?dataset={'9' * 40}")).status_code == 200
