@@ -225,7 +225,7 @@ def _build(
             np.lib.format.write_array_header_1_0(file, header)
             file.flush()
             _reserve(file.fileno(), file.tell() + int(np.prod(shape)))
-        rows: NDArray[np.uint8] = np.lib.format.open_memmap(temporary, mode="r+") if 0 not in shape else np.zeros(shape)
+        rows = np.lib.format.open_memmap(temporary, mode="r+") if 0 not in shape else np.zeros(shape, np.uint8)
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             jobs = (lambda n=n: fill(n, place(rows, n)) for n in chosen)
             for done, _ in enumerate(in_order(pool, jobs), start=1):

@@ -123,8 +123,8 @@ def read_mask(path: Path, *, page: int = 0) -> NDArray[np.uint8]:
             )
         pixels = pixels[..., 0]
     if is_jpeg:
-        return np.where(pixels >= 128, 255, 0).astype(np.uint8)
-    if pixels.dtype.kind == "f" and not (np.isfinite(pixels).all() and (pixels == np.round(pixels)).all()):
+        return np.where(np.asarray(pixels, np.uint8) >= 128, 255, 0).astype(np.uint8)
+    if pixels.dtype.kind == "f" and not _are_whole(np.asarray(pixels, np.float64)):
         raise Refused(
             "The mask holds fractions; classes are whole numbers.", "Round or threshold it, then add it here."
         )
@@ -272,6 +272,10 @@ def _lightness(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         return first
     luma = np.asarray(pixels[..., :3], np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return luma.astype(pixels.dtype) if pixels.dtype.kind == "f" else np.rint(luma).astype(pixels.dtype)
+
+
+def _are_whole(values: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
 
 
 def _unknown(name: str, start: bytes) -> Refused:

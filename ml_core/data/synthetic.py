@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ def _cells(rng: np.random.Generator, *, size: int) -> _Cell:
         second = np.minimum(second, np.maximum(first, squared))
         first = np.minimum(first, squared)
     # Half the difference is the distance to the border on the line between two centres.
-    return _Cell(owner, (np.sqrt(second) - np.sqrt(first)) / 2)
+    return _Cell(owner, np.asarray((np.sqrt(second) - np.sqrt(first)) / 2, np.float32))
 
 
 def _draw_membranes(image: Field, border: Field, *, rng: np.random.Generator) -> None:
@@ -198,14 +199,14 @@ def _photographed(image: Field, *, rng: np.random.Generator) -> NDArray[np.uint8
     """Through the microscope: a little blur, uneven light, contrast of its own, noise of counts and of the camera."""
     size = image.shape[0]
     spread = rng.uniform(0.55, 0.85)
-    image = _filtered(image, lambda k: np.exp(-0.5 * (2 * np.pi * k * spread) ** 2))
+    taken: NDArray[np.floating[Any]] = _filtered(image, lambda k: np.exp(-0.5 * (2 * np.pi * k * spread) ** 2))
     y, x = (np.mgrid[:size, :size].astype(np.float32) / size - 0.5) * 2
     slope = rng.normal(0, 7, 2)
-    image = image + slope[0] * y + slope[1] * x - rng.uniform(0, 12) * (x**2 + y**2)
-    image = (image - 140) * rng.uniform(0.85, 1.15) + 140 + rng.normal(0, 6)
+    taken = taken + slope[0] * y + slope[1] * x - rng.uniform(0, 12) * (x**2 + y**2)
+    taken = (taken - 140) * rng.uniform(0.85, 1.15) + 140 + rng.normal(0, 6)
     noise = rng.standard_normal(image.shape, np.float32)
-    image = image + noise * (3.5 + 0.35 * np.sqrt(np.clip(image, 0, None)))
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    taken = taken + noise * (3.5 + 0.35 * np.sqrt(np.clip(taken, 0, None)))
+    return np.clip(np.rint(taken), 0, 255).astype(np.uint8)
 
 
 def _window(size: int, *, cy: float, cx: float, radius: float) -> tuple[tuple[slice, slice], Field, Field]:

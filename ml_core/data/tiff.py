@@ -102,9 +102,9 @@ def read_page(file: tifffile.TiffFile, page: int, *, numbers: Sequence[int]) -> 
     first = file.pages[0].aspage()
     if contiguous_images(file):
         file.filehandle.seek(first.dataoffsets[0] + page * first.nbytes)
-        count = first.nbytes // first.dtype.itemsize
-        flat = np.frombuffer(file.filehandle.read(first.nbytes), first.dtype.newbyteorder(file.byteorder), count)
-        pixels = flat.reshape(first.shape).astype(first.dtype)
+        dtype = np.dtype(first.dtype)
+        flat = np.frombuffer(file.filehandle.read(first.nbytes), dtype.newbyteorder(file.byteorder))
+        pixels = flat.reshape(first.shape).astype(dtype)
     else:
         pixels = file.pages[numbers[page]].asarray(maxworkers=1)
     if first.photometric == 0 and pixels.dtype.kind in "bu":  # white is zero: turned so that bright is bright

@@ -25,7 +25,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 from django.utils.http import http_date
@@ -89,9 +89,9 @@ def _entered(scope: Scope) -> UUID:
             raise Answer(401, "You are signed out. Sign in again; what has arrived is kept.")
         request.user = user
         if request.method != "HEAD":
-            middleware = CsrfViewMiddleware(lambda _: None)  # type: ignore[arg-type, return-value]
+            middleware = CsrfViewMiddleware(lambda _: HttpResponse())
             middleware.process_request(request)
-            if middleware.process_view(request, application, (), {}) is not None:
+            if middleware.process_view(request, lambda _: HttpResponse(), (), {}) is not None:
                 raise Answer(403, "The request did not come from a page of this server. Reload the page and go on.")
         request.get_host()
         upload_id = UUID(scope["path"].strip("/").rpartition("/")[2])
