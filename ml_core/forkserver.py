@@ -52,8 +52,8 @@ class ForkServer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._selector = selectors.DefaultSelector()
-        self._asked: dict[int, socket.socket] = {}
-        """Process id -> the connection of whoever asked for it."""
+        self._asked: dict[int, socket.socket | None] = {}
+        """Process id -> the connection of whoever asked for it, None once that has gone."""
 
     def run(self) -> None:
         """Serves until standard input ends."""
@@ -107,7 +107,7 @@ class ForkServer:
             pid = self._fork(request, descriptors)
             self._asked[pid] = connection
             _say(connection, {"pid": pid})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             _say(connection, {"error": str(error)})
             self._drop(connection)
         finally:
@@ -160,17 +160,18 @@ class ForkServer:
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 connection = self._asked.pop(pid)
-                _say(connection, {"status": os.waitstatus_to_exitcode(status)})
-                self._drop(connection)
+                if connection is not None:
+                    _say(connection, {"status": os.waitstatus_to_exitcode(status)})
+                    self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
         """Whoever asked is gone, or has the answer: what is left of the trainer goes too."""
         for pid, asker in self._asked.items():
             if asker is connection:
+                self._asked[pid] = None
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(connection)
+        self._selector.unregister(connection)
         connection.close()
 
 
