@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -56,8 +58,7 @@ def run(context: Context[CamSpec]) -> None:
     looker, facts = _looker(context, layer=layer)
     size = None if facts.get("framing") == "crops" else spec.image_size
     items = open_manifest(context.inputs).items
-    parts = split(items, seed=spec.seed)
-    positions = next(part for part in (parts.test, parts.validation, parts.train) if len(part))[: spec.images]
+    positions = _held_out(items, layer=str(facts.get("mask_layer", "")), seed=spec.seed)[: spec.images]
     checks: list[Checks] = []
     for done, position in enumerate(positions.tolist(), start=1):
         if reporter.should_stop():
@@ -81,6 +82,16 @@ def run(context: Context[CamSpec]) -> None:
         layer=layer,
         origin=facts.get("origin"),
     )
+
+
+def _held_out(items: Sequence[ManifestItem], *, layer: str, seed: int) -> NDArray[np.int64]:
+    """Positions of the test part, else of the validation part, else of all.
+
+    Of the items with a mask in the segmenter's layer, where there are such: its own parts were told apart among them.
+    """
+    chosen = [position for position, item in enumerate(items) if layer in item.masks]
+    parts = split(items, chosen=chosen or None, seed=seed)
+    return next(part for part in (parts.test, parts.validation, parts.train) if len(part))
 
 
 def _layer(context: Context[CamSpec]) -> str:
