@@ -104,6 +104,9 @@ def test_ctrl_c_leaves_no_process_though_a_script_started_it_in_the_background(
     started: Starter, tmp_path: Path
 ) -> None:
     up = started(start=False)
+    up.data.mkdir()
+    up.data.chmod(0o755)
+    before = {folder: _rights(folder) for folder in (up.data, *up.data.parents)}
     # A shell without job control starts background commands with INT ignored.
     script = f"{shlex.join(up.command)} >{shlex.quote(str(up.said))} 2>&1 & echo $! >{tmp_path}/pid; wait"
     up.process = subprocess.Popen(["sh", "-c", script], env=environment(up.data), start_new_session=True)
@@ -112,7 +115,10 @@ def test_ctrl_c_leaves_no_process_though_a_script_started_it_in_the_background(
     family = up.family()
     assert len(family) >= 10
     os.kill(pid, signal.SIGINT)
+    until(lambda: "Stopping." in up.words, seconds=20, what="the stop to begin")
+    os.kill(pid, signal.SIGINT)  # as `timeout` and make hand it on twice: it must stay one stop, in order
     assert up.ended(90) == 0
+    assert "shutting down" not in up.words, "the database went before those who use it"
     assert up.family() == []
     assert not any(process.is_running() for process in family)
     assert {folder: _rights(folder) for folder in before} == before, "a folder that was there was altered"

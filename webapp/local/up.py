@@ -32,6 +32,9 @@ LEAVE_SECONDS = 40.0
 WORKER_GRACE, WEB_GRACE, REAPER_GRACE = 60.0, 15.0, 10.0
 """Seconds from TERM to KILL. A worker asks its trainers for a checkpoint first."""
 SLOW_SECONDS = 60.0
+IMPATIENT_SECONDS = 2.0
+"""From then on a second signal means: do not wait for the one that is being stopped. Sooner, it is the same Ctrl-C,
+which a terminal, make and timeout may all hand on."""
 
 
 class Stopped(Exception):
@@ -47,6 +50,8 @@ class Up:
         self.port = port
         self.demo = demo
         self.stopping = False
+        self._asked = 0.0
+        self._leaving: Part | None = None
         self.parts: list[Part] = []
         self.watches: list[Watch] = []
         self.services: list[Service] = []
@@ -61,9 +66,11 @@ class Up:
             signal.signal(signal.SIGHUP, self._asked_to_stop)
 
     def _asked_to_stop(self, *_: object) -> None:
-        if self.stopping:
-            for part in self.parts:
-                part.hurry()
+        now = time.monotonic()
+        if not self.stopping:
+            self._asked = now
+        elif self._leaving is not None and now - self._asked > IMPATIENT_SECONDS:
+            self._leaving.hurry()
         self.stopping = True
 
     def _go_on(self) -> None:
@@ -222,8 +229,9 @@ class Up:
         """In order: who uses comes before who is used."""
         order = ["worker", "web", "reaper", Redis.name, Postgres.name]
         for part in sorted(self.parts, key=lambda p: order.index(p.name)):
+            self._leaving = part
             part.stop()
-        self._show()
+            self._show()
 
 
 def main(arguments: Sequence[str]) -> int:
