@@ -13,3 +13,8 @@ urlpatterns = [
     path("doctor/", doctor.page, name="doctor"),
     path("healthz", doctor.healthz, name="healthz"),
 ]
+
+handler400 = "webapp.errors.bad_request"
+handler403 = "webapp.errors.permission_denied"
+handler404 = "webapp.errors.page_not_found"
+handler500 = "webapp.errors.server_error"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.db import connection
 
 from tests.webapp.datasets.server import Browser, serving
 from webapp.datasets import pieces, services
@@ -196,3 +197,11 @@ def test_an_upload_that_cannot_go_in_is_refused_before_its_first_byte(browser, d
     status, _, body = browser.request("POST", address, Upload_Length="2000", Upload_Metadata=good)
     assert (status, b"CRISTAE_PROJECT_QUOTA_GB" in body) == (413, True)
     assert Upload.objects.count() == 0
+
+
+def test_pages_of_errors_give_their_database_connection_back(port, dataset, charlie):
+    stranger = Browser(port, charlie)
+    for _ in range(6):
+        assert stranger.request("GET", f"/datasets/{dataset.pk}/")[0] == 404
+    pool = connection.pool
+    until(lambda: pool.get_stats()["pool_available"] >= pool.get_stats()["pool_size"] - 1, what="only our own is out")
