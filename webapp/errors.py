@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import connections
 from django.http import HttpResponse
 from django.views import defaults
 
@@ -21,7 +21,10 @@ def _letting_go(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
         try:
             return page(*args, **kwargs)
         finally:
-            close_old_connections()
+            for connection in connections.all(initialized_only=True):
+                # Within a transaction the page was made in its request's own thread, which gives it back itself.
+                if not connection.in_atomic_block:
+                    connection.close_if_unusable_or_obsolete()
 
     return handler
 

@@ -146,3 +146,19 @@ def test_cancel_asks_once_and_keep_running_keeps_it_running(visit: Visit, alice:
     expect(page.locator("#state .chip")).to_have_text("Cancelled")
     job.refresh_from_db()
     assert job.state == State.CANCELLED
+
+
+def test_a_map_whose_check_failed_carries_the_warning_on_itself(
+    visit: Visit, alice: User, make_job: JobMaker, say: EventMaker
+) -> None:
+    job = make_job("cam", State.DONE)
+    for name, drop, alike in (("good", 0.4, 0.1), ("same", 0.4, 0.95), ("idle", -0.1, 0.1)):
+        facts = {"method": "gradcam", "confidence_drop": drop, "random_correlation": alike}
+        data = {"artifact": "cam_sheet", "name": name, "url": "/static/none.png", "step": None, "facts": facts}
+        say(job, "artifact", data=data)
+    page = visit(alice, f"/jobs/{job.pk}/")
+    sheets = page.locator(".sheet")
+    expect(sheets).to_have_count(3)
+    expect(sheets.nth(0).locator(".doubt")).to_be_hidden()
+    expect(sheets.nth(1).locator(".doubt")).to_contain_text("Random weights give nearly the same map")
+    expect(sheets.nth(2).locator(".doubt")).to_contain_text("does not lower the confidence")

@@ -16,6 +16,17 @@ interface Picture {
   facts: Record<string, unknown>;
 }
 
+/** From here on, a map of trained and one of random weights show much the same. */
+const TOO_ALIKE = 0.8;
+
+/** Why a map should not be believed, by the checks that came with it; empty where they passed. */
+function doubtOf(facts: Record<string, unknown>): string {
+  const { confidence_drop: drop, random_correlation: alike } = facts;
+  if (typeof alike === "number" && alike >= TOO_ALIKE) return "Random weights give nearly the same map: it says little about the training.";
+  if (typeof drop === "number" && drop <= 0) return "Hiding the brightest part does not lower the confidence: the network does not rely on it.";
+  return "";
+}
+
 /** Pictures of one kind and name over the steps of the run. */
 class Sheet {
   readonly element = document.createElement("figure");
@@ -24,6 +35,7 @@ class Sheet {
   private readonly image = new Image();
   private readonly link = document.createElement("a");
   private readonly words = document.createElement("span");
+  private readonly doubt = Object.assign(document.createElement("p"), { className: "doubt" });
   private readonly earlier = this.button("Earlier", -1);
   private readonly later = this.button("Later", 1);
 
@@ -36,7 +48,7 @@ class Sheet {
     this.image.decoding = "async";
     this.link.target = "_blank";
     this.link.append(this.image);
-    this.element.append(caption, this.link);
+    this.element.append(caption, this.doubt, this.link);
   }
 
   add(picture: Picture): void {
@@ -68,6 +80,9 @@ class Sheet {
       said.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
     }
     this.words.textContent = said.filter(Boolean).join(" · ");
+    const doubt = doubtOf(facts);
+    this.doubt.hidden = !doubt;
+    this.doubt.textContent = doubt ? `⚠ ${doubt}` : "";
     this.image.alt = `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent}`;
     const many = this.pictures.length > 1;
     this.earlier.hidden = this.later.hidden = !many;

@@ -28,7 +28,17 @@ _NAMES = {
     "threshold": "Threshold",
     "steps": "Steps",
 }
-_RATIOS = {"foreground_iou", "background_iou", "mean_iou", "dice", "precision", "recall", "knn_accuracy"}
+_RATIOS = {
+    "foreground_iou",
+    "background_iou",
+    "mean_iou",
+    "dice",
+    "precision",
+    "recall",
+    "knn_accuracy",
+    "confidence_drop",
+    "random_correlation",
+}
 _BESIDE = {"floor", "healthy_std", "split"}
 """Said beside another figure, or as a sentence of their own."""
 FEWEST_GROUPS = 5
