@@ -31,7 +31,7 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["method"] in {"PATCH", "HEAD"} and _PIECE.match(scope["path"]):
         await uploads.application(scope, receive, send)
     else:
-        await pages(scope, receive, send)
+        await pages(dict(scope), receive, send)  # type: ignore[arg-type]  # the same three, in narrower types
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

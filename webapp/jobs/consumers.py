@@ -182,7 +182,7 @@ class JobConsumer(AsyncWebsocketConsumer):
 def _may_look(user_id: int, job_id: int, session: SessionBase | None) -> bool:
     """Whether the person still may, and is still signed in where the socket came with a session."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
-    if user is None or (session is not None and not session.exists(session.session_key)):
+    if user is None or (session is not None and not session.exists(session.session_key or "")):
         return False
     try:
         get_visible(Job.objects.only("pk"), user, pk=job_id)

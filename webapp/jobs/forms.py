@@ -119,8 +119,8 @@ class JobForm:
 
     def revision(self) -> Revision | None:
         """The dataset's revision that is picked, if any."""
-        reference = self.inputs().get("dataset", {})
-        return Revision.objects.select_related("dataset").filter(pk=reference.get("revision")).first()
+        number = self.inputs().get("dataset", {}).get("revision")
+        return Revision.objects.select_related("dataset").filter(pk=number).first() if number else None
 
     def spec(self) -> Spec:
         """Raises SpecError."""

@@ -47,16 +47,16 @@ def _refusal(slot: InputSlot, reference: Any, inputs: Mapping[str, Any], project
 
 
 def _refuse_revision(slot: InputSlot, reference: dict[str, Any], project: Project) -> str:
-    number = reference.get("revision")
-    revision = Revision.objects.filter(pk=number, dataset__project=project).first() if _is_id(number) else None
+    number = _id(reference.get("revision"))
+    revision = Revision.objects.filter(pk=number, dataset__project=project).first() if number else None
     if revision is None or set(reference) != {"revision"}:
         return f"{slot.label}: there is no such revision in this project. Choose one of the list."
     return "" if revision.items_count else f"{revision.dataset.name} is empty. Add micrographs first."
 
 
 def _refuse_artifact(slot: InputSlot, reference: dict[str, Any], inputs: Mapping[str, Any], project: Project) -> str:
-    number = reference.get("job")
-    job = Job.objects.filter(pk=number, project=project).first() if _is_id(number) else None
+    number = _id(reference.get("job"))
+    job = Job.objects.filter(pk=number, project=project).first() if number else None
     if job is None or set(reference) != {"job", "artifact"}:
         return f"{slot.label}: there is no such job in this project. Choose one of the list."
     makes = SPECS[job.kind].makes if job.kind in SPECS else ()
@@ -68,8 +68,9 @@ def _refuse_artifact(slot: InputSlot, reference: dict[str, Any], inputs: Mapping
     return ""
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+def _id(value: Any) -> int | None:
+    """`value` where it can be a row's number, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
 def _upload(value: Any) -> Upload | None:

@@ -50,7 +50,8 @@ def queue_of(user: User) -> dict[str, Any]:
         key: Lane(title, sentence, [w for w in workers if w["queue"] == key])
         for key, (title, sentence) in _TITLES.items()
     }
-    waiting, paused = [], []
+    waiting: list[Row] = []
+    paused: list[Row] = []
     for job in jobs:
         lane = lanes[Queue(job.queue)]
         row = Row(job, job.project in own, job.project_id in editable, len(lane.queued) + 1)

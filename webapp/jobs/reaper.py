@@ -54,7 +54,7 @@ class Reaper:
             return False
         with connection.cursor() as cursor:
             # Also where this loop slept through a restart of the database.
-            cursor.execute("SELECT now() - pg_postmaster_start_time() > %s", [LEASE])
+            cursor.execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time()) > %s", [LEASE.total_seconds()])
             return bool(cursor.fetchone()[0])
 
     def _end_leases(self) -> int:

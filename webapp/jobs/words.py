@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 from datetime import timedelta
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -45,7 +46,7 @@ def epochs_words(step: int, per_epoch: int | None, total: int | None) -> str:
     return f"epoch {min(step // per_epoch + 1, epochs):,} of {epochs:,}"
 
 
-def _counted(progress: dict[str, object]) -> str:
+def _counted(progress: dict[str, Any]) -> str:
     stage = f"{progress['stage']}: " if progress.get("stage") else ""
     done, total, unit = progress.get("done", 0), progress.get("total"), progress.get("unit", "")
     if not total:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from ml_core.specs import SPECS
 from webapp.datasets.models import Dataset
 from webapp.jobs import services as jobs
-from webapp.jobs.models import State
+from webapp.jobs.models import Job, State
 from webapp.jobs.preflight import masked_images
 from webapp.projects import overview, services
 from webapp.projects.access import get_visible, may_edit, projects_of, signed_in, visible
@@ -122,7 +122,7 @@ def project(request: HttpRequest, project_id: int) -> HttpResponse:
     return render(request, "project.html", context)
 
 
-def _jobs(request: HttpRequest, found: Project) -> tuple[list[object], dict[str, str]]:
+def _jobs(request: HttpRequest, found: Project) -> tuple[list[Job], dict[str, str]]:
     """One page of the project's jobs and one more, by the filters in the address."""
     chosen = {key: request.GET.get(key, "") for key in ("state", "kind", "whose", "before")}
     rows = found.jobs.exclude(kind="intake").select_related("created_by")
