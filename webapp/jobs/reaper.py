@@ -54,7 +54,8 @@ class Reaper:
             return False
         with connection.cursor() as cursor:
             # Also where this loop slept through a restart of the database.
-            cursor.execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time()) > %s", [LEASE.total_seconds()])
+            up = "extract(epoch FROM now() - pg_postmaster_start_time())"
+            cursor.execute(f"SELECT {up} > %s", [settings.LEASE_SECONDS])
             return bool(cursor.fetchone()[0])
 
     def _end_leases(self) -> int:

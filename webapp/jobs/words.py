@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
