@@ -44,40 +44,48 @@ PRELOADED = (
 )
 _LARGEST_REQUEST = 128 * 1024
 _STREAMS = 3
+PATIENCE = 60.0
+"""Seconds that a request waits: as long as loading everything may take."""
+UNFIT = 3
+"""Exit code of a server that cannot serve on this machine and need not be started again."""
 
 
 class ForkServer:
     """The listening side. One loop, no threads: `fork` copies the calling thread only, and no lock may be held."""
 
     def __init__(self, path: Path) -> None:
+        """Listens from now on, so that whoever asks while everything is still being loaded waits instead of loading it
+        all a second time."""
         self._path = path
         self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        self._listener.bind(str(path))
+        os.umask(before)
+        self._listener.listen(64)
         self._asked: dict[int, socket.socket | None] = {}
         """Process id -> the connection of whoever asked for it, None once that has gone."""
 
     def run(self) -> None:
         """Serves until standard input ends."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        listener.bind(str(self._path))
-        os.umask(before)
-        listener.listen(64)
         wakened, waker = socket.socketpair()
         for end in (wakened, waker):
             end.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)  # its only work is the byte on `waker`
-        for thing, role in ((sys.stdin.fileno(), "lifeline"), (listener, "listener"), (wakened, "child")):
+        for thing, role in ((sys.stdin.fileno(), "lifeline"), (self._listener, "listener"), (wakened, "child")):
             self._selector.register(thing, selectors.EVENT_READ, role)
-        self._own = [listener, wakened, waker]
-        try:
-            while self._serve_once(listener, wakened):
-                pass
-        finally:
-            self._path.unlink(missing_ok=True)
+        self._own = [self._listener, wakened, waker]
+        while self._serve_once(wakened):
+            pass
 
-    def _serve_once(self, listener: socket.socket, wakened: socket.socket) -> bool:
+    def close(self) -> None:
+        """Sends away whoever still waits."""
+        self._path.unlink(missing_ok=True)
+        self._listener.close()
+
+    def _serve_once(self, wakened: socket.socket) -> bool:
         for key, _ in self._selector.select():
             if key.data == "lifeline":
                 if not os.read(sys.stdin.fileno(), 1024):
@@ -88,7 +96,7 @@ class ForkServer:
                         pass
                 self._reap()
             elif key.data == "listener":
-                connection, _ = listener.accept()
+                connection, _ = self._listener.accept()
                 self._selector.register(connection, selectors.EVENT_READ, "client")
             elif isinstance(key.fileobj, socket.socket):
                 self._hear(key.fileobj)
@@ -224,7 +232,13 @@ class ForkedProcess:
 
 
 def fork(
-    path: Path, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, streams: Sequence[int], patience: float = 5.0
+    path: Path,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    streams: Sequence[int],
+    patience: float = PATIENCE,
 ) -> ForkedProcess:
     """Has the server at `path` fork a trainer with `argv` (without the program). Raises OSError where none answers."""
     request = json.dumps({"argv": list(argv), "env": dict(env), "cwd": str(cwd)}).encode()
@@ -266,16 +280,19 @@ def _threads() -> int:
 
 def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
+    server = ForkServer(Path(argv[0]))
     # OpenBLAS starts its threads when NumPy is imported; PyTorch brings its own kernels.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _preload()
     if (threads := _threads()) != 1:
         _tell(f"{threads} threads after loading; trainers start by themselves instead.")
-        return 1
+        server.close()
+        return UNFIT
     gc.collect()
     gc.freeze()  # so that counting references does not copy every page
     _tell(f"ready after {time.monotonic() - began:.1f} s")
-    ForkServer(Path(argv[0])).run()
+    server.run()
+    server.close()
     os._exit(0)  # the libraries' own farewells are long and say nothing
 
 

@@ -17,7 +17,7 @@ from worker.trainer import Trainer
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 600.0
-"""For so long a trainer is kept at work without a database (docs/decisions/0003-database-away.md)."""
+"""For so long a trainer is kept at work without a database (docs/decisions/database-away.md)."""
 
 
 class LeaseKeeper:

@@ -32,12 +32,13 @@ TICK_SECONDS = 0.1
 
 
 class Child:
-    """A process that is started again when it dies; after quick deaths with growing pauses."""
+    """A process that is started again when it dies, after quick deaths with growing pauses; not when it ended with the
+    code `unfit`."""
 
-    def __init__(self, name: str, command: Sequence[str], *, may_end: bool = False) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, unfit: int | None = None) -> None:
         self.name = name
         self._command = list(command)
-        self._may_end = may_end
+        self._unfit = unfit
         self._pause = FIRST_PAUSE
         self._due = 0.0
         self._began = 0.0
@@ -51,7 +52,7 @@ class Child:
             if code is None:
                 return
             self._let_go()
-            if self._may_end and code == 0:
+            if code == self._unfit:
                 self._due = float("inf")
                 return
             self._pause = FIRST_PAUSE if now - self._began > SETTLED_SECONDS else min(self._pause * 2, LONGEST_PAUSE)
@@ -116,10 +117,11 @@ def _fork_server() -> list[Child]:
     """None on macOS, where forking a process that has loaded frameworks is not safe."""
     if settings.TRAINER != "forkserver" or sys.platform != "linux":
         return []
+    from ml_core.forkserver import UNFIT
     from worker.trainer import forkserver_socket
 
     command = [sys.executable, "-m", "ml_core.forkserver", str(forkserver_socket())]
-    return [Child("fork server", command)]
+    return [Child("fork server", command, unfit=UNFIT)]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -38,9 +38,14 @@ class Server:
             start_new_session=True,
         )
 
-    def ready(self) -> bool:
-        assert self.process.poll() is None, "the fork server did not start"
-        return self.path.exists()
+        wait_until(self.path.exists, what="the fork server to listen")
+
+    def load(self) -> None:
+        """Whoever asks while it is loading waits for it."""
+        with open(os.devnull, "r+b") as nothing:
+            streams = [nothing.fileno()] * 3
+            asked = fork(self.path, ["presets"], env=dict(os.environ), cwd=ROOT, streams=streams, patience=90)
+        assert asked.wait(10) == 0
 
     def end(self) -> None:
         assert self.process.stdin
@@ -54,7 +59,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     found = Server()
-    wait_until(found.ready, seconds=90, what="the fork server to load torch")
+    found.load()
     yield found
     found.end()
 
@@ -175,7 +180,7 @@ def test_only_its_owner_may_speak_to_it(server: Server) -> None:
 
 def test_a_dead_server_takes_its_trainers_along_and_says_abandoned(tmp_path: Path) -> None:
     own = Server()
-    wait_until(own.ready, seconds=90, what="the fork server to load torch")
+    own.load()
     argv, environment = waiting(tmp_path)
     forked = Forked(own, argv, out=tmp_path / "log.txt", **environment)
     wait_until(lambda: started(tmp_path))

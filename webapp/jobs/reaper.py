@@ -31,7 +31,7 @@ INTERVAL = min(2.0, settings.LEASE_SECONDS / 6)
 class Reaper:
     """One loop's memory: since when it has had a database to look at.
 
-    A supervisor whose database is away keeps its trainer at work (docs/decisions/0003-database-away.md). It renews as
+    A supervisor whose database is away keeps its trainer at work (docs/decisions/database-away.md). It renews as
     soon as the database is back, so for one lease after that an expired lease proves nothing.
     """
 
