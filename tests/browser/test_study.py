@@ -134,20 +134,6 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
 
     segmentation = _open_job(page, real_house, "segment")
     expect(page.locator("#charts canvas").first).to_be_visible(timeout=2 * MINUTE)
-
-    # While the device trains, a map is made on the interactive queue.
-    assert Job.objects.filter(kind="cam").count() == 1
-    mapping = page.context.new_page()
-    mapping.goto(f"{real_house.url}/projects/{segmentation.project_id}/jobs/new/?kind=cam&preset=quick")
-    mapping.get_by_label("Method").select_option("eigencam")
-    mapping.locator("#slot-encoder").select_option(index=1)
-    mapping.get_by_role("button", name="Queue job").click()
-    _done(mapping)
-    segmentation.refresh_from_db()
-    assert segmentation.state == State.RUNNING, "the map waited for the training, or the training was too short"
-    expect(mapping.locator("#sheets img").first).to_be_visible()
-    mapping.close()
-
     _done(page)
     page.reload()
     expect(page.locator("#results .headline")).to_have_text(re.compile(r"0\.\d+"))
@@ -161,3 +147,25 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
     _done(page)
     expect(page.locator("#sheets img").first).to_be_visible()
     assert page.locator("#sheets img").first.evaluate("image => image.naturalWidth") > 100
+
+    # While the device trains, a map is made on the interactive queue.
+    page.goto(f"{real_house.url}/projects/{maps.project_id}/jobs/new/?kind=pretrain&preset=quick")
+    page.get_by_label("Views").select_option("byol")
+    page.get_by_label("Epochs").fill("5000")
+    page.get_by_role("button", name="Queue job").click()
+    expect(page.locator("#state")).to_contain_text("Running", timeout=MINUTE)
+    training = Job.objects.filter(kind="pretrain").latest("pk")
+    mapping = page.context.new_page()
+    mapping.goto(f"{real_house.url}/projects/{maps.project_id}/jobs/new/?kind=cam&preset=quick")
+    mapping.get_by_label("Method").select_option("eigencam")
+    mapping.locator("#slot-encoder").select_option(index=1)
+    mapping.get_by_role("button", name="Queue job").click()
+    _done(mapping)
+    expect(mapping.locator("#sheets img").first).to_be_visible()
+    training.refresh_from_db()
+    assert training.state == State.RUNNING
+    mapping.close()
+
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_role("button", name="Cancel job").click()
+    expect(page.locator("#state")).to_contain_text("Cancelled", timeout=MINUTE)
