@@ -51,7 +51,7 @@ class LeaseKeeper:
     def check(self) -> None:
         """Raises Fenced once the job is no longer this worker's."""
         if self._fenced.is_set():
-            raise Fenced(f"Job {self._job.pk} was taken from this worker (attempt {self._job.epoch}).")
+            raise Fenced(f"Job {self._job.pk} is no longer this worker's (attempt {self._job.epoch}).")
 
     @property
     def cut_off(self) -> bool:

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from webapp.jobs.kinds import KINDS
 from webapp.jobs.models import Event, Job, State
 from webapp.jobs.ownership import Fenced, database_is_away, owned, stop_wanted
 from webapp.jobs.transitions import change
+from webapp.version import code_version
 from worker import leftovers, trainer
 from worker.collector import Collector
 from worker.devices import Slot
@@ -160,11 +160,11 @@ class Supervisor:
     def _run_record(self, inputs: dict[str, Any]) -> dict[str, Any]:
         slots: dict[str, dict[str, Any]] = inputs["slots"]
         hashes = {name: slot.get("manifest") or slot.get("sha256") for name, slot in slots.items()}
-        try:
-            ours = version("cristae")
-        except PackageNotFoundError:  # run from a checkout, as everywhere but in a package
-            ours = None
-        return {"host": socket.gethostname(), "cristae": ours, "inputs": {k: v for k, v in hashes.items() if v}}
+        return {
+            "host": socket.gethostname(),
+            "cristae": code_version(),
+            "inputs": {k: v for k, v in hashes.items() if v},
+        }
 
     def _start(self) -> None:
         forkable = KINDS[self._job.kind].forkable

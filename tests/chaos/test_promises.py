@@ -95,7 +95,7 @@ def test_a_stale_worker_cannot_write(standing: House, stood_on: Revision) -> Non
     assert not job.events.filter(epoch=1, pk__gt=begun.pk).exists()
     assert not standing.counting.overlaps(job)
     assert_curve_is_whole(job, 400)
-    wait_until(lambda: "was taken from this worker" in standing.log("work"), what="the first to know that it is fenced")
+    wait_until(lambda: "is no longer this worker's" in standing.log("work"), what="the first to know that it is fenced")
 
 
 def test_one_trainer_per_device_and_first_come_first_served(standing: House, stood_on: Revision) -> None:

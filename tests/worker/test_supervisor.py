@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -242,6 +244,46 @@ def test_one_job_at_a_time_on_one_device_in_the_order_of_the_queue(
     wait_until(lambda: not Job.objects.exclude(state=State.DONE).exists())
     assert not counting.overlaps()
     assert [run[2] for run in counting.runs()] == [job.pk for job in jobs]
+
+
+def test_what_an_earlier_attempt_left_uncollected_is_collected_first(counting: Counting, revision: Revision) -> None:
+    """Its worker died between a trainer's words and their collection: a checkpoint and points lie in its folder."""
+    job = pretrain(revision)
+    folder = Path(settings.JOBS) / f"job-{job.pk}" / "epoch-1"
+    checkpoint = folder / "checkpoints" / f"step-{10:012d}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state").write_text("10")
+    digest = hashlib.sha256(b"10").hexdigest()
+    (checkpoint / "complete.json").write_text(json.dumps({"version": 1, "step": 10, "files": {"state": digest}}))
+    said = [{"kind": "point", "name": "loss/train", "step": n, "value": 1 / n} for n in range(1, 15)]
+    (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said) + '{"kind": "poi')
+    Job.objects.filter(pk=job.pk).update(epoch=1)
+    work_off("device")
+    assert fresh(job).state == State.DONE
+    assert_curve_is_whole(job, 20)
+    again = job.events.get(kind="attempt", epoch=2)
+    assert again.data == {"number": 2, "resumed_step": 10}
+    adopted = job.events.filter(kind="point", epoch=1)
+    assert [e.step for e in adopted] == list(range(1, 15))
+    assert all(e.pk < again.pk for e in adopted)
+
+
+def test_a_damaged_checkpoint_is_passed_over(counting: Counting, revision: Revision) -> None:
+    counting.behave(steps=30, seconds_per_step=0.03, crash_at={"step": 29, "code": 1})
+    job = pretrain(revision)
+    folder = Path(settings.JOBS) / f"job-{job.pk}" / "epoch-1" / "checkpoints"
+
+    def damage() -> None:
+        wait_until(lambda: (folder / f"step-{20:012d}" / "complete.json").exists())
+        (folder / f"step-{20:012d}" / "state").write_text("99")
+
+    damaging = threading.Thread(target=damage)
+    damaging.start()
+    work_off("device")
+    damaging.join()
+    assert fresh(job).state == State.DONE
+    assert job.events.get(kind="attempt", epoch=2).data["resumed_step"] == 10
+    assert_curve_is_whole(job, 30)
 
 
 def test_a_stopped_trainer_of_a_dead_worker_does_not_keep_the_device(

@@ -38,7 +38,9 @@ CHECK_SECONDS = 60.0
 SEND_SECONDS = 30.0
 """A reader that takes nothing for so long is let go; it comes back with its cursor."""
 LONGEST_MESSAGE = 4096
+LEAVE_SECONDS = 2 * LOOK_SECONDS
 SILENT_SECONDS = 31.0
+"""From here on a worker's silence is news by itself."""
 NOT_YOURS = 4404
 TOO_LONG = 1009
 
@@ -64,14 +66,18 @@ class JobConsumer(AsyncWebsocketConsumer):
         self._cursor = 0
         self._news = asyncio.Event()
         self._joined = asyncio.Event()
+        self._gone = False
         self._tasks: list[asyncio.Task[None]] = []
         await self.accept()
-        if not await self._allowed():
+        self._welcome = await self._allowed()
+        if not self._welcome:
             # Closed after the handshake: a browser learns the code of no other refusal.
             await self.close(NOT_YOURS)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """`{"after": <id of the last event that the page has>}` starts the flow, or sets it back."""
+        if not self._welcome:
+            return
         if text_data is None or len(text_data) > LONGEST_MESSAGE:
             await self.close(TOO_LONG)
             return
@@ -85,9 +91,13 @@ class JobConsumer(AsyncWebsocketConsumer):
             self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._follow())]
 
     async def disconnect(self, code: int) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._gone = True
+        left = set(self._tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            # Asked again, as a library underneath may swallow a cancellation that meets a message.
+            _, left = await asyncio.wait(left, timeout=LEAVE_SECONDS)
         raise StopConsumer
 
     async def _allowed(self) -> bool:
@@ -102,7 +112,7 @@ class JobConsumer(AsyncWebsocketConsumer):
     async def _listen(self) -> None:
         """Turns hints into `_news`; joins again when the broker comes back."""
         group = group_of(self.job_id)
-        while True:
+        while not self._gone:  # a cancellation may come out of the layer as another error
             layer = get_channel_layer()
             try:
                 channel = await layer.new_channel()
@@ -120,7 +130,9 @@ class JobConsumer(AsyncWebsocketConsumer):
                         await asyncio.wait_for(joining, LOOK_SECONDS)
                         await asyncio.wait_for(layer.group_discard(group, channel), LOOK_SECONDS)
             except Exception as error:  # noqa: BLE001  whatever ails the broker: the flow goes on without hints
-                log.info("No hints for a follower of job %d: %s", self.job_id, error)
+                if self._gone:
+                    return
+                log.info("No hints for a follower of job %d: %r", self.job_id, error)
                 self._joined.set()
                 await asyncio.sleep(LOOK_SECONDS)
 
