@@ -5,7 +5,7 @@ Nothing in this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
@@ -118,6 +118,10 @@ class Spec(BaseModel):
         le=2**31 - 1,
         refusal="The seed is a whole number from 0 to 2,147,483,647.",
     )
+
+    def lacking(self, given: Collection[str]) -> list[Refusal]:
+        """One refusal per input that this specification needs and that is not among the slots in `given`."""
+        return [Refusal(s.name, f"Choose: {s.label}.") for s in self.inputs if s.required and s.name not in given]
 
 
 class TrainingSpec(Spec):

@@ -7,7 +7,7 @@ this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
@@ -81,6 +81,13 @@ class PretrainSpec(TrainingSpec):
         InputSlot("start", "Start from encoder", "encoder", required=False),
     )
     makes: ClassVar = ("encoder",)
+
+    def lacking(self, given: Collection[str]) -> list[Refusal]:
+        missing = super().lacking(given)
+        if self.views != "byol" and "colour" not in given:
+            sentence = "These views compare grey with colour. Choose the colour planes that a colorize job made."
+            missing.append(Refusal("colour", sentence))
+        return missing
 
     kind: Literal["pretrain"] = "pretrain"
     encoder: Literal["resnet18", "resnet50"] = field(
@@ -282,6 +289,15 @@ class CamSpec(Spec):
         InputSlot("encoder", "Encoder", "encoder", required=False),
     )
     makes: ClassVar = ()
+
+    def lacking(self, given: Collection[str]) -> list[Refusal]:
+        missing = super().lacking(given)
+        if self.method == "gradcam" and "segmenter" not in given:
+            sentence = "Grad-CAM needs a segmentation model. Choose one, or take EigenCAM, which maps a bare encoder."
+            missing.append(Refusal("segmenter", sentence))
+        elif not {"segmenter", "encoder"} & set(given):
+            missing.append(Refusal("encoder", "Choose an encoder or a segmentation model to map."))
+        return missing
 
     kind: Literal["cam"] = "cam"
     method: Literal["gradcam", "eigencam"] = field(

@@ -34,6 +34,9 @@ SECURE = _url.scheme == "https"
 LOOPBACK = _url.hostname in {"127.0.0.1", "localhost", "::1"}
 PLAIN_HTTP_WARNING = not SECURE and not LOOPBACK
 
+COMMIT = env.text("CRISTAE_COMMIT", "")
+"""What an image was built from; a checkout asks git."""
+
 DEBUG = env.boolean("CRISTAE_DEBUG", False)
 _TESTING = "pytest" in sys.modules
 SECRET_KEY = env.text("CRISTAE_SECRET_KEY", "tests-only-" + "x" * 50 if _TESTING else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 from pydantic import Field
 
 from ml_core.specs import SpecError
@@ -59,8 +59,8 @@ def submit_job(request: HttpRequest, wanted: JobIn) -> object:
             project=project, user=user, spec=wanted.spec, inputs=wanted.inputs, name=wanted.name, after=after
         )
     except SpecError as error:
-        return 422, [{"field": r.field, "sentence": r.sentence} for r in error.refusals]
-    return 201, services.snapshot(job)
+        return Status(422, [{"field": r.field, "sentence": r.sentence} for r in error.refusals])
+    return Status(201, services.snapshot(job))
 
 
 @router.get("/{job_id}", response=dict[str, Any])

@@ -17,8 +17,9 @@ TITLES = {
 }
 """Kind of problem -> its heading."""
 
-CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
-"""By Okabe and Ito: told apart by people with any colour vision. Not the vermilion of predictions."""
+CLASS_COLOURS = ("#56B4E9", "#F0E442", "#0072B2", "#E69F00")
+"""By Okabe and Ito, without the green and the pink, which some people cannot tell from grey, and without the
+vermilion, which belongs to predictions."""
 
 RARE = 0.1
 """A value that is in fewer of a layer's masks than this share is taken for a slip of the hand, not for a class."""
@@ -62,7 +63,7 @@ def mask_problems(masks: Mapping[str, Mapping[str, Any]], *, classes: Mapping[st
     for layer, mask in masks.items():
         values = [value for value in mask["values"] if value != "0"]
         if not values:
-            found.append(problem("empty_mask", f"The mask {layer} is empty: it marks nothing."))
+            found.append(problem("empty_mask", f"Layer {layer}: the mask marks nothing."))
         unknown = sorted((v for v in values if v not in classes.get(layer, {})), key=int)
         if unknown:
             word = "value" if len(unknown) == 1 else "values"

@@ -23,11 +23,10 @@ def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> 
     """Why the inputs cannot be used, one sentence per slot; empty where all is well."""
     slots = {slot.name: slot for slot in type(spec).inputs}
     refused = [Refusal(name, f"{spec.title} takes no input {name}. Remove it.") for name in inputs if name not in slots]
+    refused += spec.lacking([name for name, reference in inputs.items() if reference is not None])
     for slot in slots.values():
         reference = inputs.get(slot.name)
         if reference is None:
-            if slot.required:
-                refused.append(Refusal(slot.name, f"Choose: {slot.label}."))
             continue
         sentence = _refusal(slot, reference, inputs, project)
         if sentence:

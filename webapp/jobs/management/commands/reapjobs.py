@@ -1,19 +1,27 @@
-"""`manage.py reapjobs`: gives jobs whose worker is gone back to the queue. Any number of these may run."""
+"""`manage.py reapjobs`: gives jobs whose worker is gone back to the queue, and sweeps abandoned uploads.
+
+Any number of these may run.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import Error, connection
 
+from webapp.datasets.services import uploads_sweep
 from webapp.jobs.ownership import database_is_away
 from webapp.jobs.reaper import INTERVAL, Reaper
 
 log = logging.getLogger("webapp.jobs.reaper")
+
+SWEEP_SECONDS = 600.0
+"""Between two looks for uploads that nobody goes on with."""
 
 
 class Command(BaseCommand):
@@ -25,11 +33,15 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         reaper = Reaper()
+        swept = 0.0
         away = False
         while not stop.is_set():
             try:
                 if ended := reaper.round():
                     log.warning("%d job(s) had lost their worker.", ended)
+                if time.monotonic() - swept > SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    uploads_sweep()
                 away = False
             except Error as error:
                 connection.close()

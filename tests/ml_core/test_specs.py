@@ -1,0 +1,66 @@
+"""Specifications: what they refuse, what they need, what they remember of their preset."""
+
+from __future__ import annotations
+
+import pytest
+
+from ml_core.specs import SPECS, SpecError, differences, fields_of, from_preset, load_spec, presets_of
+
+KINDS = [kind for kind in SPECS if presets_of(kind)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("preset", ["paper", "recommended", "quick"])
+def test_every_preset_is_valid_and_does_not_differ_from_itself(kind: str, preset: str) -> None:
+    spec = from_preset(kind, preset)
+    assert differences(spec) == {}
+    assert load_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_a_form_has_a_label_and_a_sentence_of_refusal(kind: str) -> None:
+    for field in fields_of(kind):
+        assert field.label
+        assert field.refusal.endswith(".")
+
+
+def test_a_bad_value_is_refused_with_the_sentence_of_its_field() -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec({"kind": "pretrain", "image_size": 65})
+    (refusal,) = caught.value.refusals
+    assert refusal.field == "image_size"
+    assert "multiple of 32" in refusal.sentence
+
+
+def test_an_unknown_field_is_an_error_and_is_named() -> None:
+    with pytest.raises(SpecError, match=r"epoch: .*spelling"):
+        load_spec({"kind": "pretrain", "epoch": 3})
+
+
+def test_an_unknown_kind_or_version_says_what_there_is() -> None:
+    with pytest.raises(SpecError, match="pretrain"):
+        load_spec({"kind": "pretraining"})
+    with pytest.raises(SpecError, match="Version 99"):
+        load_spec({"kind": "pretrain", "version": 99})
+
+
+def test_the_paper_preset_holds_the_papers_figures() -> None:
+    pretrain = from_preset("pretrain", "paper").model_dump()
+    wanted = {"encoder": "resnet50", "views": "colour", "image_size": 128, "batch_size": 20, "epochs": 100}
+    wanted |= {"learning_rate": 3e-4, "momentum": 0.99, "momentum_schedule": "constant", "batch_norm": "cat"}
+    assert {k: pretrain[k] for k in wanted} == wanted
+    segment = from_preset("segment", "paper").model_dump()
+    wanted = {"image_size": 224, "framing": "resize", "batch_size": 4, "epochs": 200, "learning_rate": 5e-4}
+    wanted |= {"schedule": "plateau", "patience": 15, "weights": "frozen", "validation": "random"}
+    assert {k: segment[k] for k in wanted} == wanted
+
+
+def test_a_specification_says_which_inputs_its_fields_call_for() -> None:
+    grey_against_colour = from_preset("pretrain", "quick", views="colour")
+    assert [r.field for r in grey_against_colour.lacking(["dataset"])] == ["colour"]
+    assert from_preset("pretrain", "quick", views="byol").lacking(["dataset"]) == []
+    assert [r.field for r in from_preset("cam", "quick", method="gradcam").lacking(["dataset", "encoder"])] == [
+        "segmenter"
+    ]
+    assert [r.field for r in from_preset("cam", "quick", method="eigencam").lacking(["dataset"])] == ["encoder"]
+    assert [r.field for r in from_preset("segment", "quick").lacking([])] == ["dataset"]
