@@ -20,6 +20,7 @@ import redis
 from tests.up.conftest import ROOT, Person, Running, answers, environment, until
 
 Starter = Callable[..., Running]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_the_printed_link_signs_in_once(up: Running) -> None:
