@@ -127,6 +127,8 @@ def _attempt(options: argparse.Namespace, *, folder: Path, events: EventFile) ->
 
 
 def _recipe(spec: Spec, *, inputs: Inputs, folder: Path, events: EventFile) -> None:
+    # As in the fork server, and before torch is loaded: threads that wait for each other sleep rather than spin.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     recipe = importlib.import_module(f"ml_core.recipes.{spec.kind}")
     context: PlainContext[Any]
     if spec.needs_torch:
