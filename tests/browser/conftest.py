@@ -32,8 +32,9 @@ def _need(present: object, sentence: str) -> None:
         pytest.skip(sentence)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser for one file of tests: while Playwright's loop runs, no other asynchronous test can."""
     _need(shutil.which(CHROMIUM), f"No Chromium at {CHROMIUM}; install it, or set CRISTAE_CHROMIUM to another.")
     _need((settings.FRONTEND / "manifest.json").exists(), "The front end is not built: run `make setup`.")
     # Playwright's loop runs in this thread, and Django would take every query beside it for a mistake.

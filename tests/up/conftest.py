@@ -102,9 +102,11 @@ class Running:
     def family(self) -> list[psutil.Process]:
         """Every process that has to do with this data folder, found by what it was started with."""
         found = []
+        # Redis shows its socket's path and nothing else; a long data folder has its sockets elsewhere.
+        folders = [str(self.data), *(p.read_text() for p in self.data.glob("*/sockets.path"))]
         for process in psutil.process_iter():
             try:
-                named = any(str(self.data) in word for word in process.cmdline())
+                named = any(folder in word for word in process.cmdline() for folder in folders)
                 if (named or process.environ().get("CRISTAE_DATA") == str(self.data)) and process.is_running():
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
