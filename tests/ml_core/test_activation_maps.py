@@ -12,6 +12,8 @@ from ml_core.models.activation_maps import confidence_drop, correlation, eigen_c
 from ml_core.models.encoders import build
 from ml_core.models.unet import Segmenter
 
+pytestmark = pytest.mark.slow  # runs networks: seconds each
+
 
 def _image() -> torch.Tensor:
     return torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(2))

@@ -21,6 +21,8 @@ from ml_core.specs import CamSpec
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
 
+pytestmark = pytest.mark.slow  # runs networks: seconds each
+
 FACTS = {"item", "image", "page", "method", "layer", "target", "confidence_drop", "random_correlation"}
 
 

@@ -24,6 +24,8 @@ from ml_core.reporting import Stopped, UserError
 from ml_core.specs import PretrainSpec
 from tests.ml_core.reporters import Heard
 
+pytestmark = pytest.mark.slow  # runs networks: seconds each
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL: dict[str, Any] = {
     "encoder": "resnet18",

@@ -25,6 +25,8 @@ from ml_core.specs import SegmentSpec
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
 
+pytestmark = pytest.mark.slow  # runs networks: seconds each
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL: dict[str, Any] = {
     "encoder": "resnet18",
