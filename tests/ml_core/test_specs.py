@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from ml_core.specs import SPECS, SpecError, differences, fields_of, from_preset, load_spec, presets_of
@@ -64,3 +67,19 @@ def test_a_specification_says_which_inputs_its_fields_call_for() -> None:
     ]
     assert [r.field for r in from_preset("cam", "quick", method="eigencam").lacking(["dataset"])] == ["encoder"]
     assert [r.field for r in from_preset("segment", "quick").lacking([])] == ["dataset"]
+
+
+OLD = sorted((Path(__file__).parent / "specs_of_version_1").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_a_specification_that_was_stored_once_loads_for_ever_and_says_the_same(path: Path) -> None:
+    stored = json.loads(path.read_text())
+    loaded = load_spec(stored).model_dump(mode="json")
+    assert {name: loaded[name] for name in stored if name != "version"} == {
+        name: value for name, value in stored.items() if name != "version"
+    }
+
+
+def test_there_are_stored_specifications_of_every_kind_that_people_submit() -> None:
+    assert {path.stem.rpartition("-")[0] for path in OLD} == set(KINDS)
