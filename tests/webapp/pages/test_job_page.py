@@ -106,7 +106,8 @@ def test_cancel_pause_and_resume_reach_the_queue(client: Client, make_job: JobMa
 
 
 def test_extend_makes_a_job_of_its_own_and_refuses_nonsense(client: Client, make_job: JobMaker) -> None:
-    job = make_job("pretrain", State.DONE)
+    spec = from_preset("pretrain", "quick", views="byol").model_dump(mode="json")  # needs no colours
+    job = make_job("pretrain", State.DONE, spec=spec)
     answer = client.post(f"/jobs/{job.pk}/extend/", {"epochs": "5"})
     made = Job.objects.get(extends=job)
     assert answer.headers["Location"] == f"/jobs/{made.pk}/"
