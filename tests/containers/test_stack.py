@@ -25,9 +25,11 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.engine = next((name for name in ("docker", "podman") if shutil.which(name)), "")
-        composer = [self.engine, "compose"] if self.engine == "docker" else ["podman-compose"]
-        if not shutil.which(composer[0]):
+        if _works("docker", "info") and _works("docker", "compose", "version"):
+            self.engine, composer = "docker", ["docker", "compose"]
+        elif _works("podman-compose", "--version"):
+            self.engine, composer = "podman", ["podman-compose"]
+        else:
             pytest.skip("There is neither Docker with compose nor podman with podman-compose here.")
         self.compose = [*composer, "-p", "cristae-test"]
         self.port = free_port()
@@ -55,6 +57,11 @@ class Stack:
     def inside(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         words = [*self.compose, "exec", "-T", service, *command]
         return subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def _works(*command: str) -> bool:
+    """Is the program there, and the engine behind it?"""
+    return bool(shutil.which(command[0])) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
