@@ -15,7 +15,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 
-from tests.counting import steps_of
+from tests.counting import steps_of, wait_until
 from tests.stack import House, house
 from webapp.datasets.models import Dataset, Revision
 from webapp.jobs.models import Job, State
@@ -67,6 +67,7 @@ def _pack(source: Path, target: Path, *, most: int | None = None) -> int:
 
 
 def _upload(page: Page, path: Path) -> None:
+    page.wait_for_load_state()  # faster than any person, the test would choose files before the page listens
     page.locator("#pick-files").set_input_files(path)
 
 
@@ -122,6 +123,8 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
     second.close()
 
     # The worker dies without a word: the page tells of it and goes on by itself.
+    kept = Job.objects.filter(pk=pretraining.pk, checkpoint_step__gt=0)
+    wait_until(kept.exists, seconds=120, what="a checkpoint")
     for worker in real_house.workers("device"):
         worker.kill()
     expect(page.locator("#notes")).to_contain_text("fell silent", timeout=2 * MINUTE)
