@@ -5,6 +5,11 @@ export function singleKeysWanted(): boolean {
   return localStorage.getItem(SETTING) !== "off";
 }
 
+/** Whether this key press is one of ours: alone, outside of fields, and wanted. */
+function isOurs(event: KeyboardEvent): boolean {
+  return !event.ctrlKey && !event.metaKey && !event.altKey && !inField(event.target) && singleKeysWanted();
+}
+
 function inField(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName));
 }
@@ -12,7 +17,7 @@ function inField(target: EventTarget | null): boolean {
 /** Calls `actions[key]` when that key is pressed alone. Returns a function that undoes the binding. */
 export function bindKeys(actions: Record<string, () => void>): () => void {
   const listen = (event: KeyboardEvent): void => {
-    if (event.ctrlKey || event.metaKey || event.altKey || inField(event.target) || !singleKeysWanted()) return;
+    if (!isOurs(event)) return;
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
@@ -44,13 +49,15 @@ export function bindFrameKeys(): void {
 
   const project = document.body.dataset["project"];
   const places: Record<string, string | undefined> = { h: "/", q: "/queue/", p: project };
-  let waiting = 0;
+  // `g` and then a place. The moment of `g` is taken from its own event, so that a key right after it is never too early.
+  let led = -Infinity;
   document.addEventListener("keydown", (event) => {
-    if (Date.now() - waiting < 1500 && !inField(event.target) && places[event.key]) location.assign(places[event.key]!);
-    waiting = 0;
+    if (!isOurs(event)) return;
+    const place = event.timeStamp - led < 1500 ? places[event.key] : undefined;
+    led = event.key === "g" ? event.timeStamp : -Infinity;
+    if (place) location.assign(place);
   });
   bindKeys({
-    g: () => void setTimeout(() => (waiting = Date.now())),
     "/": () => document.querySelector<HTMLInputElement>("#search")?.focus(),
     "?": () => document.querySelector<HTMLElement>("#keys")?.togglePopover(),
     j: () => moveAlongRows(1),
@@ -59,7 +66,7 @@ export function bindFrameKeys(): void {
   });
   // A button that names its key: <a data-key="n">.
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || inField(event.target) || !singleKeysWanted()) return;
+    if (!isOurs(event)) return;
     if (/^[a-z]$/.test(event.key)) document.querySelector<HTMLElement>(`[data-key="${event.key}"]`)?.click();
   });
 }
