@@ -45,7 +45,9 @@ KINDS: dict[str, Kind] = {
     "colorize": Kind(Queue.DEVICE),
     "pretrain": Kind(Queue.DEVICE, finish=_finish_pretrain),
     "segment": Kind(Queue.DEVICE),
+    "classify": Kind(Queue.DEVICE),
     "cam": Kind(Queue.INTERACTIVE),
+    "train_colorizer": Kind(Queue.DEVICE),
     "intake": Kind(Queue.IO, forkable=False, finish=_finish_intake),
 }
 

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from ml_core.fields import TrainingSpec
 from ml_core.specs import SPECS, Refusal, Spec, SpecError, load_spec
+from ml_core.specs.fields import TrainingSpec
 from webapp.experiments.models import Experiment
 from webapp.jobs.events import events_after
 from webapp.jobs.hints import send_hint

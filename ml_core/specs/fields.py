@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CURRENT_VERSION = 1
 
+Presets = Mapping[str, Mapping[str, Any]]
+"""By name, the one to offer first in front: only what differs from the model's defaults, which are the paper's wherever
+the paper says something."""
+
 
 class SpecError(ValueError):
     """A specification that cannot be used. `refusals` holds one sentence per field at fault."""
@@ -46,6 +50,9 @@ class InputSlot:
     takes: str
     required: bool = True
     help: str = ""
+
+
+DATASET = InputSlot("dataset", "Dataset", "revision")
 
 
 @dataclass(frozen=True)

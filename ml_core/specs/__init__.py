@@ -1,0 +1,126 @@
+"""What a job is asked to do: one frozen pydantic model per kind of job, and their presets.
+
+The form, the API, the command line and the trainer validate with these same models. Every field carries what a
+form needs to draw it (label, unit, help, group, whether it is advanced) and the sentence of its refusal. Each kind has
+a file of its own here. Nothing in this package imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ml_core.specs import cam, classify, colorize, fields, pretrain, segment, train_colorizer
+from ml_core.specs.cam import CamSpec
+from ml_core.specs.classify import ClassifySpec
+from ml_core.specs.colorize import ColorizeSpec
+from ml_core.specs.fields import (
+    CURRENT_VERSION,
+    FieldInfo,
+    InputSlot,
+    Presets,
+    Refusal,
+    Spec,
+    SpecError,
+    TrainingSpec,
+)
+from ml_core.specs.intake import IntakeSpec
+from ml_core.specs.pretrain import PretrainSpec
+from ml_core.specs.segment import SegmentSpec
+from ml_core.specs.train_colorizer import TrainColorizerSpec
+
+__all__ = [
+    "CURRENT_VERSION",
+    "PRESETS",
+    "SPECS",
+    "CamSpec",
+    "ClassifySpec",
+    "ColorizeSpec",
+    "FieldInfo",
+    "InputSlot",
+    "IntakeSpec",
+    "PretrainSpec",
+    "Refusal",
+    "SegmentSpec",
+    "Spec",
+    "SpecError",
+    "TrainColorizerSpec",
+    "TrainingSpec",
+    "differences",
+    "fields_of",
+    "from_preset",
+    "load_spec",
+    "presets_of",
+]
+
+SPECS: dict[str, type[Spec]] = {
+    "colorize": ColorizeSpec,
+    "pretrain": PretrainSpec,
+    "segment": SegmentSpec,
+    "classify": ClassifySpec,
+    "cam": CamSpec,
+    "train_colorizer": TrainColorizerSpec,
+    "intake": IntakeSpec,
+}
+
+PRESETS: dict[str, Presets] = {
+    "colorize": colorize.PRESETS,
+    "pretrain": pretrain.PRESETS,
+    "segment": segment.PRESETS,
+    "classify": classify.PRESETS,
+    "cam": cam.PRESETS,
+    "train_colorizer": train_colorizer.PRESETS,
+}
+
+# One function per step: takes the raw mapping of version n of a kind, returns that of version n + 1.
+_UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def presets_of(kind: str) -> tuple[str, ...]:
+    """The names of the presets of `kind`, the one to offer first in front."""
+    return tuple(PRESETS.get(kind, {}))
+
+
+def from_preset(kind: str, preset: str, /, **changes: Any) -> Spec:
+    """The specification of `kind` that `preset` stands for, with `changes` on top. Raises SpecError."""
+    if preset not in PRESETS.get(kind, {}):
+        names = ", ".join(presets_of(kind)) or "none"
+        raise SpecError([Refusal("preset", f"There is no preset {preset} for {kind}; there are: {names}.")])
+    return load_spec({"kind": kind, "version": CURRENT_VERSION, "preset": preset, **PRESETS[kind][preset], **changes})
+
+
+def differences(spec: Spec) -> dict[str, tuple[Any, Any]]:
+    """The fields in which `spec` differs from its preset: name -> (preset's value, own value)."""
+    if spec.preset not in PRESETS.get(spec.kind, {}):
+        return {}
+    base = from_preset(spec.kind, spec.preset)
+    names = type(spec).model_fields
+    return {n: (getattr(base, n), getattr(spec, n)) for n in names if getattr(base, n) != getattr(spec, n)}
+
+
+def load_spec(raw: Mapping[str, Any]) -> Spec:
+    """Validates `raw` (parsed JSON), bringing an older version up to date first. Raises SpecError."""
+    data = dict(raw)
+    kind = data.get("kind")
+    if kind not in SPECS:
+        raise SpecError([Refusal("kind", f"There is no kind of job called {kind!r}; there are: {', '.join(SPECS)}.")])
+    version = data.get("version", CURRENT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= CURRENT_VERSION:
+        raise SpecError(
+            [Refusal("version", f"Version {version!r} is unknown here; this server reads 1 to {CURRENT_VERSION}.")]
+        )
+    while version < CURRENT_VERSION:
+        data = _UPGRADES[kind, version](data)
+        version += 1
+        data["version"] = version
+    try:
+        return SPECS[kind].model_validate(data)
+    except ValidationError as error:
+        raise SpecError(fields.refusals_of(SPECS[kind], error)) from error
+
+
+def fields_of(kind: str) -> list[FieldInfo]:
+    """The fields of `kind` in the order of the form, without those that every specification has by itself."""
+    return fields.describe(SPECS[kind])

@@ -1,0 +1,10 @@
+"""The encoders by name, as forms and specifications know them; `ml_core.models.encoders` builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+EncoderName = Literal["resnet18", "resnet50"]
+
+ENCODERS: Mapping[str, str] = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}

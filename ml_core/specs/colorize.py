@@ -1,0 +1,57 @@
+"""The specification of a colorization. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from ml_core.specs.fields import DATASET, InputSlot, Presets, Spec, field
+
+
+class ColorizeSpec(Spec):
+    """Gives every micrograph a second view: its ab colour planes (paper, section IV-A; Zhang et al. 2016)."""
+
+    title: ClassVar[str] = "Colorize"
+    verb: ClassVar[str] = "Colorizing"
+    inputs: ClassVar = (
+        DATASET,
+        InputSlot(
+            "colorizer",
+            "Colorizer weights",
+            "colorizer",
+            required=False,
+            help="Needed by eccv16 where the server has no internet.",
+        ),
+    )
+    makes: ClassVar = ("colour",)
+
+    kind: Literal["colorize"] = "colorize"
+    method: Literal["structured", "eccv16"] = field(
+        "structured",
+        "Colorizer",
+        group="Colour",
+        help="eccv16 is the paper's network and needs its published weights. structured derives colour from local "
+        "statistics and needs nothing.",
+        choices={"structured": "Structured (no weights needed)", "eccv16": "Zhang et al. 2016 (eccv16)"},
+        refusal="Choose structured or eccv16.",
+    )
+    image_size: int = field(
+        256,
+        "Size",
+        unit="px",
+        group="Colour",
+        help="Each micrograph is brought to this square size before it is colorized.",
+        ge=32,
+        le=1024,
+        multiple_of=8,
+        refusal="A multiple of 8 from 32 to 1,024 px.",
+    )
+    batch_size: int = field(
+        8, "Batch", unit="images", ge=1, le=512, group="Colour", advanced=True, refusal="1 to 512 images at once."
+    )
+
+
+PRESETS: Presets = {
+    "recommended": {"method": "structured"},
+    "paper": {"method": "eccv16"},
+    "quick": {"method": "structured", "image_size": 64},
+}
