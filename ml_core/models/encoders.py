@@ -13,28 +13,37 @@ from ml_core.reporting import UserError
 CHANNELS = 3
 
 
-def _resnet(name: str) -> Callable[[], nn.Module]:
+def _by_smp(name: str) -> Callable[[int], nn.Module]:
     # weights=None always: the library would otherwise fetch ImageNet's from the internet.
-    return lambda: smp.encoders.get_encoder(name, in_channels=CHANNELS, depth=5, weights=None)
+    return lambda channels: smp.encoders.get_encoder(name, in_channels=channels, depth=5, weights=None)
 
 
-_BUILDERS: Mapping[str, Callable[[], nn.Module]] = {
-    "resnet18": _resnet("resnet18"),
-    "resnet50": _resnet("resnet50"),
+def _casser(channels: int) -> nn.Module:
+    from ml_core.models import casser  # it is a whole network, and its module takes encoders from here
+
+    return casser.encoder(channels=channels)
+
+
+_BUILDERS: Mapping[str, Callable[[int], nn.Module]] = {
+    "resnet18": _by_smp("resnet18"),
+    "resnet50": _by_smp("resnet50"),
+    "attention26": _by_smp("attention26"),
+    "attention50": _by_smp("attention50"),
+    "casser": _casser,
 }
 
 ARCHITECTURES = tuple(_BUILDERS)
 
 
-def build(architecture: str) -> nn.Module:
-    """A new encoder with random weights, as segmentation_models_pytorch shapes them.
+def build(architecture: str, *, channels: int = CHANNELS) -> nn.Module:
+    """A new encoder of images with `channels` channels, its weights random, as segmentation_models_pytorch shapes it.
 
-    It maps images (B, 3, H, W), H and W multiples of 32, to a list of maps at 1, 1/2, ... 1/32 of the size;
+    It maps images (B, channels, H, W), H and W multiples of 32, to a list of maps at 1, 1/2, ... 1/32 of the size;
     `out_channels` holds their depths. Raises UserError for a name that is not in the table.
     """
     if architecture not in _BUILDERS:
         raise UserError(f"There is no encoder called {architecture}; there are: {', '.join(ARCHITECTURES)}.")
-    return _BUILDERS[architecture]()
+    return _BUILDERS[architecture](channels)
 
 
 def feature_size(encoder: nn.Module) -> int:
@@ -43,7 +52,7 @@ def feature_size(encoder: nn.Module) -> int:
 
 
 def features(encoder: nn.Module, x: Tensor) -> Tensor:
-    """The feature vectors (B, D) of images `x` (B, 3, H, W): the last map's mean over its places."""
+    """The feature vectors (B, D) of images `x` (B, C, H, W): the last map's mean over its places."""
     return encoder(x)[-1].mean(dim=(2, 3))
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-EncoderName = Literal["resnet18", "resnet50"]
+EncoderName = Literal["resnet18", "resnet50", "attention26", "attention50", "casser"]
 
-ENCODERS: Mapping[str, str] = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+ENCODERS: Mapping[str, str] = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "attention26": "Self-attention ResNet-26 (stand-alone)",
+    "attention50": "Self-attention ResNet-50 (stand-alone)",
+    "casser": "Casser et al. 2019 (smaller U-Net)",
+}
