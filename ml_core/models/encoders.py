@@ -59,11 +59,16 @@ def features(encoder: nn.Module, x: Tensor) -> Tensor:
 def load_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], *, architecture: str, source: str) -> None:
     """Puts pretrained weights into `encoder`. Raises UserError unless they fit to the last name and shape."""
     own = encoder.state_dict()
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
-    wrong += [name for name in tensors if name not in own]
+    wrong = [f"{name} is missing" for name in own if name not in tensors]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)} and not {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    wrong += [f"{name}, which it does not have" for name in tensors if name not in own]
     if wrong:
         raise UserError(
-            f"The weights in {source} do not fit a {architecture}: {len(wrong)} tensors differ, {wrong[0]} first. "
+            f"The weights in {source} do not fit a {architecture}: {len(wrong):,} tensors differ, first {wrong[0]}. "
             "Choose the architecture that they were made with."
         )
     with torch.no_grad():
