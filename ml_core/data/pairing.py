@@ -221,6 +221,12 @@ def page_name(name: str, page: int, *, pages: int) -> str:
     return f"{name}#{page + 1:0{len(str(pages))}d}" if pages > 1 else name
 
 
+def telling_folders(name: str) -> tuple[str, ...]:
+    """The folders of a file's name that say what it shows: without `images/`, `training/` and their like."""
+    folders = PurePosixPath(name).parts[:-1]
+    return tuple(f for f in folders if not _IMAGE_FOLDER.match(f) and f.lower() not in _SPLITS)
+
+
 def value_counts(mask: NDArray[np.uint8]) -> dict[str, int]:
     """How many pixels of a mask (H, W) hold each value."""
     counts = np.bincount(mask.reshape(-1), minlength=256)

@@ -50,19 +50,19 @@ def split(
     shares = (1 - validation - test, validation, test)
     if rule == "random":
         parts = _random(positions, shares=shares, seed=seed)
-        return _split(items, parts, sentence=_random_sentence(items, positions))
+        return as_split(items, parts=parts, sentence=random_sentence(items, positions=positions))
     own = {part: [p for p in positions if items[p].split == part] for part in PARTS}
     if not own["train"]:
         parts, sentence = _by_groups(items, positions, shares=shares, seed=seed)
-        return _split(items, parts, sentence=sentence)
+        return as_split(items, parts=parts, sentence=sentence)
     if own["validation"]:
-        return _split(items, [own[part] for part in PARTS], sentence="By the dataset's own split.")
+        return as_split(items, parts=[own[part] for part in PARTS], sentence="By the dataset's own split.")
     if own["test"] or validation:
         share = validation / (1 - test)
         learned, how = _by_groups(items, np.asarray(own["train"]), shares=(1 - share, share, 0.0), seed=seed)
         sentence = f"By the dataset's own split; validation images are taken from its training part: {_lower(how)}"
-        return _split(items, [learned[0], learned[1], own["test"]], sentence=sentence)
-    return _split(items, [own["train"], [], []], sentence="By the dataset's own split.")
+        return as_split(items, parts=[learned[0], learned[1], own["test"]], sentence=sentence)
+    return as_split(items, parts=[own["train"], [], []], sentence="By the dataset's own split.")
 
 
 def _by_groups(
@@ -73,7 +73,7 @@ def _by_groups(
         # An image that stands alone is a group by itself; a space cannot begin a group's name.
         groups[items[position].group or f" {position}"].append(int(position))
     if len(groups) == 1 and len(positions) > 1:
-        return _blocks(items, positions, shares=shares, seed=seed)
+        return cut_into_blocks(items, positions=positions, shares=shares, seed=seed)
     rng = np.random.default_rng((seed, 1))
     order = [list(groups.values())[n] for n in rng.permutation(len(groups))]
     wanted = [share * len(positions) for share in shares]
@@ -91,10 +91,13 @@ def _by_groups(
     return parts, f"By stack: all images of a stack are on one side ({len(groups)} groups, seed {seed})."
 
 
-def _blocks(
-    items: Sequence[ManifestItem], positions: NDArray[np.int64], *, shares: Sequence[float], seed: int
+def cut_into_blocks(
+    items: Sequence[ManifestItem], *, positions: Sequence[int] | NDArray[np.int64], shares: Sequence[float], seed: int
 ) -> tuple[list[list[int]], str]:
-    """One stack in contiguous blocks. The gap counts slices as they are numbered; in a short stack it is smaller."""
+    """One stack, the items at `positions`, in contiguous blocks; returns the three parts and the rule as a sentence.
+
+    The gap counts slices as they are numbered; in a short stack it is smaller.
+    """
     ordered = sorted((int(p) for p in positions), key=lambda p: (items[p].index, p))
     if np.random.default_rng((seed, 2)).random() < 0.5:
         ordered.reverse()
@@ -137,14 +140,16 @@ def _random(positions: NDArray[np.int64], *, shares: Sequence[float], seed: int)
     return [[int(p) for p in part] for part in np.split(order, cut)]
 
 
-def _random_sentence(items: Sequence[ManifestItem], positions: NDArray[np.int64]) -> str:
+def random_sentence(items: Sequence[ManifestItem], *, positions: NDArray[np.int64]) -> str:
+    """Says that the split was at random and, where it is so, what is wrong with that."""
     sentence = "At random, as the paper did."
     if any(items[p].group for p in positions):
         sentence += " Neighbouring slices stand on both sides, so scores come out too high."
     return sentence
 
 
-def _split(items: Sequence[ManifestItem], parts: Sequence[Sequence[int]], *, sentence: str) -> Split:
+def as_split(items: Sequence[ManifestItem], *, parts: Sequence[Sequence[int]], sentence: str) -> Split:
+    """The split of positions in the order of PARTS; counts the groups that it is judged on."""
     train, validation, test = (np.sort(np.asarray(part, np.int64)) for part in parts)
     judged = test if len(test) else validation
     groups = len({items[p].group or f" {p}" for p in judged})
