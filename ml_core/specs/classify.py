@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Literal
 
-from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec
+from ml_core.specs.architectures import ENCODERS, EncoderName
+from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
 
 
 class ClassifySpec(TrainingSpec):
@@ -14,12 +16,122 @@ class ClassifySpec(TrainingSpec):
     verb: ClassVar[str] = "Classifying"
     inputs: ClassVar = (
         DATASET,
-        InputSlot("encoder", "Encoder", "encoder", required=False),
-        InputSlot("segmenter", "Encoder of a segmentation model", "segmenter", required=False),
+        InputSlot(
+            "encoder",
+            "Encoder",
+            "encoder",
+            required=False,
+            help="A pretrained encoder. Without one, the initial weights below are judged.",
+        ),
+        InputSlot(
+            "segmenter",
+            "Encoder of a segmentation model",
+            "segmenter",
+            required=False,
+            help="Its encoder is judged instead: the paper's Encoder (Paper) is that of Casser's U-Net.",
+        ),
     )
     makes: ClassVar = ("classifier",)
 
+    def lacking(self, given: Collection[str]) -> list[Refusal]:
+        missing = super().lacking(given)
+        if {"encoder", "segmenter"} <= set(given):
+            sentence = "Choose an encoder or a segmentation model, not both: one encoder is judged."
+            missing.append(Refusal("segmenter", sentence))
+        return missing
+
     kind: Literal["classify"] = "classify"
+    architecture: EncoderName = field(
+        "resnet50",
+        "Architecture",
+        group="Network",
+        choices=ENCODERS,
+        help="Taken from the pretrained encoder or segmentation model where one is given.",
+        refusal="Choose one of the encoders in the list.",
+    )
+    initial: Literal["random", "imagenet"] = field(
+        "random",
+        "Initial weights",
+        group="Network",
+        help="What is judged where no encoder is given. ImageNet's weights exist for ResNet-18 and ResNet-50.",
+        choices={"random": "Random", "imagenet": "ImageNet (torchvision)"},
+        refusal="Choose random or imagenet.",
+    )
+    split: Literal["dataset", "random"] = field(
+        "dataset",
+        "Split",
+        group="Data",
+        help="dataset takes the dataset's own split; where it has none, 70 % of each class to learn from, 10 % to "
+        "validate on and 20 % to test on, every stack on one side. random is what the paper did; in a stack, "
+        "neighbours then stand on both sides and accuracy comes out too high.",
+        choices={"dataset": "By the dataset's split", "random": "At random, 70/10/20 (paper)"},
+        refusal="Choose dataset or random.",
+    )
+    image_size: int = field(
+        224,
+        "Size",
+        unit="px",
+        group="Data",
+        help="The encoder sees whole images at this size.",
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        refusal="A multiple of 32 from 32 to 1,024 px: the encoder halves the image five times.",
+    )
+    standardise: bool = field(
+        False,
+        "Standardise features",
+        help="Brings every feature to mean 0 and deviation 1 over the training images. The paper does not.",
+        refusal="Choose yes or no.",
+    )
+    optimizer: Literal["adam", "lbfgs"] = field(
+        "adam",
+        "Optimizer",
+        help="adam trains in batches at one rate (the paper). lbfgs trains on all images at once until it converges, "
+        "for several weight decays, and keeps the one that suits the validation images best.",
+        choices={"adam": "Adam (paper)", "lbfgs": "L-BFGS to convergence"},
+        refusal="Choose adam or lbfgs.",
+    )
+    epochs: int = field(
+        100,
+        "Epochs",
+        unit="passes over the images",
+        help="With L-BFGS each stands for up to 10 iterations, and so many are made for each weight decay.",
+        ge=1,
+        le=10_000,
+        refusal="1 to 10,000 epochs.",
+    )
+    regression_batch: int = field(
+        256,
+        "Batch",
+        unit="feature vectors",
+        advanced=True,
+        help="For Adam; L-BFGS takes all. The paper does not say its own.",
+        ge=1,
+        le=65_536,
+        refusal="1 to 65,536 feature vectors.",
+    )
+    learning_rate: float = field(
+        3e-4,
+        "Learning rate",
+        advanced=True,
+        help="For Adam; L-BFGS finds its own steps.",
+        gt=0,
+        le=1,
+        refusal="Greater than 0, at most 1; the paper takes 0.0003.",
+    )
 
 
-PRESETS: Presets = {"recommended": {}, "paper": {}, "quick": {}}
+PRESETS: Presets = {
+    "recommended": {"standardise": True, "optimizer": "lbfgs", "epochs": 20, "points_every": 1},
+    "paper": {"split": "random", "precision": "float32"},
+    "quick": {
+        "architecture": "resnet18",
+        "image_size": 64,
+        "standardise": True,
+        "optimizer": "lbfgs",
+        "epochs": 10,
+        "points_every": 1,
+        "checkpoint_seconds": 10,
+    },
+}
