@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.manifest import ManifestItem
-
 GAP = 10
 """Slices left out between two blocks of a lone stack."""
 PARTS = ("train", "validation", "test")
+
+
+class Placed(Protocol):
+    """What a split looks at in an item; `ml_core.data.manifest.ManifestItem` is one."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def split(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Split:
 
 
 def split(
-    items: Sequence[ManifestItem],
+    items: Sequence[Placed],
     *,
     chosen: Sequence[int] | NDArray[np.int64] | None = None,
     rule: Literal["dataset", "random"] = "dataset",
@@ -66,7 +75,7 @@ def split(
 
 
 def _by_groups(
-    items: Sequence[ManifestItem], positions: NDArray[np.int64], *, shares: Sequence[float], seed: int
+    items: Sequence[Placed], positions: NDArray[np.int64], *, shares: Sequence[float], seed: int
 ) -> tuple[list[list[int]], str]:
     groups: dict[str, list[int]] = defaultdict(list)
     for position in positions:
@@ -92,7 +101,7 @@ def _by_groups(
 
 
 def cut_into_blocks(
-    items: Sequence[ManifestItem], *, positions: Sequence[int] | NDArray[np.int64], shares: Sequence[float], seed: int
+    items: Sequence[Placed], *, positions: Sequence[int] | NDArray[np.int64], shares: Sequence[float], seed: int
 ) -> tuple[list[list[int]], str]:
     """One stack, the items at `positions`, in contiguous blocks; returns the three parts and the rule as a sentence.
 
@@ -122,7 +131,7 @@ def cut_into_blocks(
     return kept, sentence
 
 
-def _with_gap(items: Sequence[ManifestItem], blocks: list[list[int]], *, gap: int) -> list[list[int]]:
+def _with_gap(items: Sequence[Placed], blocks: list[list[int]], *, gap: int) -> list[list[int]]:
     """Takes from the end of each block what lies within `gap` slices of the next block's first."""
     kept = [list(block) for block in blocks]
     for here, after in ((0, 1), (0, 2), (1, 2)):
@@ -140,7 +149,7 @@ def _random(positions: NDArray[np.int64], *, shares: Sequence[float], seed: int)
     return [[int(p) for p in part] for part in np.split(order, cut)]
 
 
-def random_sentence(items: Sequence[ManifestItem], *, positions: NDArray[np.int64]) -> str:
+def random_sentence(items: Sequence[Placed], *, positions: NDArray[np.int64]) -> str:
     """Says that the split was at random and, where it is so, what is wrong with that."""
     sentence = "At random, as the paper did."
     if any(items[p].group for p in positions):
@@ -148,7 +157,7 @@ def random_sentence(items: Sequence[ManifestItem], *, positions: NDArray[np.int6
     return sentence
 
 
-def as_split(items: Sequence[ManifestItem], *, parts: Sequence[Sequence[int]], sentence: str) -> Split:
+def as_split(items: Sequence[Placed], *, parts: Sequence[Sequence[int]], sentence: str) -> Split:
     """The split of positions in the order of PARTS; counts the groups that it is judged on."""
     train, validation, test = (np.sort(np.asarray(part, np.int64)) for part in parts)
     judged = test if len(test) else validation

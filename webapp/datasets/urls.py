@@ -2,11 +2,17 @@
 
 from django.urls import path
 
-from webapp.datasets import media, uploads, views
+from webapp.datasets import editor, media, uploads, views
 
 urlpatterns = [
     path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),
     path("datasets/<int:dataset_id>/", views.dataset, name="dataset"),
+    path("datasets/<int:dataset_id>/edit/", editor.edit, name="dataset-edit"),
+    path("datasets/<int:dataset_id>/list.csv", editor.listed, name="dataset-list"),
+    path("datasets/<int:dataset_id>/split/", editor.split, name="dataset-split"),
+    path("datasets/<int:dataset_id>/classes/", editor.name_classes, name="dataset-classes"),
+    path("revisions/<int:revision_id>/restore/", editor.restore, name="revision-restore"),
+    path("revisions/<int:revision_id>/subset/", editor.subset, name="revision-subset"),
     path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
     path("uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
     path("items/<int:item_id>/", views.item, name="item"),

@@ -1,0 +1,202 @@
+"""The forms with which people change a dataset. What they change, and how, is in `edits.py`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_POST
+
+from webapp.datasets import edits
+from webapp.datasets.browse import NO_SPLIT, Filters
+from webapp.datasets.edits import EditRefused, Selection
+from webapp.datasets.models import Dataset, Item, Revision
+from webapp.projects.access import get_editable, get_visible, signed_in
+
+Change = Callable[..., Revision]
+
+
+def _label(post: QueryDict) -> tuple[Change, dict[str, Any]]:
+    return edits.items_label, {"label": post.get("label", "")}
+
+
+def _split(post: QueryDict) -> tuple[Change, dict[str, Any]]:
+    side = post.get("split", "")
+    return edits.items_split, {"split": "" if side == NO_SPLIT else side or "?"}
+
+
+def _measure(post: QueryDict) -> tuple[Change, dict[str, Any]]:
+    return edits.items_measure, {"pixel_size_nm": _size(post.get("pixel_size", ""))}
+
+
+CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
+    "remove": lambda _: (edits.items_remove, {}),
+    "invert": lambda _: (edits.items_invert, {}),
+    "label": _label,
+    "split": _split,
+    "measure": _measure,
+}
+"""What the buttons above the grid do."""
+
+
+@require_POST
+def edit(request: HttpRequest, dataset_id: int) -> HttpResponse:
+    """Changes the chosen items: those whose boxes are ticked, or all that the page's filters match."""
+    user = signed_in(request)
+    dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    post = request.POST
+    try:
+        change, values = CHANGES[post.get("do", "")](post)
+        made = change(dataset, selection=_selection(post), base=_number(post, "base"), user=user, **values)
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
+    except KeyError:
+        messages.error(request, "Choose what to do with the images.")
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    return _back(dataset, post)
+
+
+@require_POST
+def listed(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
+    """The chosen items as CSV: what a colleague, or a script, needs to know of them."""
+    dataset = get_visible(Dataset.objects.all(), signed_in(request), pk=dataset_id)
+    newest = dataset.revisions.first()
+    found = _selection(request.POST).of(newest.items) if newest else Item.objects.none()
+    rows = found.order_by("position", "id").values_list(*_LISTED)
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(_Echo())
+        yield writer.writerow(_LISTED)
+        for row in rows.iterator(chunk_size=2000):
+            yield writer.writerow(["" if value is None else value for value in row])
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = content_disposition_header(True, f"{dataset.name}.csv") or "attachment"
+    return response
+
+
+@require_POST
+def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
+    """Splits the whole dataset anew."""
+    user = signed_in(request)
+    dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    post = request.POST
+    shares = {name: (_size(post.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
+    try:
+        made, _ = edits.dataset_split(
+            dataset, **shares, seed=_number(post, "seed"), base=_number(post, "base"), user=user
+        )
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
+
+
+@require_POST
+def name_classes(request: HttpRequest, dataset_id: int) -> HttpResponse:
+    """Names and colours the classes of one mask layer."""
+    user = signed_in(request)
+    dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    post = request.POST
+    given = {
+        value: {"name": post.get(f"name-{value}", ""), "colour": post.get(f"colour-{value}", "")}
+        for value in post.getlist("value")
+    }
+    try:
+        layer = post.get("layer", "")
+        made = edits.classes_name(dataset, layer=layer, classes=given, base=_number(post, "base"), user=user)
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor#masks")
+
+
+@require_POST
+def restore(request: HttpRequest, revision_id: int) -> HttpResponse:
+    """Brings an earlier revision back as a new one."""
+    user = signed_in(request)
+    revision = get_editable(
+        Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
+    )
+    try:
+        made = edits.revision_restore(revision, base=_number(request.POST, "base"), user=user)
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    return redirect(f"{reverse('dataset', args=[revision.dataset_id])}?tab=history")
+
+
+@require_POST
+def subset(request: HttpRequest, revision_id: int) -> HttpResponse:
+    """A new dataset of what the page's filters match, or of a sample of it."""
+    user = signed_in(request)
+    revision = get_editable(
+        Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
+    )
+    post = request.POST
+    try:
+        made = edits.subset_create(
+            revision,
+            project=revision.dataset.project,
+            name=post.get("name", ""),
+            filters=_filters(post),
+            sample=_number(post, "sample") if post.get("sample", "").strip() else None,
+            seed=_number(post, "seed"),
+            user=user,
+        )
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+        return _back(revision.dataset, post)
+    messages.success(request, f"The dataset {made.name} is made. It takes no space: its files are those it came from.")
+    return redirect("dataset", made.pk)
+
+
+_LISTED = ("name", "split", "label", "group", "index", "width", "height", "dtype", "pixel_size_nm", "image", "page")
+
+
+class _Echo:
+    """What csv writes to: it hands each line back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _selection(post: QueryDict) -> Selection:
+    if post.get("all") == "1":
+        return Selection(filters=_filters(post))
+    chosen = [int(value) for value in post.getlist("item") if value.isdecimal() and len(value) < 19]
+    if len(chosen) > edits.MOST_CHOSEN:
+        raise EditRefused(f"More than {edits.MOST_CHOSEN:,} images were named one by one. Choose them by a filter.")
+    return Selection(ids=chosen)
+
+
+def _filters(post: QueryDict) -> Filters:
+    return Filters.of({name: post.get(f"filter-{name}", "") for name in Filters.names()})
+
+
+def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
+    """To the page that the person was on."""
+    chosen = _filters(post).chosen
+    return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen) if chosen else ''}")
+
+
+def _number(post: QueryDict, name: str) -> int:
+    """A whole number that a form sent; 0 where it is none."""
+    value = post.get(name, "").strip()
+    return int(value) if value.isdecimal() and len(value) < 10 else 0
+
+
+def _size(text: str) -> float | None:
+    """A number as a person writes it, with a point or a comma; None where the field is empty, -1 where it is none."""
+    text = text.strip().replace(",", ".")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return -1.0
