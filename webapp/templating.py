@@ -186,6 +186,12 @@ def words(value: str) -> str:
     return str(value).replace("_", " ").replace("iou", "IoU")
 
 
+@register.filter
+def words_of(value: str) -> list[str]:
+    """A text as its words, for a loop over a few that a template knows."""
+    return value.split()
+
+
 # --- time -------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from webapp.datasets.models import Item, Revision, Split
 
@@ -153,6 +153,42 @@ def groups_of(revision: Revision) -> list[str]:
     if not 0 < revision.summary.get("groups", 0) <= CHOICES or revision.items_count > COUNTED:
         return []
     return list(revision.items.exclude(group="").order_by("group").values_list("group", flat=True).distinct())
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a revision's split. `groups` is None where nothing is in a stack, or counting would take long."""
+
+    title: str
+    filter: str
+    count: int
+    share: str
+    groups: int | None
+    use: str
+
+
+_SIDES = (
+    ("train", "Train", "Networks learn from these."),
+    ("validation", "Validation", "The best epoch and the threshold are chosen by these."),
+    ("test", "Test", "Scores are measured on these, once, at the end."),
+    (NO_SPLIT, "No split", "Used for pretraining; split by itself where a job needs it."),
+)
+
+
+def sides_of(revision: Revision) -> list[Side]:
+    """How many images, and stacks, stand on each side."""
+    counted: dict[str, int] = revision.summary.get("splits", {})
+    stacks: dict[str, int] = {}
+    if revision.summary.get("groups") and revision.items_count <= COUNTED:
+        grouped = revision.items.exclude(group="").order_by().values("split")
+        stacks = dict(grouped.annotate(n=Count("group", distinct=True)).values_list("split", "n"))
+    rows = []
+    for value, title, use in _SIDES:
+        side = "" if value == NO_SPLIT else value
+        number = counted.get(side, 0)
+        share = f"{100 * number / revision.items_count:.0f}" if revision.items_count else "0"
+        rows.append(Side(title, value, number, share, stacks.get(side, 0) if stacks else None, use))
+    return rows
 
 
 def neighbours(item: Item, items: QuerySet[Item]) -> tuple[int | None, int | None]:

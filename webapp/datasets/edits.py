@@ -79,7 +79,7 @@ class _Revising:
 
     def copy(self, ids: Sequence[int], **changes: Any) -> int:
         """Adds copies of rows, of this dataset or of another, to this revision, with `changes` on top."""
-        columns = [field.column for field in Item._meta.concrete_fields if not field.primary_key]
+        columns = [str(field.column) for field in Item._meta.concrete_fields if not field.primary_key]
         values = {"dataset_id": "%s", "added_in": "%s", "removed_in": "NULL"}
         quoted = ", ".join(f'"{column}"' for column in columns)
         taken = ", ".join(values.get(column, f'"{column}"') for column in columns)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webapp.datasets import browse, findings, layers, services
+from webapp.datasets import browse, differences, findings, layers, services
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST
@@ -21,7 +21,7 @@ from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
-TABS = ("items", "doctor", "history")
+TABS = ("items", "splits", "doctor", "history")
 REPORTS_SHOWN_FOR = timedelta(hours=12)
 
 
@@ -55,6 +55,10 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
     }
     if tab == "history":
         context |= {"revisions": revisions, "all_reports": _reports(findings.uploads_ended(found)[:50])}
+        if revision and revision.number > 1 and request.GET.get("revision"):
+            context["difference"] = differences.difference_of(revision)
+    elif revision and tab == "splits":
+        context |= {"sides": browse.sides_of(revision)}
     elif revision and tab == "doctor":
         context |= _doctor(revision)
     elif revision:

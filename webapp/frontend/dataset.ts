@@ -1,6 +1,7 @@
 // A dataset's page: uploads, the grid, and its refresh without a jump.
 import "./dataset.css";
 import { bindKeys } from "./keys";
+import { bindSelection, keepChosen, toggleFocused } from "./selection";
 import { sayTimesLocally } from "./times";
 import { followReading, readingWords, Uploader } from "./uploader";
 
@@ -14,6 +15,7 @@ async function refresh(): Promise<void> {
     return;
   }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const choose = keepChosen();
   for (const id of REFRESHED) {
     const [old, now] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !now) continue;
@@ -23,6 +25,7 @@ async function refresh(): Promise<void> {
     }
     old.replaceWith(document.adoptNode(now));
   }
+  choose();
   document.querySelector("#uploads")?.classList.toggle("alone", !document.querySelector("#grid"));
   sayTimesLocally();
 }
@@ -88,7 +91,9 @@ if (uploads?.dataset["endpoint"]) new Uploader(uploads, () => void refresh());
 followEarlier();
 bindFilters();
 bindArrows();
+bindSelection();
 bindKeys({
+  x: toggleFocused,
   o: () => (document.activeElement?.matches("#grid a") ? (document.activeElement as HTMLElement).click() : undefined),
   u: pick,
   "[": () => document.querySelector<HTMLAnchorElement>("a[rel=prev]")?.click(),
