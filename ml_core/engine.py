@@ -28,7 +28,7 @@ from ml_core.devices import choose_device, choose_precision, describe, device_na
 from ml_core.inputs import Inputs
 from ml_core.meter import Meter, NotFinite, Watch
 from ml_core.reporting import Reporter, Stopped, UserError
-from ml_core.specs import Spec, TrainingSpec
+from ml_core.specs import Spec, TrainingSpec, load_spec
 
 __all__ = ["Best", "Context", "Loop", "ResumableSampler", "Stateful", "open_context", "seed_all"]
 
@@ -153,6 +153,7 @@ class Loop:
         self._meter = Meter(context.reporter, every=self.spec.points_every, watch=watch)
         self._random: Mapping[str, Any] | None = None
         self._ended = False
+        self._finished = False
         self._saved_step: int | None = None
         context.reporter.record(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         self._begin()
@@ -200,6 +201,16 @@ class Loop:
         else:
             self._meter.measure(name, step=self.step + 1, value=value)
 
+    def finish(self, sentence: str) -> None:
+        """Inside the loop's body: makes the present step the last one, for the reason in `sentence`.
+
+        The checkpoint after it remembers that, so a resumed run does not train on; one that extends it does.
+        """
+        self.total_steps = self.step + 1
+        self._finished = True
+        self._reporter.record(total_steps=self.total_steps)
+        self._reporter.note(sentence)
+
     def _after_step(self) -> None:
         now = time.monotonic()
         stop = self._reporter.should_stop()
@@ -234,6 +245,7 @@ class Loop:
             "version": 1,
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
+            "finished": self._finished,
             "threads": torch.get_num_threads(),
             "spec": self.spec.model_dump_json(),
             "random": _get_random(device=self._context.device),
@@ -267,6 +279,9 @@ class Loop:
         self._meter.load_state_dict(whole["meter"])
         self._random = whole["random"]
         self.step = self._saved_step = whole["step"]
+        if whole.get("finished") and not extends:
+            self.total_steps, self._finished = self.step, True
+            self._reporter.record(total_steps=self.total_steps)
         # The number of threads decides in which order sums are taken, and so their last bits.
         set_threads(whole["threads"])
         self._reporter.record(**{"extended_step" if extends else "resumed_step": self.step}, threads=whole["threads"])
@@ -274,7 +289,9 @@ class Loop:
         self._reporter.note(f"{verb} after step {self.step:,} of {self.total_steps:,}.")
 
     def _check_same_run(self, whole: Mapping[str, Any], *, extends: bool) -> None:
-        before, now = json.loads(whole["spec"]), self.spec.model_dump(mode="json")
+        # Fields that are newer than the checkpoint have defaults that mean what was done before there were any.
+        before = load_spec(json.loads(whole["spec"])).model_dump(mode="json")
+        now = self.spec.model_dump(mode="json")
         free = _FREE_TO_CHANGE | ({"epochs"} if extends else set())
         changed = [name for name in now if name not in free and before.get(name) != now[name]]
         if changed:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from ml_core.colour import lab_to_rgb
 from ml_core.data import views
@@ -46,10 +47,16 @@ class Pairs:
         grey = self._images.batch(positions)
         if self._ab is None:
             return views.augmented_pair(grey, size=size)
-        plain, colour = views.grey_and_colour(grey, self._ab.batch(positions), colour_space=self._spec.colour_space)
+        ab, colour_space = self._ab.batch(positions), self._spec.colour_space
         if self._spec.views == "colour":
-            return plain, colour
-        return views.crop(plain, size=size), views.crop(colour, size=size)
+            return views.grey_and_colour(grey, ab, colour_space=colour_space)
+        return views.cropped_grey_and_colour(grey, ab, size=size, colour_space=colour_space)
+
+    def whole(self, positions: NDArray[np.int64]) -> Tensor:
+        """The images at `positions` as they are, as the network takes them: whole, grey, (B, 3, size, size)."""
+        grey = self._images.batch(positions)[:, None].float() / 255
+        grey = functional.avg_pool2d(grey, grey.shape[-1] // self._spec.image_size)
+        return self.normalised(grey.expand(-1, 3, -1, -1))
 
     def normalised(self, view: Tensor) -> Tensor:
         """A view as the network takes it: (x - mean) / deviation, channels last in memory."""

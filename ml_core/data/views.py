@@ -30,6 +30,10 @@ BLUR_KERNEL = 23 / 224
 """The kernel's length as a share of the image's."""
 SOLARIZE_SHARE = (0.0, 0.2)
 
+COLOUR_BLUR_SHARE = 0.5
+"""Of either view of colour+crop. BYOL's 1.0 and 0.1 suit views that change places; here the first is always the grey
+one, and an encoder that never met a sharp grey image would be of little use on micrographs."""
+
 CROP_MARGIN = 2
 """Crops are cut from arrays so many times as large as the view, so that a small one is not made of a few pixels."""
 
@@ -42,12 +46,26 @@ def grey_and_colour(grey: Tensor, ab: Tensor, *, colour_space: Literal["lab", "r
     """
     light = grey[:, None].float() / 255
     planes = functional.interpolate(ab.float(), size=light.shape[-2:], mode="bilinear", align_corners=False)
-    lightness = lightness_of_grey(light)
-    if colour_space == "lab":
-        colour = torch.cat([lightness / 100, planes / 255], dim=1)
-    else:
-        colour = lab_to_rgb(torch.cat([lightness, planes - 128], dim=1))
-    return light.expand(-1, 3, -1, -1), colour
+    return light.expand(-1, 3, -1, -1), _coloured(light, planes, colour_space=colour_space)
+
+
+def cropped_grey_and_colour(
+    grey: Tensor, ab: Tensor, *, size: int, colour_space: Literal["lab", "rgb"]
+) -> tuple[Tensor, Tensor]:
+    """The policy colour+crop: as `grey_and_colour`, but each view from a crop, a tone and a sharpness of its own.
+
+    With the same geometry, as in the paper, where an edge stands is answer enough; so each view is cropped. Two crops
+    of one micrograph still share its histogram, by which they can be told from all others (Chen et al. 2020,
+    arXiv:2002.05709, section 3.2), and the brightness of a micrograph says more of the session than of the cell; so
+    brightness and contrast change as in BYOL. So does sharpness, for the noise of a detector marks an image too. Not
+    solarized: the colours were made for the contrast as it is. All of it acts on the lightness, and a and b stay.
+    """
+    light = grey[:, None].float() / 255
+    first = _toned(crop(light, size=size))
+    grid = _crop_grid(light, size=size)
+    # The planes are small: taken at the crop's own points they need not be brought to the image's size before.
+    second = _coloured(_toned(_sampled(light, grid)), _sampled(ab.float(), grid), colour_space=colour_space)
+    return first.expand(-1, 3, -1, -1), second
 
 
 def crop(x: Tensor, *, size: int) -> Tensor:
@@ -55,16 +73,7 @@ def crop(x: Tensor, *, size: int) -> Tensor:
 
     Mirrored along both axes, as a micrograph has no up and down.
     """
-    count = x.shape[0]
-    area = _uniform(count, *CROP_AREA, like=x)
-    ratio = _uniform(count, *(math.log(value) for value in CROP_RATIO), like=x).exp()
-    wide, high = (area * ratio).sqrt().clamp_max(1), (area / ratio).sqrt().clamp_max(1)
-    mirror = torch.randint(0, 2, (2, count), device=x.device).to(x.dtype) * 2 - 1
-    zero = torch.zeros_like(area)
-    across = torch.stack([wide * mirror[0], zero, (1 - wide) * _uniform(count, -1, 1, like=x)], dim=1)
-    down = torch.stack([zero, high * mirror[1], (1 - high) * _uniform(count, -1, 1, like=x)], dim=1)
-    grid = functional.affine_grid(torch.stack([across, down], dim=1), [count, 1, size, size], align_corners=False)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return _sampled(x, _crop_grid(x, size=size))
 
 
 def augmented_pair(grey: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
@@ -106,6 +115,35 @@ def solarized(x: Tensor, *, share: float) -> Tensor:
 def normalised(x: Tensor, *, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
     """(x - mean) / deviation, channel by channel; `x` (B, C, H, W)."""
     return (x - x.new_tensor(mean).view(-1, 1, 1)) / x.new_tensor(deviation).view(-1, 1, 1)
+
+
+def _coloured(light: Tensor, planes: Tensor, *, colour_space: Literal["lab", "rgb"]) -> Tensor:
+    """Grey values (B, 1, H, W) in 0..1 and `planes` (B, 2, H, W) = ab + 128 as one view (B, 3, H, W) in 0..1."""
+    lightness = lightness_of_grey(light)
+    if colour_space == "lab":
+        return torch.cat([lightness / 100, planes / 255], dim=1)
+    return lab_to_rgb(torch.cat([lightness, planes - 128], dim=1))
+
+
+def _toned(light: Tensor) -> Tensor:
+    return blurred(jittered(light), share=COLOUR_BLUR_SHARE)
+
+
+def _crop_grid(x: Tensor, *, size: int) -> Tensor:
+    """Where each sample of `x` (B, C, H, W) is looked at for a crop of its own; shape (B, size, size, 2)."""
+    count = x.shape[0]
+    area = _uniform(count, *CROP_AREA, like=x)
+    ratio = _uniform(count, *(math.log(value) for value in CROP_RATIO), like=x).exp()
+    wide, high = (area * ratio).sqrt().clamp_max(1), (area / ratio).sqrt().clamp_max(1)
+    mirror = torch.randint(0, 2, (2, count), device=x.device).to(x.dtype) * 2 - 1
+    zero = torch.zeros_like(area)
+    across = torch.stack([wide * mirror[0], zero, (1 - wide) * _uniform(count, -1, 1, like=x)], dim=1)
+    down = torch.stack([zero, high * mirror[1], (1 - high) * _uniform(count, -1, 1, like=x)], dim=1)
+    return functional.affine_grid(torch.stack([across, down], dim=1), [count, 1, size, size], align_corners=False)
+
+
+def _sampled(x: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _uniform(count: int, low: float, high: float, *, like: Tensor) -> Tensor:

@@ -21,8 +21,12 @@ def mlp(size: int, *, hidden: int, out: int) -> nn.Sequential:
 
 
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """The squared distance of normalised vectors (B, d), 2 - 2 cos, as a mean over the batch (eq. 2); shape ()."""
-    return (2 - 2 * F.cosine_similarity(prediction.float(), target.float(), dim=-1)).mean()
+    """The squared distance of normalised vectors (B, d), 2 - 2 cos, as a mean over the batch (eq. 2); shape ().
+
+    Never in less than float32, whatever the network computes in: near 1, bfloat16 counts cosines in steps of 1/256.
+    """
+    full = torch.promote_types(prediction.dtype, torch.float32)
+    return (2 - 2 * F.cosine_similarity(prediction.to(full), target.to(full), dim=-1)).mean()
 
 
 def momentum_at(step: int, *, total: int, base: float, schedule: Literal["constant", "cosine"]) -> float:

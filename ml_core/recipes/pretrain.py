@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ml_core import weights
+from ml_core import checkpoints, weights
 from ml_core.data.manifest import Manifest
 from ml_core.data.pairs import Pairs, source_size
 from ml_core.engine import Context, Loop, ResumableSampler
 from ml_core.models import encoders
 from ml_core.models.byol import BYOL, effective_rank, embedding_std, momentum_at
 from ml_core.models.collapse import CollapseWatch
+from ml_core.models.neighbours import LabelledParts, knn_accuracy, labelled_parts
 from ml_core.pictures import fitted, sheet, write_png
 from ml_core.recipes.sources import open_images, open_manifest
 from ml_core.reporting import UserError
@@ -24,7 +25,9 @@ SHOWN = 6
 def run(context: Context[PretrainSpec]) -> None:
     """Trains an encoder on pairs of views and leaves it as the artifact `encoder`."""
     spec, device = context.spec, context.device
-    pairs = _pairs(context)
+    manifest = open_manifest(context.inputs)
+    pairs = _pairs(context, manifest)
+    judged = _judged(context, manifest)
     sampler = ResumableSampler(len(pairs), batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
 
@@ -32,7 +35,7 @@ def run(context: Context[PretrainSpec]) -> None:
         _encoder(context), hidden=spec.hidden_size, projection=spec.projection_size, batch_norm=spec.batch_norm
     ).to(device)
     network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.online_parameters(), lr=spec.learning_rate, fused=device.type == "cuda")
+    optimizer = torch.optim.Adam(network.online_parameters(), lr=spec.learning_rate, fused=True)
     watch = CollapseWatch(context.reporter, size=spec.projection_size)
     loop = Loop(
         context,
@@ -41,6 +44,7 @@ def run(context: Context[PretrainSpec]) -> None:
         state={"network": network, "optimizer": optimizer, "watch": watch},
         watch=watch.hear,
     )
+    _say_what_differs(context, loop)
     network.train()
     for step in loop:
         view_1, view_2 = pairs.views(sampler.batch(step))
@@ -55,10 +59,14 @@ def run(context: Context[PretrainSpec]) -> None:
         loop.point("embedding_std", embedding_std(embedding))
         if loop.ends_window:
             loop.measure("effective_rank", effective_rank(embedding))
+        if judged is not None and _is_judged_at(loop, every=spec.knn_every):
+            accuracy = knn_accuracy(network.encoder, parts=judged, images=pairs.whole, autocast=context.autocast)
+            loop.measure("knn_accuracy/validation", accuracy)
         if step == 1 or step % spec.pictures_every == 0:
             _show(context, pairs, view_1, view_2, step=step)
 
     _keep_encoder(context, network.encoder, pairs, step=loop.step)
+    labels = {"knn_accuracy": watch.latest.get("knn_accuracy/validation")} if judged is not None else {}
     context.reporter.results(
         loss=watch.latest.get("loss/train"),
         embedding_std=watch.latest.get("embedding_std"),
@@ -66,13 +74,13 @@ def run(context: Context[PretrainSpec]) -> None:
         effective_rank=watch.latest.get("effective_rank"),
         images=len(pairs),
         steps=loop.step,
+        **labels,
     )
 
 
-def _pairs(context: Context[PretrainSpec]) -> Pairs:
+def _pairs(context: Context[PretrainSpec], manifest: Manifest) -> Pairs:
     """The dataset's pairs of views, with the colour planes that the views need. Raises UserError."""
     spec = context.spec
-    manifest = open_manifest(context.inputs)
     if len(manifest) < 2:
         raise UserError("BYOL compares images and needs at least 2 images. Add some to the dataset.")
     ab = None if spec.views == "byol" else _colour(context, manifest)
@@ -114,6 +122,41 @@ def _encoder(context: Context[PretrainSpec]) -> nn.Module:
         start = weights.load_encoder(path)
         encoders.load_weights(encoder, start.tensors, architecture=architecture, source=path.name)
     return encoder
+
+
+def _judged(context: Context[PretrainSpec], manifest: Manifest) -> LabelledParts | None:
+    """The labelled images by which nearest neighbours judge the encoder; None without labels, or where not wanted."""
+    if not context.spec.knn_every:
+        return None
+    parts = labelled_parts(manifest.items, seed=context.spec.seed)
+    if parts is not None:
+        context.reporter.note(
+            f"kNN accuracy: {len(parts.reference):,} labelled images name the class of {len(parts.queries):,} others, "
+            f"{len(parts.classes)} classes. The commonest class as the answer to all scores {parts.floor:.2f}. "
+            f"{parts.sentence}"
+        )
+    return parts
+
+
+def _is_judged_at(loop: Loop, *, every: int) -> bool:
+    """At the end of each `every`-th epoch, and of the last."""
+    return loop.ends_epoch and (loop.epoch % every == 0 or loop.step + 1 == loop.total_steps)
+
+
+def _say_what_differs(context: Context[PretrainSpec], loop: Loop) -> None:
+    """An extended run with a constant momentum is the longer run; on a cosine it cannot be, and the page says so."""
+    extended = context.inputs.extend
+    if extended is None or context.spec.momentum_schedule == "constant" or loop.step != checkpoints.step_of(extended):
+        return
+    reached = momentum_at(
+        loop.step, total=loop.total_steps, base=context.spec.momentum, schedule=context.spec.momentum_schedule
+    )
+    context.reporter.note(
+        "The earlier run's target momentum had come to 1 on its cosine. This one takes up the cosine of all "
+        f"{context.spec.epochs:,} epochs where it stands, at {reached:.4f}, so the result is not that of one run of "
+        "this length. For that, start a new run, or take a constant momentum.",
+        level="warning",
+    )
 
 
 def _show(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:

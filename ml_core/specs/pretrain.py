@@ -46,8 +46,9 @@ class PretrainSpec(TrainingSpec):
         "colour",
         "Views",
         group="Views",
-        help="colour: grey against colorized, same geometry (the paper). colour+crop: the same, each from its own "
-        "random crop. byol: two random crops with flip, jitter, blur and solarization.",
+        help="colour: grey against colorized, same geometry (the paper). colour+crop: the same, each view from its own "
+        "random crop, with its own brightness, contrast and blur. byol: two random crops with flip, jitter, blur and "
+        "solarization.",
         choices={
             "colour": "Grey against colour (paper)",
             "colour+crop": "Grey against colour, each cropped",
@@ -101,6 +102,8 @@ class PretrainSpec(TrainingSpec):
         "Momentum schedule",
         group="Network",
         advanced=True,
+        help="The cosine ends with the last epoch. A run that is extended takes up the longer cosine where it stands, "
+        "and so is not the run that would have been that long from the start; with constant it is.",
         choices={"constant": "Constant (paper)", "cosine": "Cosine to 1"},
         refusal="Choose constant or cosine.",
     )
@@ -124,6 +127,18 @@ class PretrainSpec(TrainingSpec):
     )
     projection_size: int = field(
         256, "Projection", group="Network", advanced=True, ge=8, le=4096, refusal="8 to 4,096; BYOL takes 256."
+    )
+    knn_every: int = field(
+        5,
+        "kNN accuracy every",
+        unit="epochs",
+        group="Run",
+        advanced=True,
+        help="How many labelled images have neighbours of their own class, in the encoder's features; 0 never measures "
+        "it. Nothing is learned from the labels. Without labels nothing is measured.",
+        ge=0,
+        le=10_000,
+        refusal="0 (never) to every 10,000 epochs.",
     )
     pictures_every: int = field(
         200,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
+import torchvision
+from lightly.loss import NegativeCosineSimilarity
+from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+from lightly.models.utils import update_momentum
 from torch import nn
 
 from ml_core.models import encoders
@@ -28,8 +34,13 @@ class Tiny(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded() -> Iterator[None]:
+    """On one thread: these networks are so small that threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _network(batch_norm: str = "cat") -> BYOL:
@@ -147,3 +158,85 @@ def test_encoders_have_their_known_sizes_and_pool_to_one_vector() -> None:
     assert sum(p.numel() for p in encoder.parameters()) == 11_176_512
     assert encoders.features(encoder, torch.rand(2, 3, 64, 32)).shape == (2, encoders.feature_size(encoder)) == (2, 512)
     assert encoders.feature_size(encoders.build("resnet50")) == 2048
+
+
+class ByLightly(nn.Module):
+    """BYOL put together of lightly's parts on torchvision's ResNet, as in lightly's own example, with our weights."""
+
+    def __init__(self, ours: BYOL, *, hidden: int, projection: int) -> None:
+        super().__init__()
+        self.backbone = torchvision.models.resnet18()
+        self.backbone.fc = nn.Identity()  # type: ignore[assignment]
+        self.backbone.load_state_dict(ours.encoder.state_dict())
+        self.projection_head = BYOLProjectionHead(512, hidden, projection)
+        self.projection_head.layers.load_state_dict(ours.projector.state_dict())
+        self.prediction_head = BYOLPredictionHead(projection, hidden, projection)
+        self.prediction_head.layers.load_state_dict(ours.predictor.state_dict())
+        self.backbone_momentum = copy.deepcopy(self.backbone).requires_grad_(False)
+        self.projection_head_momentum = copy.deepcopy(self.projection_head).requires_grad_(False)
+        self.criterion = NegativeCosineSimilarity()
+
+    def online(self, x: torch.Tensor) -> torch.Tensor:
+        return self.prediction_head(self.projection_head(self.backbone(x).flatten(start_dim=1)))
+
+    def target(self, x: torch.Tensor) -> torch.Tensor:
+        return self.projection_head_momentum(self.backbone_momentum(x).flatten(start_dim=1)).detach()
+
+    def forward(self, x0: torch.Tensor, x1: torch.Tensor, *, batch_norm: str) -> torch.Tensor:
+        """lightly's loss with the weight that its ImageNet benchmark gives it: 2 per direction, and no constant."""
+        if batch_norm == "cat":
+            p0, p1 = self.online(torch.cat([x0, x1])).chunk(2)
+            z0, z1 = self.target(torch.cat([x0, x1])).chunk(2)
+        else:  # lightly's order: all of the first view, then all of the second
+            p0, z0, p1, z1 = self.online(x0), self.target(x0), self.online(x1), self.target(x1)
+        return 2 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+
+    def update(self, momentum: float) -> None:
+        update_momentum(self.backbone, self.backbone_momentum, m=momentum)
+        update_momentum(self.projection_head, self.projection_head_momentum, m=momentum)
+
+    def as_ours(self) -> dict[str, dict[str, torch.Tensor]]:
+        return {
+            "encoder": self.backbone.state_dict(),
+            "projector": self.projection_head.layers.state_dict(),
+            "predictor": self.prediction_head.layers.state_dict(),
+            "target_encoder": self.backbone_momentum.state_dict(),
+            "target_projector": self.projection_head_momentum.layers.state_dict(),
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", ["cat", "per_view"])
+def test_loss_gradients_and_target_are_those_of_lightly_step_after_step(batch_norm: str) -> None:
+    ours = BYOL(encoders.build("resnet18"), hidden=64, projection=16, batch_norm=batch_norm)  # type: ignore[arg-type]
+    theirs = ByLightly(ours, hidden=64, projection=16)
+    for network in (ours, theirs):
+        network.double()  # in float32 the order of sums alone differs in the fifth digit
+    optimizers = [torch.optim.SGD([p for p in n.parameters() if p.requires_grad], lr=0.02) for n in (ours, theirs)]
+    for _ in range(3):
+        one, two = torch.rand(2, 6, 3, 32, 32, dtype=torch.float64)
+        loss, reference = ours(one, two).loss, theirs(one, two, batch_norm=batch_norm)
+        # 2 - 2 cos in both directions; lightly leaves the 4 away, which has no gradient.
+        torch.testing.assert_close(loss, reference + 4, atol=1e-9, rtol=0)
+        for optimizer, value in zip(optimizers, (loss, reference), strict=True):
+            optimizer.zero_grad()
+            value.backward()
+        pairs = (
+            (ours.encoder, theirs.backbone),
+            (ours.projector, theirs.projection_head),
+            (ours.predictor, theirs.prediction_head),
+        )
+        for own, other in pairs:
+            for a, b in zip(own.parameters(), other.parameters(), strict=True):
+                assert a.grad is not None
+                torch.testing.assert_close(a.grad, b.grad, atol=1e-9, rtol=1e-6)
+        for optimizer in optimizers:
+            optimizer.step()
+        ours.update_target(0.9)
+        theirs.update(0.9)
+    moved = (ours.target_projector[0].weight - ours.projector[0].weight).abs().max()
+    assert moved > 1e-4, "a target that never differed from the online network proves nothing"
+    for name, state in theirs.as_ours().items():
+        own = ours.get_submodule(name).state_dict()
+        for key, value in state.items():
+            torch.testing.assert_close(own[key], value, atol=1e-9, rtol=1e-6, msg=lambda m, n=f"{name}.{key}": n + m)
