@@ -5,11 +5,15 @@ All chance comes from the device's global generator, whose state is part of a ch
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ml_core.blur import gaussian_blur
+
+Policy = Literal["paper", "tone", "dihedral"]
 
 BLUR_SHARE = 0.3
 """How many of the samples are blurred."""
@@ -18,20 +22,38 @@ BLUR_MOST = 1.2
 BRIGHTNESS = 0.15
 CONTRAST = 0.2
 
+DIHEDRAL_BRIGHTNESS = 0.2
+DIHEDRAL_CONTRAST = 0.3
+DIHEDRAL_GAMMA = 0.4
+"""The exponent is e to the power of at most this, up or down."""
+DIHEDRAL_NOISE = 0.04
+"""The greatest standard deviation of the noise, where white is 1."""
 
-def augment(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Flips, turns by any angle, blur, brightness and contrast (paper, section V: flips, rotation, blur).
 
-    `grey` (B, 1, H, W) in 0..1 and `masks` (B, H, W) integers get the same geometry; masks take the nearest pixel, so
-    no value is made up. What a rotation uncovers is filled by reflection. Returns tensors of the same shapes.
+def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Tensor, Tensor]:
+    """`grey` (B, 1, S, S) in 0..1 and `masks` (B, S, S) integers with the same geometry; tensors of the same shapes.
+
+    paper: flips, turns by any angle and blur (paper, section V). tone: brightness and contrast as well. In both, masks
+    take the nearest pixel, so no value is made up, and what a turn uncovers is filled by reflection.
+    dihedral: the eight ways in which a square can lie, so that nothing is interpolated, filled or blurred by turning;
+    then blur, contrast, brightness, gamma and noise. For crops at full resolution, where a quarter of a crop that
+    turns by any angle would be filler.
     """
-    count = grey.shape[0]
-    grid = functional.affine_grid(_turns(count, like=grey), list(grey.shape), align_corners=False)
+    if policy == "dihedral":
+        grey, masks = _dihedral(grey, masks)
+        return _noisy(_gamma(_tone(_blurred(grey), contrast=DIHEDRAL_CONTRAST, brightness=DIHEDRAL_BRIGHTNESS))), masks
+    grey, masks = _turned(grey, masks)
+    grey = _blurred(grey)
+    return grey if policy == "paper" else _tone(grey, contrast=CONTRAST, brightness=BRIGHTNESS), masks
+
+
+def _turned(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    grid = functional.affine_grid(_turns(len(grey), like=grey), list(grey.shape), align_corners=False)
     grey = functional.grid_sample(grey, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     turned = functional.grid_sample(
         masks[:, None].to(grey.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False
     )
-    return _tone(_blurred(grey)), turned[:, 0].round().to(masks.dtype)
+    return grey, turned[:, 0].round().to(masks.dtype)
 
 
 def _turns(count: int, *, like: Tensor) -> Tensor:
@@ -47,6 +69,20 @@ def _turns(count: int, *, like: Tensor) -> Tensor:
     return torch.stack(rows, dim=1).to(like.dtype)
 
 
+def _dihedral(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Two mirrors and the transposition, each for half of the samples: together all eight symmetries of a square."""
+    assert grey.shape[-1] == grey.shape[-2], "only a square can be transposed in its place"
+    chosen = torch.rand(3, len(grey), device=grey.device) < 0.5
+    for which, (first, second) in zip(chosen, ((-1, None), (-2, None), (-1, -2)), strict=True):
+        grey = torch.where(which[:, None, None, None], _moved(grey, first, second), grey)
+        masks = torch.where(which[:, None, None], _moved(masks, first, second), masks)
+    return grey, masks
+
+
+def _moved(x: Tensor, first: int, second: int | None) -> Tensor:
+    return x.flip(first) if second is None else x.transpose(first, second)
+
+
 def _blurred(grey: Tensor) -> Tensor:
     count = grey.shape[0]
     chosen = (torch.rand(count, device=grey.device) < BLUR_SHARE).to(grey.dtype)
@@ -54,8 +90,22 @@ def _blurred(grey: Tensor) -> Tensor:
     return gaussian_blur(grey, sigma=sigma, radius=round(3 * BLUR_MOST))
 
 
-def _tone(grey: Tensor) -> Tensor:
-    count = grey.shape[0]
-    contrast = 1 + CONTRAST * (2 * torch.rand(count, 1, 1, 1, device=grey.device) - 1)
-    brightness = BRIGHTNESS * (2 * torch.rand(count, 1, 1, 1, device=grey.device) - 1)
-    return ((grey - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
+def _tone(grey: Tensor, *, contrast: float, brightness: float) -> Tensor:
+    stretched = 1 + contrast * _either_way(grey)
+    shifted = brightness * _either_way(grey)
+    return ((grey - 0.5) * stretched + 0.5 + shifted).clamp(0, 1)
+
+
+def _gamma(grey: Tensor) -> Tensor:
+    return grey ** (DIHEDRAL_GAMMA * _either_way(grey)).exp()
+
+
+def _noisy(grey: Tensor) -> Tensor:
+    """Noise of a strength that differs by sample; not clamped, as a clamp would shift the mean of dark and bright."""
+    strength = DIHEDRAL_NOISE * torch.rand(len(grey), 1, 1, 1, device=grey.device)
+    return grey + strength * torch.randn_like(grey)
+
+
+def _either_way(grey: Tensor) -> Tensor:
+    """(B, 1, 1, 1) of -1..1, one per sample."""
+    return 2 * torch.rand(len(grey), 1, 1, 1, device=grey.device) - 1
