@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ml_core.terminal import Terminal
+
 DONE = 0
 USER_CAN_MEND = 70
 """The sentence that says what to do is the last `note` of level "error"."""
@@ -107,11 +109,11 @@ class EventFile:
     """Appends events to `<folder>/events.jsonl`; the line number is the event's `seq`, from 1.
 
     A line is written with one write call, so a killed process leaves at most one torn last line, which the reader
-    leaves alone and the next run in the same folder cuts off before it counts on. With `echo`, progress and notes
-    are also printed for a person at a terminal.
+    leaves alone and the next run in the same folder cuts off before it counts on. With `echo` a person at a terminal
+    is told as well.
     """
 
-    def __init__(self, folder: Path, *, control: StopFlag | None = None, echo: IO[str] | None = None) -> None:
+    def __init__(self, folder: Path, *, control: StopFlag | None = None, echo: Terminal | None = None) -> None:
         self.folder = folder
         self._control = control
         self._echo = echo
@@ -123,6 +125,8 @@ class EventFile:
 
     def close(self) -> None:
         self._file.close()
+        if self._echo:
+            self._echo.close()
 
     def _count_lines(self) -> int:
         """How many events an earlier run in this folder has written; a torn last line is cut off."""
@@ -160,6 +164,8 @@ class EventFile:
                 fields[key] = None
                 fields["reason"] = "not a number" if math.isnan(number) else "infinite"
         self._write("point", **fields)
+        if self._echo:
+            self._echo.point(name, fields["value"])
 
     def artifact(self, kind: str, path: Path, **facts: Any) -> None:
         name = facts.pop("name", path.name)
@@ -176,11 +182,13 @@ class EventFile:
             step=step,
             facts=facts,
         )
+        if self._echo:
+            self._echo.artifact(kind, path)
 
     def note(self, text: str, *, level: str = "info") -> None:
         self._write("note", text=text, level=level)
         if self._echo:
-            print(text if level == "info" else f"{level}: {text}", file=self._echo, flush=True)
+            self._echo.note(text, level=level)
 
     def progress(self, done: int, total: int, unit: str, *, stage: str = "") -> None:
         now = time.monotonic()
@@ -200,14 +208,17 @@ class EventFile:
             left=None if left is None else round(left, 1),
         )
         if self._echo:
-            pace = "" if rate is None else f", {rate:.1f}/s, {left:.0f} s left"
-            print(f"{stage + ': ' if stage else ''}{done:,} of {total:,} {unit}{pace}", file=self._echo, flush=True)
+            self._echo.progress(done, total, unit, stage=stage, rate=rate, left=left)
 
     def results(self, **figures: Any) -> None:
         self._write("results", data=figures)
+        if self._echo:
+            self._echo.results(figures)
 
     def record(self, **facts: Any) -> None:
         self._write("record", data=facts)
+        if self._echo:
+            self._echo.record(facts)
 
     def checkpoint(self, step: int, path: Path) -> None:
         self._write("checkpoint", step=step, path=str(path.resolve().relative_to(self.folder.resolve())))

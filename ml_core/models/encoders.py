@@ -68,7 +68,7 @@ def load_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], *, architect
     wrong += [f"{name}, which it does not have" for name in tensors if name not in own]
     if wrong:
         raise UserError(
-            f"The weights in {source} do not fit a {architecture}: {len(wrong):,} tensors differ, first {wrong[0]}. "
+            f"The weights in {source} do not fit a {architecture}; differences: {len(wrong):,}, first {wrong[0]}. "
             "Choose the architecture that they were made with."
         )
     with torch.no_grad():

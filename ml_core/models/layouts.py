@@ -55,8 +55,11 @@ def encoder_in(
     `layer1.3`, say): heads are left out, another network is refused. Raises UserError, which names `source` and the
     first mismatch.
     """
-    names = [architecture] if architecture else list(ENCODERS)
-    fits = [fit for name in names for fit in _fits(tensors, name, prefix=prefix)]
+    fits: list[_Fit] = []
+    for name in [architecture] if architecture else ENCODERS:
+        fits += _fits(tensors, name, prefix=prefix)
+        if any(not fit.wrong and not fit.is_slow_copy for fit in fits):
+            break
     if not fits:
         raise UserError(
             f"There is no encoder in {source}: its first tensors are {', '.join(list(tensors)[:3]) or 'none'}. "
@@ -65,7 +68,7 @@ def encoder_in(
     best = min(fits, key=lambda fit: (len(fit.wrong), fit.is_slow_copy))
     if best.wrong:
         raise UserError(
-            f"The weights in {source} do not fit a {best.architecture}: {len(best.wrong):,} tensors differ, first "
+            f"The weights in {source} do not fit a {best.architecture}; differences: {len(best.wrong):,}, first "
             f"{best.wrong[0]}. Choose the architecture that they were made with."
         )
     alike = [fit for fit in fits if not fit.wrong and fit.is_slow_copy == best.is_slow_copy]

@@ -197,9 +197,8 @@ def test_a_specification_that_cannot_be_used_is_refused_with_a_sentence(
 def test_the_torch_free_part_stays_free_of_torch() -> None:
     modules = (
         "specs",
-        "fields",
-        "presets",
         "reporting",
+        "terminal",
         "inputs",
         "context",
         "checkpoints",
