@@ -1,4 +1,4 @@
-"""Reads PNG, JPEG and TIFF files as grey micrographs or as masks. Nothing here imports torch.
+"""Reads PNG, JPEG, TIFF, MRC and `.npy` files as grey micrographs or as masks. Nothing here imports torch.
 
 The header is read and judged before any pixel is decoded. What cannot be taken is refused with its reason and with
 what to do about it; nothing is skipped in silence.
@@ -6,27 +6,36 @@ what to do about it; nothing is skipped in silence.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ml_core.data import tiff
+from ml_core.data import mrc, npy, picture, tiff
+from ml_core.data.formats import MAX_PIXELS, Header, Refused, Source, judged
+from ml_core.data.windowing import lightness, window, windowed
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Header",
+    "Refused",
+    "inspect",
+    "is_colour",
+    "opened",
+    "read",
+    "read_colour",
+    "read_mask",
+    "window",
+    "window_of",
+    "windowed",
+]
 
-MAX_PIXELS = 200_000_000
-"""One image: 14,142 x 14,142. More is a tile pyramid's work."""
-MAX_PAGE_BYTES = 2**30
-MAX_PAGES = 4096
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it and refuses twice as much, both before decoding.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"}) | mrc.SUFFIXES
 
 _EXPORTS = {
     ".dm3": "Gatan DM3",
@@ -34,96 +43,170 @@ _EXPORTS = {
     ".czi": "Zeiss CZI",
     ".nd2": "Nikon ND2",
     ".lif": "Leica LIF",
+    ".oib": "Olympus OIB",
+    ".oif": "Olympus OIF",
+    ".vsi": "Olympus VSI",
     ".ser": "FEI SER",
+    ".emi": "FEI EMI",
+    ".eer": "EER",
     ".emd": "EMD",
-    ".mrc": "MRC",
     ".h5": "HDF5",
+    ".hdf": "HDF5",
     ".hdf5": "HDF5",
+    ".ims": "Imaris",
     ".nii": "NIfTI",
+    ".nrrd": "NRRD",
+    ".dcm": "DICOM",
+    ".spi": "SPIDER",
+    ".raw": "Raw",
 }
-_PILLOW_DTYPES = {"1": "uint8", "L": "uint8", "P": "uint8", "LA": "uint8", "RGB": "uint8", "RGBA": "uint8"}
+"""What Fiji opens with Bio-Formats and a plugin at most."""
+_PICTURES = {".gif", ".bmp", ".webp", ".svg", ".jp2", ".avif", ".heic"}
+SAMPLED = 4_000_000
+"""Pixels that a window is found from."""
 
 
-class Refused(Exception):
-    """A file that cannot be taken. `reason` says what is wrong with it, `remedy` what to do."""
+class Opened:
+    """A file that is open and has been judged: `header` says what is in it. Not for two threads at once."""
 
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason} {remedy}")
-        self.reason = reason
-        self.remedy = remedy
+    def __init__(self, source: Source, *, size: int) -> None:
+        self._source = source
+        self._size = size
+
+    @cached_property
+    def header(self) -> Header:
+        """Raises Refused where the file cannot be taken."""
+        return judged(self._source.header(), size=self._size)
+
+    def pixels(self, page: int = 0) -> NDArray[np.generic]:
+        """One page as the file has it, (H, W) or (H, W, C). Raises Refused."""
+        return self._source.pixels(page)
+
+    def grey(self, page: int = 0) -> NDArray[np.generic]:
+        """One page as (H, W) in the file's own type, colour reduced to lightness. Raises Refused."""
+        pixels = self._source.pixels(page)
+        return lightness(pixels) if pixels.ndim == 3 else pixels
+
+    def mask(self, page: int = 0) -> NDArray[np.uint8]:
+        """One page as class values, (H, W) uint8. Raises Refused.
+
+        A palette of greys stands for its greys, one of colours for its numbers. JPEG has no exact values, so it is
+        cut at half into 0 and 255.
+        """
+        return _as_mask(self._source.pixels(page, mask=True), exact=self.header.format != "jpeg")
+
+    def window(self) -> tuple[float, float]:
+        """The values shown as black and white and trained on as 0 and 255, one pair for all pages.
+
+        8-bit files show as they are. Others saturate 0.35 % at either end, as ImageJ's automatic contrast does.
+        """
+        header = self.header
+        if header.dtype == "uint8":
+            return 0.0, 255.0
+        chosen = np.unique(np.linspace(0, header.pages - 1, min(header.pages, 8)).astype(int))
+        step = max(1, int((header.width * header.height * len(chosen) / SAMPLED) ** 0.5))
+        return window(np.ascontiguousarray(self.grey(int(page))[::step, ::step]) for page in chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says about itself. All pages that are read share size and type."""
+@contextmanager
+def opened(path: Path, *, name: str = "") -> Iterator[Opened]:
+    """Opens a file by what it begins with. Raises Refused where it is of no format that is read.
 
-    format: str
-    width: int
-    height: int
-    dtype: str
-    pages: int = 1
-    colour: bool = False
-    """Three channels or a colour palette; whether they differ is known only when the pixels are read."""
-    pixel_size_nm: float | None = None
-    notes: tuple[str, ...] = field(default=())
+    `name` is what the user called the file; its suffix helps to say how to export other formats.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise Refused("The file is empty (0 bytes).", "Export it again and add it here.")
+    source = _source(path, name or path.name)
+    try:
+        yield Opened(source, size=size)
+    finally:
+        source.close()
 
 
 def inspect(path: Path, *, name: str = "") -> Header:
-    """Reads the header of a file and judges it, without decoding pixels. Raises Refused.
-
-    `name` is what the user called the file; its suffix helps to say how to export formats that are not read.
-    """
-    if path.stat().st_size == 0:
-        raise Refused("The file is empty (0 bytes).", "Export it again and add it here.")
-    with open(path, "rb") as file:
-        start = file.read(8)
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        header = _inspect_tiff(path)
-    elif start[:8] == b"\x89PNG\r\n\x1a\n" or start[:3] == b"\xff\xd8\xff":
-        header = _inspect_picture(path)
-    else:
-        raise _unknown(name or path.name, start)
-    pixels = header.width * header.height
-    if pixels == 0:
-        raise Refused("The image has no pixels.", "Export it again and add it here.")
-    if pixels > MAX_PIXELS or pixels * np.dtype(header.dtype).itemsize > MAX_PAGE_BYTES:
-        raise Refused(
-            f"The image is {header.width:,} x {header.height:,} px; up to {MAX_PIXELS // 10**6} megapixels are read.",
-            "Cut it into tiles and add those.",
-        )
-    if header.pages > MAX_PAGES:
-        raise Refused(
-            f"The file has {header.pages:,} pages; up to {MAX_PAGES:,} are read.", "Split the stack into several files."
-        )
-    return header
+    """Reads the header of a file and judges it, without decoding pixels. Raises Refused."""
+    with opened(path, name=name) as file:
+        return file.header
 
 
 def read(path: Path, *, page: int = 0) -> NDArray[np.generic]:
     """The pixels of one page as (H, W) in the file's own type, colour reduced to lightness. Raises Refused."""
-    pixels = _pixels(path, page=page)
-    if pixels.ndim == 3:
-        pixels = _lightness(pixels)
-    return pixels
+    with opened(path) as file:
+        return file.grey(page)
+
+
+def read_colour(path: Path, *, page: int = 0) -> NDArray[np.generic]:
+    """The pixels of one page as RGB, (H, W, 3), in the file's own type; grey is repeated, transparency left out.
+
+    Raises Refused.
+    """
+    with opened(path) as file:
+        pixels = file.pixels(page)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return np.ascontiguousarray(np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3])
 
 
 def read_mask(path: Path, *, page: int = 0) -> NDArray[np.uint8]:
-    """One page as class values, (H, W) uint8. Raises Refused.
+    """One page as class values, (H, W) uint8; see `Opened.mask`. Raises Refused."""
+    with opened(path) as file:
+        return file.mask(page)
 
-    A palette of greys stands for its greys, one of colours for its numbers. JPEG has no exact values, so it is cut at
-    half into 0 and 255.
-    """
+
+def window_of(path: Path, header: Header) -> tuple[float, float]:
+    """See `Opened.window`; `header` saves opening a file of 8 bits."""
+    if header.dtype == "uint8":
+        return 0.0, 255.0
+    with opened(path) as file:
+        return file.window()
+
+
+def is_colour(path: Path) -> bool:
+    """Whether the channels of a picture differ; those of a grey picture saved as RGB do not."""
+    with opened(path) as file:
+        return file.header.colour and differs(file.pixels())
+
+
+def differs(pixels: NDArray[np.generic]) -> bool:
+    """Whether the channels of (H, W, C) differ, looked at on a small copy, where what a codec makes up is gone."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        return False
+    step = max(1, int((pixels.shape[0] * pixels.shape[1] / SAMPLED) ** 0.5))
+    some = pixels[::step, ::step, :3]
+    if some.dtype != np.uint8:
+        low, high = window([np.ascontiguousarray(some)])
+        some = windowed(some, low=low, high=high)
+    small = Image.fromarray(np.ascontiguousarray(some)).resize((64, 64), Image.Resampling.BOX)
+    return int(np.ptp(np.asarray(small).astype(np.int16), axis=2).max()) > 8
+
+
+def _source(path: Path, name: str) -> Source:
     with open(path, "rb") as file:
-        is_jpeg = file.read(3) == b"\xff\xd8\xff"
-    pixels = _pixels(path, page=page, mask=True)
+        start = file.read(mrc.START)
+    if start[:4] in tiff.STARTS:
+        return tiff.Tiff(path)
+    if start.startswith(picture.STARTS):
+        return picture.Picture(path)
+    if start.startswith(npy.START):
+        return npy.Npy(path)
+    if mrc.is_mrc(start, suffix=Path(name).suffix.lower()):
+        return mrc.Mrc(path)
+    raise _unknown(name, start)
+
+
+def _as_mask(pixels: NDArray[np.generic], *, exact: bool) -> NDArray[np.uint8]:
     if pixels.ndim == 3:
-        if np.ptp(pixels[..., :3], axis=2).any():
+        if any(not np.array_equal(pixels[..., 0], pixels[..., n]) for n in range(1, min(3, pixels.shape[2]))):
             raise Refused(
                 "The mask is a colour picture, so its classes cannot be told apart reliably.",
                 "Export it as an 8-bit label image, one number per class.",
             )
         pixels = pixels[..., 0]
-    if is_jpeg:
+    if not exact:
         return np.where(np.asarray(pixels, np.uint8) >= 128, 255, 0).astype(np.uint8)
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
     if pixels.dtype.kind == "f" and not _are_whole(np.asarray(pixels, np.float64)):
         raise Refused(
             "The mask holds fractions; classes are whole numbers.", "Round or threshold it, then add it here."
@@ -136,144 +219,6 @@ def read_mask(path: Path, *, page: int = 0) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8)
 
 
-def is_colour(path: Path) -> bool:
-    """Whether the channels of a picture differ, looked at on a small copy: a grey picture saved as RGB does not."""
-    try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as picture:
-            small = picture.convert("RGB").resize((64, 64), Image.Resampling.BOX)
-    except UnidentifiedImageError:
-        pixels = _pixels(path, page=0)
-        if pixels.ndim == 2:
-            return False
-        small = Image.fromarray(pixels[:: max(1, len(pixels) // 64), :: max(1, pixels.shape[1] // 64), :3])
-    return int(np.ptp(np.asarray(small).astype(np.int16), axis=2).max()) > 8
-
-
-def window_of(path: Path, header: Header) -> tuple[float, float]:
-    """The values shown as black and white and trained on as 0 and 255, one pair for all pages of a file.
-
-    8-bit files show as they are. Others saturate 0.35 % at either end, as ImageJ's automatic contrast does.
-    """
-    if header.dtype == "uint8":
-        return 0.0, 255.0
-    chosen = np.unique(np.linspace(0, header.pages - 1, min(header.pages, 8)).astype(int))
-    step = max(1, int((header.width * header.height * len(chosen) / 4_000_000) ** 0.5))
-    return window([read(path, page=int(page))[::step, ::step] for page in chosen])
-
-
-def window(samples: list[NDArray[np.generic]]) -> tuple[float, float]:
-    """As `window_of`, of pixels that are already there. An image without contrast lands in the middle, as grey."""
-    values = np.concatenate([np.asarray(sample, np.float64).reshape(-1) for sample in samples])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, (0.35, 99.65)))
-    if high <= low:  # A thin bright object on a flat ground: percentiles miss it, the extremes do not.
-        low, high = float(values.min()), float(values.max())
-    if high <= low:
-        low, high = low - 1, high + 1
-    return low, high
-
-
-def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray[np.uint8]:
-    """Pixels (H, W) as uint8, low..high to 0..255; what is not a number becomes 0."""
-    if pixels.dtype == np.uint8 and (low, high) == (0, 255):
-        return np.asarray(pixels, np.uint8)
-    scaled = (np.asarray(pixels, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.nan_to_num(np.rint(scaled), nan=0, posinf=255, neginf=0).clip(0, 255).astype(np.uint8)
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Turns whatever a decoder says about a damaged file into a sentence; the memory's end is not the file's fault."""
-    try:
-        yield
-    except (Refused, MemoryError):
-        raise
-    except Image.DecompressionBombError as error:
-        raise Refused(f"The image has more than {2 * MAX_PIXELS:,} pixels.", "Cut it into tiles.") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise  # The disk's fault or a missing file, and not what is in it; decoders leave the number empty.
-        raise Refused("The file is damaged or cut off.", "Export it again and add it here.") from error
-    except (ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error) as error:
-        raise Refused("The file is damaged or cut off.", "Export it again and add it here.") from error
-    except (ArithmeticError, AttributeError, RuntimeError, AssertionError, NotImplementedError) as error:
-        raise Refused(f"The file cannot be decoded ({error}).", "Save it as PNG or as plain TIFF.") from error
-
-
-def _inspect_picture(path: Path) -> Header:
-    with _refusing(), Image.open(path, formats=["PNG", "JPEG"]) as picture:
-        dtype = _PILLOW_DTYPES.get(picture.mode) or ("uint16" if picture.mode.startswith("I") else None)
-        if dtype is None:
-            raise Refused(f"The picture is in the colour model {picture.mode}.", "Save it as greyscale, 8 or 16 bits.")
-        return Header(
-            format=(picture.format or "").lower(),
-            width=picture.width,
-            height=picture.height,
-            dtype=dtype,
-            colour=picture.mode in {"RGB", "RGBA", "P"},
-        )
-
-
-def _inspect_tiff(path: Path) -> Header:
-    with _refusing(), tifffile.TiffFile(path) as file:
-        facts = tiff.facts_of(file, size=path.stat().st_size, max_pages=MAX_PAGES)
-    if facts.fault:
-        raise Refused(*facts.fault)
-    return Header(
-        format="tiff",
-        width=facts.width,
-        height=facts.height,
-        dtype=facts.dtype,
-        pages=facts.pages,
-        colour=facts.channels >= 3,
-        pixel_size_nm=facts.pixel_size_nm,
-        notes=facts.notes,
-    )
-
-
-def _pixels(path: Path, *, page: int, mask: bool = False) -> NDArray[np.generic]:
-    """(H, W) or (H, W, C) as the file has them."""
-    with _refusing():
-        with open(path, "rb") as file:
-            is_tiff = file.read(2) in (b"II", b"MM")
-        if is_tiff:
-            with tifffile.TiffFile(path) as stack:
-                return tiff.read_page(stack, page, numbers=_numbers(path, path.stat().st_mtime_ns) if page else (0,))
-        with Image.open(path, formats=["PNG", "JPEG"]) as picture:
-            if picture.mode == "1":
-                return np.asarray(picture.convert("L"))
-            if picture.mode == "P":
-                return np.asarray(picture if mask and not _grey_palette(picture) else picture.convert("RGB"))
-            if picture.mode == "LA":
-                return np.asarray(picture)[..., 0]
-            pixels = np.asarray(picture)
-            return pixels.astype(np.uint16) if picture.mode.startswith("I") else pixels
-
-
-@lru_cache(maxsize=64)
-def _numbers(path: Path, _changed: int) -> tuple[int, ...]:
-    with tifffile.TiffFile(path) as file:
-        return tuple(tiff.page_numbers(file))
-
-
-def _grey_palette(picture: Image.Image) -> bool:
-    colours = np.asarray(picture.getpalette("RGB") or [], np.int16).reshape(-1, 3)
-    return not np.ptp(colours, axis=1).any() if len(colours) else True
-
-
-def _lightness(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
-    """(H, W, C) to (H, W): the first channel where all are equal, else luma by ITU-R BT.601."""
-    if pixels.shape[2] < 3:
-        return pixels[..., 0]
-    first = pixels[..., 0]
-    if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
-        return first
-    luma = np.asarray(pixels[..., :3], np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return luma.astype(pixels.dtype) if pixels.dtype.kind == "f" else np.rint(luma).astype(pixels.dtype)
-
-
 def _are_whole(values: NDArray[np.float64]) -> bool:
     return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
 
@@ -283,8 +228,12 @@ def _unknown(name: str, start: bytes) -> Refused:
     if suffix in _EXPORTS:
         return Refused(
             f"{_EXPORTS[suffix]} files are not read.",
-            "Open it in Fiji and save it as TIFF (File, Save As, Tiff), then add that.",
+            "Open it in Fiji (File, Import, Bio-Formats) and save it as TIFF (File, Save As, Tiff), then add that.",
         )
-    if start[:4] == b"GIF8" or start[:2] == b"BM" or suffix in {".gif", ".bmp", ".webp", ".svg"}:
-        return Refused("Only PNG, JPEG and TIFF pictures are read.", "Save it as PNG and add that.")
-    return Refused("This is not a PNG, JPEG or TIFF file.", "Save the micrograph as TIFF or PNG and add that.")
+    if suffix == ".npz" or start[:4] == b"PK\x03\x04":
+        return Refused("It is an archive within the archive.", "Unpack it and add its files, or add it by itself.")
+    if start[:4] == b"GIF8" or start[:2] == b"BM" or suffix in _PICTURES:
+        return Refused("Pictures are read as PNG, JPEG or TIFF.", "Save it as PNG and add that.")
+    return Refused(
+        "This is not a PNG, JPEG, TIFF, MRC or .npy file.", "Save the micrograph as TIFF or PNG and add that."
+    )

@@ -2,123 +2,135 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ml_core.data.formats import DTYPES, MAX_PAGES, MAX_RATIO, Header, Refused, credible, refusing
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CODECS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34887, 34892, 34925, 50000, 33003, 33005, 34712})
 """None, CCITT, LZW, JPEG, Deflate, PackBits, LERC, LZMA, Zstandard, JPEG 2000: what microscopes and Fiji write."""
-DTYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
-
 TILE_BYTES = 64 * 2**20
-CHECK_RATIO_ABOVE = 256 * 2**20
-"""Small files may well be all black and compress a thousandfold; only large ones can hurt."""
-RATIO = 1000
 RATIO_CCITT = 10_000
-
-CREDIBLE_NM = (0.01, 10_000.0)
-"""Pixel sizes of microscopes. The 72 or 300 dpi that drawing programs write stand far above it."""
 
 _NM = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "micron": 1e3, "microns": 1e3, "\\u00b5m": 1e3, "mm": 1e6}
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Size, type and pages; `fault` holds reason and remedy where the file cannot be taken."""
+class Tiff:
+    """One TIFF file (`ml_core.data.formats.Source`)."""
 
-    width: int = 0
-    height: int = 0
-    dtype: str = ""
-    channels: int = 1
-    pages: int = 0
-    pixel_size_nm: float | None = None
-    notes: tuple[str, ...] = ()
-    fault: tuple[str, str] | None = None
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with refusing():
+            self._file = tifffile.TiffFile(path)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def header(self) -> Header:
+        with refusing():
+            return _header_of(self._file)
+
+    def pixels(self, page: int, *, mask: bool = False) -> NDArray[np.generic]:
+        with refusing():
+            offset = _offsets(self._path, self._path.stat().st_mtime_ns)[page] if page else 0
+            return _read_page(self._file, page, offset=offset)
 
 
-def facts_of(file: tifffile.TiffFile, *, size: int, max_pages: int) -> Facts:
-    """The facts of an open file of `size` bytes. Reads tags only."""
-    count = _pages_at_most(file, max_pages + 1)
-    if count > max_pages:
-        return _fault(f"The file has more than {max_pages:,} pages.", "Split the stack into several files.")
+def _header_of(file: tifffile.TiffFile) -> Header:
+    """Reads tags only. Raises Refused."""
+    count = _pages_at_most(file, MAX_PAGES + 1)
+    if count > MAX_PAGES:
+        raise Refused(f"The file has more than {MAX_PAGES:,} pages.", "Split the stack into several files.")
     first = file.pages[0].aspage()
-    if (fault := _fault_of_page(first)) is not None:
-        return fault
-    kept = page_numbers(file)
-    left_out = count - len(kept)
-    pages = contiguous_images(file) or len(kept)
+    _check_page(first)
+    left_out = count - len(_alike(file)) if count > 1 else 0
+    pages = _contiguous_images(file) or count - left_out
     channels = first.samplesperpixel
     dtype = np.dtype(np.uint8 if first.dtype == np.bool_ else first.dtype)
-    declared = pages * first.imagewidth * first.imagelength * channels * dtype.itemsize
-    limit = RATIO_CCITT if first.compression in (2, 3, 4) else RATIO
-    if declared > CHECK_RATIO_ABOVE and declared > limit * size:
-        return _fault(
-            f"The file is {size:,} bytes and claims to hold {declared:,}: no micrograph compresses like that.",
-            "Export it again without compression.",
-        )
-    notes = (f"{left_out} pages of another size (previews) were left out.",) if left_out else ()
-    return Facts(
+    notes = [f"{left_out} pages of another size (previews) were left out."] if left_out else []
+    planes = _planes_per_slice(file)
+    if planes > 1:
+        notes.append(f"It holds {planes} channels or time points per slice; each plane became an image.")
+    return Header(
+        format="tiff",
         width=first.imagewidth,
         height=first.imagelength,
         dtype=dtype.name,
-        channels=channels,
         pages=pages,
-        pixel_size_nm=pixel_size_of(file),
-        notes=notes,
+        channels=channels,
+        colour=channels >= 3,
+        pixel_size_nm=credible(_ome_size(file) or _resolution_size(file)),
+        notes=tuple(notes),
+        ratio=RATIO_CCITT if first.compression in (2, 3, 4) else MAX_RATIO,
     )
 
 
-def page_numbers(file: tifffile.TiffFile) -> list[int]:
+@lru_cache(maxsize=64)
+def _offsets(path: Path, _changed: int) -> tuple[int, ...]:
+    """Where the directories of the pages that count stand: found once, as the way to the last leads by all others."""
+    with tifffile.TiffFile(path) as file:
+        return tuple(page.offset for page in _alike(file))
+
+
+def _alike(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The pages with the first page's size and type; previews and pyramid levels are others."""
     first = file.pages[0].aspage()
     return [
-        number
+        page.aspage()
         for number, page in enumerate(file.pages)
         if (page.shape, page.dtype) == (first.shape, first.dtype) and not (number and page.aspage().is_reduced)
     ]
 
 
-def contiguous_images(file: tifffile.TiffFile) -> int:
+def _contiguous_images(file: tifffile.TiffFile) -> int:
     """How many images follow each other behind a single directory, as ImageJ writes stacks; 0 where it is not so."""
-    metadata = file.imagej_metadata or {}
-    images = int(metadata.get("images", 1)) if file.is_imagej else 1
+    if not file.is_imagej:
+        return 0
+    images = int((file.imagej_metadata or {}).get("images", 1))
     first = file.pages[0].aspage()
-    if images <= 1 or len(file.pages) > 1 or not first.is_contiguous:
+    if images <= 1 or not first.is_contiguous or len(file.pages) > 1:
         return 0
     there = (file.filehandle.size - first.dataoffsets[0]) // max(1, first.nbytes)
     return images if there >= images else 0
 
 
-def read_page(file: tifffile.TiffFile, page: int, *, numbers: Sequence[int]) -> NDArray[np.generic]:
-    """One page as (H, W) or (H, W, C), bits as 0 and 255. Raises IndexError where there is no such page.
-
-    `numbers` are the file's `page_numbers`: found once per file, as it takes a look at every page.
-    """
+def _read_page(file: tifffile.TiffFile, page: int, *, offset: int) -> NDArray[np.generic]:
+    """One page as (H, W) or (H, W, C), bits as 0 and 255. `offset` is that of the page's directory, 0 for the first."""
     first = file.pages[0].aspage()
-    if contiguous_images(file):
+    if page and _contiguous_images(file):
         file.filehandle.seek(first.dataoffsets[0] + page * first.nbytes)
-        dtype = np.dtype(first.dtype)
-        flat = np.frombuffer(file.filehandle.read(first.nbytes), dtype.newbyteorder(file.byteorder))
-        pixels = flat.reshape(first.shape).astype(dtype)
+        dtype = np.dtype(first.dtype).newbyteorder(file.byteorder)
+        flat = np.frombuffer(file.filehandle.read(first.nbytes), dtype)
+        pixels = flat.reshape(first.shape).astype(first.dtype)
+    elif page:
+        file.filehandle.seek(offset)
+        pixels = tifffile.TiffPage(file, index=page).asarray(maxworkers=1)
     else:
-        pixels = file.pages[numbers[page]].asarray(maxworkers=1)
-    if first.photometric == 0 and pixels.dtype.kind in "bu":  # white is zero: turned so that bright is bright
-        pixels = ~pixels if pixels.dtype == np.bool_ else np.iinfo(pixels.dtype).max - pixels
-    if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    elif first.bitspersample == 1:
-        pixels = (pixels > 0).astype(np.uint8) * np.uint8(255)
+        pixels = first.asarray(maxworkers=1)
+    white_is_zero = first.photometric == 0  # turned, so that bright is bright
+    if pixels.dtype == np.bool_ or first.bitspersample == 1:
+        pixels = ((pixels > 0) ^ white_is_zero).astype(np.uint8) * np.uint8(255)
+    elif white_is_zero and pixels.dtype.kind == "u":
+        pixels = np.invert(pixels, out=pixels if pixels.flags.writeable else None)
     return np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and first.planarconfig == 2 else pixels
 
 
-def pixel_size_of(file: tifffile.TiffFile) -> float | None:
-    """Nanometres per pixel, from OME's or ImageJ's description or from the resolution tags; None where not credible."""
-    return _credible(_ome_size(file) or _resolution_size(file))
+def _planes_per_slice(file: tifffile.TiffFile) -> int:
+    """Channels times time points that OME's or ImageJ's description tells of; 1 where there is none."""
+    if file.is_imagej:
+        said = file.imagej_metadata or {}
+        return int(said.get("channels", 1)) * int(said.get("frames", 1))
+    text = (file.ome_metadata or "")[:100_000] if file.is_ome else ""
+    found = [re.search(rf'\b{name}="(\d{{1,6}})"', text) for name in ("SizeC", "SizeT")]
+    samples = re.search(r'\bSamplesPerPixel="(\d{1,2})"', text)
+    channels, times = (int(match.group(1)) if match else 1 for match in found)
+    return max(1, channels // max(1, int(samples.group(1)) if samples else 1)) * times
 
 
 def _ome_size(file: tifffile.TiffFile) -> float | None:
@@ -151,12 +163,6 @@ def _resolution_size(file: tifffile.TiffFile) -> float | None:
     return nm_per_unit / per_unit if nm_per_unit else None
 
 
-def _credible(size: float | None) -> float | None:
-    if size is None or not math.isfinite(size) or not CREDIBLE_NM[0] <= size <= CREDIBLE_NM[1]:
-        return None
-    return float(f"{size:.6g}")
-
-
 def _pages_at_most(file: tifffile.TiffFile, most: int) -> int:
     """Counts directories without reading on for ever in a file whose directories point in a circle."""
     count = 0
@@ -167,20 +173,16 @@ def _pages_at_most(file: tifffile.TiffFile, most: int) -> int:
     return count
 
 
-def _fault_of_page(page: tifffile.TiffPage) -> Facts | None:
-    if page.dtype is None or np.dtype(page.dtype).name not in DTYPES:
-        return _fault(f"Its pixels are of the type {page.dtype}.", "Save it as 8 or 16 bits.")
+def _check_page(page: tifffile.TiffPage) -> None:
+    """Raises Refused where such a page is not read."""
+    if page.dtype is None or np.dtype(page.dtype).name not in DTYPES | {"bool"}:
+        raise Refused(f"Its pixels are of the type {page.dtype}.", "Save it as 8 or 16 bits.")
     if int(page.compression) not in CODECS:
-        return _fault(f"Its compression (number {int(page.compression)}) is not read.", "Save it uncompressed.")
+        raise Refused(f"Its compression (number {int(page.compression)}) is not read.", "Save it uncompressed.")
     if page.imagedepth > 1 or page.samplesperpixel > 4:
-        return _fault(
+        raise Refused(
             f"It holds {page.samplesperpixel} channels in {page.imagedepth} layers per page.",
             "Save one channel as a stack of grey images.",
         )
     if page.is_tiled and page.tilewidth * page.tilelength * page.samplesperpixel * page.dtype.itemsize > TILE_BYTES:
-        return _fault(f"Its tiles are {page.tilewidth:,} x {page.tilelength:,} px.", "Save it again without tiles.")
-    return None
-
-
-def _fault(reason: str, remedy: str) -> Facts:
-    return Facts(fault=(reason, remedy))
+        raise Refused(f"Its tiles are {page.tilewidth:,} x {page.tilelength:,} px.", "Save it again without tiles.")
