@@ -37,7 +37,11 @@ class ConfusionMeter:
 
     def add(self, prediction: Tensor, truth: Tensor) -> None:
         """Both (B, H, W) integer class maps. Images keep the order in which they are added."""
-        self._parts.append(confusion(prediction, truth, classes=self.classes))
+        self.add_counts(confusion(prediction, truth, classes=self.classes))
+
+    def add_counts(self, counts: Tensor) -> None:
+        """(B, classes, classes) that `confusion` has counted, band by band, of images too large to be held whole."""
+        self._parts.append(counts)
 
     def counts(self) -> np.ndarray:
         """(N, classes, classes) int64, one matrix per image."""
@@ -104,12 +108,47 @@ def scores(counts: np.ndarray) -> Scores:
     )
 
 
+def per_image(counts: np.ndarray) -> dict[str, float | None]:
+    """Means over the N images of `counts` (N, C, C), named as in `Scores.figures` with `_per_image` behind.
+
+    An image in which a figure cannot be measured is left out of its mean, as CEM500K's evaluation does.
+    """
+    found = [scores(matrix).figures() for matrix in counts]
+    names = [name for name in scores(counts).figures() if name != "floor"]
+    return {f"{name}_per_image": _mean([figures[name] for figures in found]) for name in names}
+
+
+def foreground_ious(matrices: np.ndarray) -> np.ndarray:
+    """Foreground IoU (R,) of R matrices (R, C, C) at once, as `Scores.foreground_iou`: for resampling.
+
+    NaN where there is nothing to measure.
+    """
+    return _mean_known(_ious(matrices)[:, 1:])
+
+
+def mean_ious(matrices: np.ndarray) -> np.ndarray:
+    """Mean IoU (R,) of R matrices (R, C, C) at once, as `Scores.mean_iou`."""
+    return _mean_known(_ious(matrices))
+
+
 def foreground_iou_per_image(counts: np.ndarray) -> list[float | None]:
     """Foreground IoU of each of the N images of `counts` (N, C, C).
 
     None for an image that has no foreground and where none was predicted: right, but nothing to measure.
     """
     return [scores(matrix).foreground_iou for matrix in counts]
+
+
+def _ious(matrices: np.ndarray) -> np.ndarray:
+    hit = np.diagonal(matrices, axis1=1, axis2=2)
+    with np.errstate(invalid="ignore"):  # A class that is in neither: 0 / 0, which is not a number, as it should be.
+        return np.asarray(hit / (matrices.sum(axis=2) + matrices.sum(axis=1) - hit))
+
+
+def _mean_known(values: np.ndarray) -> np.ndarray:
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis=1) / known.sum(axis=1))
 
 
 def _ratio(part: int, whole: int) -> float | None:

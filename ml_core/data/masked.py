@@ -103,18 +103,18 @@ class Masked:
         return images[:, None].float() / 255, self._class_of[masks.long()]
 
     def resized(self, positions: NDArray[np.int64]) -> Tensor:
-        """Whole items (B, 1, size, size) in 0..1 on the device; only where batches are whole items."""
+        """Whole items (B, 1, size, size) uint8 on the device; only where batches are whole items."""
         assert self._squares is not None, "crops are predicted in tiles, not resized"
-        return self._squares[0].batch(positions)[:, None].float() / 255
+        return self._squares[0].batch(positions)[:, None]
 
     def grey(self, position: int) -> NDArray[np.uint8]:
         """The image at its own size, (H, W)."""
         return np.array(self._images[position])
 
-    def truth(self, position: int) -> Tensor:
-        """The mask at its own size as classes, (1, H, W) uint8 on the device."""
-        mask = torch.from_numpy(np.array(self._masks[position])).to(self._device)
-        return self._class_of[mask.long()][None]
+    def truth(self, position: int, rows: slice = slice(None)) -> Tensor:
+        """The mask, or the `rows` of it, at its own size as classes, (1, H, W) uint8 on the device."""
+        mask = torch.from_numpy(np.array(self._masks[position][rows])).to(self._device)
+        return self._class_of[mask.int()][None]
 
     def shape(self, position: int) -> tuple[int, int]:
         """(H, W) of the item."""
@@ -123,6 +123,11 @@ class Masked:
 
     def name(self, position: int) -> str:
         return self._manifest.items[position].name
+
+    def group(self, position: int) -> str:
+        """The stack, volume or animal that the item belongs to; an image that stands alone is one by itself."""
+        # A space cannot begin a group's name: see `ml_core.data.splits`.
+        return self._manifest.items[position].group or f" {position}"
 
     def source(self, position: int) -> Mapping[str, str | int]:
         """Which file and page the item is: facts of artifacts that belong to it."""

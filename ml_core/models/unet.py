@@ -1,26 +1,64 @@
-"""Segmentation: a U-Net on an encoder, its loss, and prediction of whole images in overlapping tiles.
+"""Segmentation: a decoder on an encoder, what its logits mean, and its loss.
 
-Ronneberger, Fischer and Brox, "U-Net" (MICCAI 2015); the decoder is that of segmentation_models_pytorch.
+Ronneberger, Fischer and Brox, "U-Net" (MICCAI 2015); Zhou et al., "UNet++" (2018); Kirillov et al., "Panoptic Feature
+Pyramid Networks" (CVPR 2019). The decoders are those of segmentation_models_pytorch; Casser's network is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml_core.models import casser, encoders
 from ml_core.reporting import UserError
 from ml_core.weights import Weights
 
-STRIDE = 32
-"""The encoder halves the image five times."""
+CASSER = "casser"
+DECODERS: Mapping[str, Callable[..., nn.Module]] = {
+    "unet": smp.Unet,
+    "unetplusplus": smp.UnetPlusPlus,
+    "fpn": smp.FPN,
+}
+_U_WIDTHS = {"full": {}, "half": {"decoder_channels": (128, 64, 32, 16, 8)}}
+_WIDTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "unet": _U_WIDTHS,
+    "unetplusplus": _U_WIDTHS,
+    "fpn": {"full": {}, "half": {"decoder_pyramid_channels": 128, "decoder_segmentation_channels": 64}},
+}
+"""What the library is asked for beside its own widths, the full ones."""
+
+
+def network_of(*, architecture: str, decoder: str, width: str, channels: int, outputs: int) -> nn.Module:
+    """A network with random weights, in the parts `encoder`, `decoder` and `segmentation_head`.
+
+    Raises UserError for names that nobody knows, and for a decoder on Casser's network, which has its own.
+    """
+    if architecture == CASSER:
+        if (decoder, width) != ("unet", "full"):
+            raise UserError("Casser's network has its own decoder: choose U-Net at full width, or another encoder.")
+        return casser.Casser(channels=channels, classes=outputs)
+    if decoder not in DECODERS or width not in _WIDTHS[decoder]:
+        raise UserError(f"There is no decoder {decoder} of {width} width; there are: {', '.join(DECODERS)}.")
+    if architecture not in encoders.ARCHITECTURES:
+        raise UserError(f"There is no encoder called {architecture}; there are: {', '.join(encoders.ARCHITECTURES)}.")
+    # No weights from a hub: the encoder's come from the registry, or are random.
+    return DECODERS[decoder](
+        encoder_name=architecture,
+        encoder_weights=None,
+        in_channels=channels,
+        classes=outputs,
+        **_WIDTHS[decoder][width],
+    )
 
 
 class Segmenter(nn.Module):
-    """A U-Net that takes grey images (B, 1, H, W) in 0..1 and gives logits (B, C, H, W); H and W multiples of 32.
+    """A network that takes grey images (B, 1, H, W) in 0..1 and gives logits (B, C, H, W); H and W multiples of 32.
 
     C is 1 for one foreground class (a logit of foreground), else the number of classes with background. The grey
     channel is repeated and normalised with the mean and deviation that the encoder was trained with. A frozen encoder
@@ -31,18 +69,28 @@ class Segmenter(nn.Module):
     deviation: Tensor
 
     def __init__(
-        self, *, architecture: str, classes: int, mean: list[float], deviation: list[float], frozen: bool = False
+        self,
+        *,
+        architecture: str,
+        classes: int,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        decoder: str = "unet",
+        width: str = "full",
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.decoder = decoder
+        self.width = width
         self.classes = classes
         self.frozen = frozen
-        # No weights from a hub: the encoder's come from the registry, or are random.
-        self.network = smp.Unet(
-            encoder_name=architecture,
-            encoder_weights=None,
-            in_channels=len(mean),
-            classes=1 if classes == 2 else classes,
+        self.network = network_of(
+            architecture=architecture,
+            decoder=decoder,
+            width=width,
+            channels=len(mean),
+            outputs=1 if classes == 2 else classes,
         )
         # Facts of the encoder, kept beside the weights and not among them.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
@@ -65,11 +113,20 @@ class Segmenter(nn.Module):
         """What the encoder sees: (B, channels, H, W)."""
         return (grey.expand(-1, self.mean.shape[1], -1, -1) - self.mean) / self.deviation
 
-    def forward(self, grey: Tensor) -> Tensor:
+    def encode(self, grey: Tensor) -> list[Tensor]:
+        """The encoder's maps of `grey` (B, 1, H, W), from the image's size down; no gradient where it is frozen."""
         x = self.normalised(grey).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.network.encoder(x)
-        return self.network.segmentation_head(self.network.decoder(features))
+            maps: list[Tensor] = self.network.encoder(x)
+        return maps
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        """Logits (B, C, H, W) of the encoder's maps."""
+        logits: Tensor = self.network.segmentation_head(self.network.decoder(maps))
+        return logits
+
+    def forward(self, grey: Tensor) -> Tensor:
+        return self.decode(self.encode(grey))
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
@@ -88,79 +145,59 @@ def class_map(logits: Tensor, *, threshold: float = 0.5) -> Tensor:
     return logits.argmax(dim=1).to(torch.uint8)
 
 
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over pixels from which a loss follows: dice plus binary cross-entropy (paper, section V).
+
+    With several classes, cross-entropy, and dice as the mean over the foreground classes that occur. The sums of an
+    image's bands add up to those of the image, so the loss of a large image needs no more than a band at a time.
+    """
+
+    cross_entropy: Tensor
+    """Of all pixels, (); the rest is per foreground class, (K,)."""
+    hit: Tensor
+    predicted: Tensor
+    true: Tensor
+    pixels: int
+
+    @classmethod
+    def of(cls, logits: Tensor, truth: Tensor) -> LossSums:
+        """`logits` (B, C, H, W) as `Segmenter` gives them, `truth` (B, H, W) classes."""
+        logits = logits.float()
+        axes = (0, 2, 3)
+        if logits.shape[1] == 1:
+            target = truth[:, None].to(logits.dtype)
+            cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+            shares = logits.sigmoid()
+        else:
+            cross_entropy = functional.cross_entropy(logits, truth.long(), reduction="sum")
+            shares = logits.softmax(dim=1)[:, 1:]
+            target = functional.one_hot(truth.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].to(logits.dtype)
+        hit, predicted, true = (shares * target).sum(axes), shares.sum(axes), target.sum(axes)
+        return cls(cross_entropy, hit, predicted, true, pixels=truth.numel())
+
+    def __add__(self, other: LossSums) -> LossSums:
+        return LossSums(
+            self.cross_entropy + other.cross_entropy,
+            self.hit + other.hit,
+            self.predicted + other.predicted,
+            self.true + other.true,
+            self.pixels + other.pixels,
+        )
+
+    def loss(self) -> Tensor:
+        """A scalar. Dice is 1 - 2 hit / (predicted + true) per class (Milletari et al. 2016, eq. 3)."""
+        occurs = (self.true > 0).to(self.hit.dtype)
+        dice = (2 * self.hit + 1e-6) / (self.predicted + self.true + 1e-6)
+        return self.cross_entropy / self.pixels + ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1)
+
+
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Dice plus binary cross-entropy (paper, section V); with several classes, cross-entropy. A scalar, float32.
+    """The loss of a batch, a scalar, float32: `LossSums` over all of its pixels.
 
-    `logits` (B, C, H, W) as `Segmenter` gives them, `truth` (B, H, W) classes. Dice is taken over the whole batch:
-    by image it is undefined wherever a crop holds no foreground. With several classes it is the mean over the
-    foreground classes that occur in the batch.
+    Dice is taken over the whole batch: by image it is undefined wherever a crop holds no foreground.
     """
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        target = truth[:, None].to(logits.dtype)
-        return functional.binary_cross_entropy_with_logits(logits, target) + _dice_loss(logits.sigmoid(), target)
-    target = functional.one_hot(truth.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-    cross_entropy = functional.cross_entropy(logits, truth.long())
-    return cross_entropy + _dice_loss(logits.softmax(dim=1)[:, 1:], target[:, 1:])
-
-
-def _dice_loss(shares: Tensor, target: Tensor) -> Tensor:
-    """1 - soft Dice per class over the batch, averaged over the classes that occur (Milletari et al. 2016, eq. 3)."""
-    axes = (0, 2, 3)
-    occurs = (target.sum(axes) > 0).to(shares.dtype)
-    dice = (2 * (shares * target).sum(axes) + 1e-6) / (shares.sum(axes) + target.sum(axes) + 1e-6)
-    return ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1)
-
-
-def predict_tiled(
-    predict: Callable[[Tensor], Tensor], grey: Tensor, *, tile: int, overlap: int, batch_size: int
-) -> Tensor:
-    """Logits (K, H, W) of one image `grey` (1, H, W) at full resolution, seen in overlapping tiles.
-
-    `predict` maps (B, 1, tile, tile) to (B, K, tile, tile). Each tile counts most at its centre and least at its
-    border, where a network sees half of its context, so no seam shows. An image smaller than a tile is reflected out.
-    """
-    height, width = grey.shape[-2:]
-    padded = _padded(grey, tile)
-    weight = _tile_weight(tile, like=padded)
-    places = [
-        (top, left)
-        for top in _starts(padded.shape[-2], tile=tile, overlap=overlap)
-        for left in _starts(padded.shape[-1], tile=tile, overlap=overlap)
-    ]
-    total: Tensor | None = None
-    weights = torch.zeros(padded.shape[-2:], device=grey.device)
-    for first in range(0, len(places), batch_size):
-        group = places[first : first + batch_size]
-        answers = predict(torch.stack([padded[:, top : top + tile, left : left + tile] for top, left in group]))
-        if total is None:
-            total = torch.zeros((answers.shape[1], *padded.shape[-2:]), device=grey.device)
-        for (top, left), answer in zip(group, answers, strict=True):
-            total[:, top : top + tile, left : left + tile] += answer * weight
-            weights[top : top + tile, left : left + tile] += weight
-    assert total is not None, "an image has at least one tile"
-    return (total / weights)[:, :height, :width]
-
-
-def _starts(length: int, *, tile: int, overlap: int) -> list[int]:
-    """Evenly spread beginnings of the fewest tiles that cover `length` and overlap by `overlap` or more."""
-    count = 1 + -(-(length - tile) // (tile - overlap))
-    return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]
-
-
-def _tile_weight(tile: int, *, like: Tensor) -> Tensor:
-    """(tile, tile): a tent, 1 in the middle, small and above 0 at the border."""
-    ramp = 1 - (torch.arange(tile, device=like.device, dtype=like.dtype) * 2 + 1 - tile).abs() / (tile + 1)
-    return ramp[:, None] * ramp[None, :]
-
-
-def _padded(grey: Tensor, tile: int) -> Tensor:
-    """At least `tile` on both sides, reflected; repeated from the edge where a reflection would be too short."""
-    below, right = max(tile - grey.shape[-2], 0), max(tile - grey.shape[-1], 0)
-    if not below and not right:
-        return grey
-    short = below >= grey.shape[-2] or right >= grey.shape[-1]
-    return functional.pad(grey[None], (0, right, 0, below), mode="replicate" if short else "reflect")[0]
+    return LossSums.of(logits, truth).loss()
 
 
 def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
@@ -174,6 +211,8 @@ def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
         )
     segmenter = Segmenter(
         architecture=str(facts["architecture"]),
+        decoder=str(facts.get("decoder", "unet")),
+        width=str(facts.get("decoder_width", "full")),
         classes=len(facts["classes"]),
         mean=[float(v) for v in facts["mean"]],
         deviation=[float(v) for v in facts["deviation"]],
@@ -182,8 +221,8 @@ def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
         segmenter.network.load_state_dict(weights.tensors)
     except RuntimeError as error:
         raise UserError(
-            f"The weights in {source} do not fit a U-Net on {segmenter.architecture} with {segmenter.classes} classes. "
-            "Choose the artifact segmenter of a segment job."
+            f"The weights in {source} do not fit a {segmenter.decoder} on {segmenter.architecture} with "
+            f"{segmenter.classes} classes. Choose the artifact segmenter of a segment job."
         ) from error
     return segmenter.eval()
 
@@ -192,6 +231,8 @@ def new_like(segmenter: Segmenter) -> Segmenter:
     """The same network with new random weights."""
     return Segmenter(
         architecture=segmenter.architecture,
+        decoder=segmenter.decoder,
+        width=segmenter.width,
         classes=segmenter.classes,
         mean=segmenter.mean.flatten().tolist(),
         deviation=segmenter.deviation.flatten().tolist(),

@@ -22,7 +22,8 @@ from ml_core.engine import Context
 from ml_core.models import encoders
 from ml_core.models.activation_maps import confidence_drop, correlation
 from ml_core.models.lookers import DECODER, EncoderLooker, Look, Looker, SegmenterLooker
-from ml_core.models.unet import STRIDE, new_like, segmenter_from
+from ml_core.models.tiles import STRIDE
+from ml_core.models.unet import new_like, segmenter_from
 from ml_core.pictures import cam_sheet, write_png
 from ml_core.recipes.sources import open_manifest
 from ml_core.reporting import Stopped, UserError

@@ -1,4 +1,4 @@
-"""Segmentation: a U-Net on an encoder, frozen or fine-tuned (paper, sections IV-B and V)."""
+"""Segmentation: a decoder on an encoder, frozen or fine-tuned (paper, sections IV-B and V)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from ml_core.data.masked import Masked
 from ml_core.data.pairs import tone_of
 from ml_core.engine import Best, Context, Loop, ResumableSampler
 from ml_core.metrics import ConfusionMeter, foreground_iou_per_image, scores
-from ml_core.models import encoders
-from ml_core.models.unet import Segmenter, class_map, segmentation_loss
+from ml_core.models import casser, encoders, published
+from ml_core.models.average import WeightAverage
+from ml_core.models.feature_cache import FeatureCache
+from ml_core.models.unet import CASSER, Segmenter, segmentation_loss
 from ml_core.pictures import Sample, sample_sheet, write_png
-from ml_core.recipes.evaluation import predictions, say_results
+from ml_core.recipes.evaluation import HALF, judge, precision_recall, say_results
 from ml_core.recipes.sources import open_masked
 from ml_core.reporting import UserError
 from ml_core.specs import SegmentSpec
@@ -27,7 +29,6 @@ SHOWN = 4
 """Items on a sheet; the same ones each time."""
 SHEETS = 20
 """About so many sheets in a run, by epochs, so that the same run shows the same pictures."""
-THRESHOLD = 0.5
 
 
 def run(context: Context[SegmentSpec]) -> None:
@@ -41,48 +42,69 @@ def run(context: Context[SegmentSpec]) -> None:
     sampler = ResumableSampler(data.samples, batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
     _check_batch_norm(spec, segmenter, batch_size=sampler.batch_size)
+    cache = _feature_cache(context, segmenter, data)
 
-    # Fused: a quarter of the time on a CPU, where Adam is a third of a step of a small network.
-    optimizer = torch.optim.Adam(segmenter.trained(), lr=spec.learning_rate, fused=True)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=spec.patience)
+    optimizer = _optimizer(spec, segmenter)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.1, patience=max(1, round(spec.patience / spec.validate_every))
+    )
+    average = WeightAverage(segmenter, keep=spec.average) if spec.average else None
+    judged = average.module if average else segmenter
     best = Best()
+    state = {"network": segmenter.network, "optimizer": optimizer, "plateau": plateau, "best": best}
     loop = Loop(
         context,
         total_steps=total_steps,
         steps_per_epoch=sampler.steps_per_epoch,
-        state={"network": segmenter.network, "optimizer": optimizer, "plateau": plateau, "best": best},
+        state=state | ({"average": average} if average else {}),
     )
     for step in loop:
-        if spec.schedule == "cosine":
-            _set_rate(optimizer, spec.learning_rate * (1 + math.cos(math.pi * (step - 1) / total_steps)) / 2)
+        _set_rate(optimizer, spec, step=step, total_steps=total_steps)
         segmenter.train()
-        grey, truth = augment(*data.batch(sampler.batch(step)))
-        with context.autocast():
-            logits = segmenter(grey)
+        samples = sampler.batch(step)
+        if cache is None:
+            grey, truth = augment(*data.batch(samples), policy=spec.augmentation)
+            with context.autocast():
+                logits = segmenter(grey)
+        else:
+            maps, truth = cache.batch(samples)
+            with context.autocast():
+                logits = segmenter.decode(maps)
         loss = segmentation_loss(logits, truth)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        if average:
+            average.update(step=step)
 
         loop.point("loss/train", loss)
         loop.point("learning_rate", optimizer.param_groups[0]["lr"])
-        if loop.ends_epoch:
-            validation = _validate(context, segmenter, data)
+        if loop.ends_epoch and (loop.epoch % spec.validate_every == 0 or loop.epoch == spec.epochs):
+            validation = _validate(context, judged, data)
             for name, value in validation.points.items():
                 loop.measure(name, value)
-            best.offer(segmenter.network, score=validation.score, step=step)
+            best.offer(judged.network, score=validation.score, step=step)
             if spec.schedule == "plateau":
                 plateau.step(validation.points["loss/validation"])
-            if loop.epoch == 1 or loop.epoch % math.ceil(spec.epochs / SHEETS) == 0 or loop.epoch == spec.epochs:
+            if _shows(spec, epoch=loop.epoch):
                 _show(context, data, validation, step=step)
+            if 0 < spec.early_stop <= (step - best.step) // sampler.steps_per_epoch and step < total_steps:
+                loop.finish(
+                    f"Stopped early after epoch {loop.epoch:,}: no better validation score since epoch "
+                    f"{best.step // sampler.steps_per_epoch:,}."
+                )
 
-    segmenter.network.load_state_dict(best.weights)
-    _keep_segmenter(context, segmenter, data, origin=origin, step=best.step)
+    _keep_segmenter(context, judged, data, kind="segmenter_last", origin=origin, step=loop.step, threshold=HALF)
+    judged.network.load_state_dict(best.weights)
+    curve = precision_recall(context, judged, data)
+    chosen = curve.best_threshold() if curve is not None and spec.threshold == "validation" else None
+    threshold = HALF if chosen is None else chosen
+    _keep_segmenter(context, judged, data, kind="segmenter", origin=origin, step=best.step, threshold=threshold)
     say_results(
         context,
-        segmenter,
+        judged,
         data,
-        threshold=THRESHOLD,
+        threshold=threshold,
         best_step=best.step,
         best_epoch=best.step // sampler.steps_per_epoch,
     )
@@ -91,31 +113,75 @@ def run(context: Context[SegmentSpec]) -> None:
 def _segmenter(context: Context[SegmentSpec], data: Masked) -> tuple[Segmenter, str]:
     """The network on its device, and where its encoder's weights came from."""
     spec = context.spec
-    if context.inputs.slot("encoder") is None:
+    encoder, source = _pretrained(context)
+    if encoder is None:
         if spec.weights == "frozen":
             context.reporter.note("No pretrained encoder was given, so the encoder is trained from random weights.")
         mean, deviation = tone_of(data.tone_sample())
+        channels = casser.CHANNELS if spec.encoder == CASSER else encoders.CHANNELS
         segmenter = Segmenter(
             architecture=spec.encoder,
+            decoder=spec.decoder,
+            width=spec.decoder_width,
             classes=data.classes,
-            mean=[mean] * encoders.CHANNELS,
-            deviation=[deviation] * encoders.CHANNELS,
+            mean=[mean] * channels,
+            deviation=[deviation] * channels,
         )
         return segmenter.to(memory_format=torch.channels_last).to(context.device), "random"
-    path = context.inputs.path("encoder")
-    encoder = weights.load_encoder(path)
     segmenter = Segmenter(
         architecture=encoder.architecture,
+        decoder=spec.decoder,
+        width=spec.decoder_width,
         classes=data.classes,
-        mean=list(encoder.mean),
-        deviation=list(encoder.deviation),
+        mean=encoder.mean,
+        deviation=encoder.deviation,
         frozen=spec.weights == "frozen",
     )
-    encoders.load_weights(
-        segmenter.network.encoder, encoder.tensors, architecture=encoder.architecture, source=path.name
-    )
+    encoders.load_weights(segmenter.network.encoder, encoder.tensors, architecture=encoder.architecture, source=source)
     origin = str(encoder.facts.get("origin", "imported"))
     return segmenter.to(memory_format=torch.channels_last).to(context.device), origin
+
+
+def _pretrained(context: Context[SegmentSpec]) -> tuple[weights.Encoder | None, str]:
+    """The encoder to begin with, None where its weights are to be random, and what to call its file."""
+    if context.inputs.slot("encoder") is not None:
+        path = context.inputs.path("encoder")
+        return weights.load_encoder(path), path.name
+    if context.spec.initial == "imagenet":
+        keep = context.inputs.prepared / "weights"
+        return published.imagenet(context.spec.encoder, path=None, keep=keep), "the ImageNet weights"
+    return None, ""
+
+
+def _feature_cache(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> FeatureCache | None:
+    """The cache that was asked for, where the encoder is frozen and its features fit. By the data and the
+    specification alone, never by the memory that is free: another machine must carry the same run on."""
+    allowed = context.spec.feature_cache
+    if not allowed:
+        return None
+    if not segmenter.frozen:
+        context.reporter.note("No features are kept: the encoder is trained, so they change at every step.")
+        return None
+    cache = FeatureCache(segmenter, data, autocast=context.autocast)
+    needed = cache.most_bytes() / 1e9
+    if needed > allowed:
+        context.reporter.note(
+            f"The features of all {data.samples:,} images in 16 forms take {needed:.1f} GB, more than the "
+            f"{allowed:g} GB allowed: they are computed anew at every step, with turns by any angle.",
+            level="warning",
+        )
+        return None
+    context.reporter.note(
+        f"The encoder sees each image in 16 forms and its features are kept: up to {needed:.1f} GB. Images are turned "
+        "by quarters, not by any angle."
+    )
+    return cache
+
+
+def _optimizer(spec: SegmentSpec, segmenter: Segmenter) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+    # Fused: a quarter of the time on a CPU, where Adam is a third of a step of a small network.
+    return kind(segmenter.trained(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
 
 
 def _check_batch_norm(spec: SegmentSpec, segmenter: Segmenter, *, batch_size: int) -> None:
@@ -141,15 +207,12 @@ def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked)
     """Predicts every validation item at its own size."""
     meter = ConfusionMeter(classes=data.classes)
     losses: list[Tensor] = []
-    chosen = _shown(data)
     shown = {}
-    for position, logits in predictions(context, segmenter, data, data.validation):
-        truth = data.truth(position)
-        losses.append(segmentation_loss(logits, truth))
-        prediction = class_map(logits, threshold=THRESHOLD)
-        meter.add(prediction, truth)
-        if position in chosen:
-            shown[position] = prediction[0].cpu().numpy()
+    for item in judge(context, segmenter, data, data.validation, threshold=HALF, keep=_shown(data)):
+        losses.append(item.loss)
+        meter.add_counts(item.counts)
+        if item.classes is not None:
+            shown[item.position] = item.classes
     counts = meter.counts()
     found = scores(counts)
     points = {"loss/validation": float(torch.stack(losses).mean())}
@@ -167,6 +230,12 @@ def _shown(data: Masked) -> list[int]:
     """The positions of the items on sheets: spread over the validation part."""
     places = np.linspace(0, len(data.validation) - 1, min(SHOWN, len(data.validation))).round().astype(int)
     return [int(p) for p in data.validation[places]]
+
+
+def _shows(spec: SegmentSpec, *, epoch: int) -> bool:
+    """Whether the validation after `epoch` is put on a sheet."""
+    number, last = math.ceil(epoch / spec.validate_every), math.ceil(spec.epochs / spec.validate_every)
+    return number in (1, last) or number % math.ceil(last / SHEETS) == 0
 
 
 def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *, step: int) -> None:
@@ -194,7 +263,14 @@ def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *
 
 
 def _keep_segmenter(
-    context: Context[SegmentSpec], segmenter: Segmenter, data: Masked, *, origin: str, step: int
+    context: Context[SegmentSpec],
+    segmenter: Segmenter,
+    data: Masked,
+    *,
+    kind: str,
+    origin: str,
+    step: int,
+    threshold: float,
 ) -> None:
     facts = {
         "architecture": segmenter.architecture,
@@ -206,15 +282,23 @@ def _keep_segmenter(
         "image_size": context.spec.image_size,
         "classes": data.values,
         "mask_layer": data.layer,
-        "threshold": THRESHOLD,
+        "threshold": threshold,
         "framing": context.spec.framing,
-        "decoder": "unet",
+        "decoder": segmenter.decoder,
+        "decoder_width": segmenter.width,
     }
-    path = context.artifacts / "segmenter.safetensors"
+    path = context.artifacts / f"{kind.replace('_', '-')}.safetensors"
     weights.save(path, segmenter.network.state_dict(), facts=facts)
-    context.reporter.artifact("segmenter", path, **facts)
+    context.reporter.artifact(kind, path, **facts)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, spec: SegmentSpec, *, step: int, total_steps: int) -> None:
+    """The rate of `step` (counted from 1). What a plateau has lowered is left alone, once the warm-up is over."""
+    warming = round(spec.warmup * total_steps)
+    rate = spec.learning_rate
+    if spec.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * (step - 1) / total_steps)) / 2
+    elif step > warming:
+        return
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * min(1.0, step / max(warming, 1))

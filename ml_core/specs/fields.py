@@ -181,7 +181,10 @@ def refusals_of(model: type[Spec], error: ValidationError) -> list[Refusal]:
     found: dict[str, str] = {}
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""
-        if name in model.model_fields:
+        if name in model.model_fields and item["type"] == "value_error":
+            # A validator of the model's own says what is wrong with the field beside the others.
+            found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
+        elif name in model.model_fields:
             extra = model.model_fields[name].json_schema_extra
             sentence = str(extra.get("refusal", "")) if isinstance(extra, dict) else ""
             found.setdefault(name, sentence or f"{item['msg']}.")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec, field
 
+WITH_IMAGENET = ("resnet18", "resnet50")
+"""The encoders whose ImageNet weights are published."""
+
 
 class SegmentSpec(TrainingSpec):
-    """U-Net segmentation on top of an encoder (paper, sections IV-B and V; Ronneberger et al. 2015)."""
+    """U-Net segmentation on top of an encoder (paper, sections IV-B and V; Ronneberger et al. 2015).
+
+    A field that came later has a default that means what was done before it: stored specifications stay what they are.
+    """
 
     title: ClassVar[str] = "Segment"
     verb: ClassVar[str] = "Segmenting"
@@ -31,8 +40,35 @@ class SegmentSpec(TrainingSpec):
         "Architecture",
         group="Network",
         choices=ENCODERS,
-        help="Taken from the pretrained encoder where one is given.",
+        help="Taken from the pretrained encoder where one is given. Casser's is a whole network, with its own decoder.",
         refusal="Choose one of the encoders in the list.",
+    )
+    decoder: Literal["unet", "unetplusplus", "fpn"] = field(
+        "unet",
+        "Decoder",
+        group="Network",
+        advanced=True,
+        help="Joins the encoder's maps to a mask. U-Net++ takes about twice the time, FPN is the lightest.",
+        choices={"unet": "U-Net (paper)", "unetplusplus": "U-Net++", "fpn": "FPN"},
+        refusal="Choose unet, unetplusplus or fpn.",
+    )
+    decoder_width: Literal["full", "half"] = field(
+        "full",
+        "Decoder width",
+        group="Network",
+        advanced=True,
+        help="How many channels the decoder has: half takes about two thirds of the time on a small encoder.",
+        choices={"full": "Full (paper)", "half": "Half"},
+        refusal="Choose full or half.",
+    )
+    initial: Literal["random", "imagenet"] = field(
+        "random",
+        "Without a pretrained encoder",
+        group="Network",
+        help="What the encoder starts from where none is given: random weights, or those of ImageNet "
+        "(ResNet-18 and ResNet-50).",
+        choices={"random": "Random weights", "imagenet": "ImageNet weights"},
+        refusal="Choose random or imagenet.",
     )
     weights: Literal["frozen", "fine-tuned"] = field(
         "frozen",
@@ -78,10 +114,47 @@ class SegmentSpec(TrainingSpec):
         choices={"dataset": "By the dataset's split", "random": "At random, a quarter (paper)"},
         refusal="Choose dataset or random.",
     )
+    augmentation: Literal["paper", "tone", "dihedral"] = field(
+        "tone",
+        "Augmentation",
+        group="Data",
+        advanced=True,
+        help="Flips, rotation and blur, as in the paper; tone changes brightness and contrast as well. dihedral turns "
+        "by quarters, so that nothing is interpolated, and changes the tone more: for crops.",
+        choices={
+            "paper": "Flips, rotation, blur (paper)",
+            "tone": "Flips, rotation, blur, tone",
+            "dihedral": "Flips, quarter turns, blur, tone, noise",
+        },
+        refusal="Choose paper, tone or dihedral.",
+    )
+    feature_cache: float = field(
+        0.0,
+        "Features kept",
+        unit="GB",
+        group="Data",
+        advanced=True,
+        help="With a frozen encoder and whole slices: so much of the device's memory keeps what the encoder found in "
+        "each slice, turned by quarters, mirrored, plain or blurred (16 forms instead of any angle), so that each form "
+        "is computed once. 0 computes all anew at every step.",
+        ge=0,
+        le=10_000,
+        refusal="0 (off) to 10,000 GB.",
+    )
     epochs: int = field(200, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
     batch_size: int = field(4, "Batch", unit="images", ge=1, le=512, refusal="1 to 512 images.")
     learning_rate: float = field(
         5e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0005."
+    )
+    optimizer: Literal["adam", "adamw"] = field(
+        "adam",
+        "Optimizer",
+        advanced=True,
+        choices={"adam": "Adam (paper)", "adamw": "AdamW"},
+        refusal="Choose adam or adamw.",
+    )
+    weight_decay: float = field(
+        0.0, "Weight decay", advanced=True, ge=0, le=1, refusal="0 to 1; 0.01 is usual with AdamW."
     )
     schedule: Literal["plateau", "cosine", "constant"] = field(
         "plateau",
@@ -92,6 +165,124 @@ class SegmentSpec(TrainingSpec):
         refusal="Choose plateau, cosine or constant.",
     )
     patience: int = field(15, "Patience", unit="epochs", advanced=True, ge=1, le=1000, refusal="1 to 1,000 epochs.")
+    warmup: float = field(
+        0.0,
+        "Warm-up",
+        unit="share of the steps",
+        advanced=True,
+        help="Over this share of all steps the rate rises evenly from 0.",
+        ge=0,
+        le=0.5,
+        refusal="0 to 0.5 of the steps.",
+    )
+    average: float = field(
+        0.0,
+        "Weight averaging",
+        advanced=True,
+        help="The share of the running mean of the weights that each step keeps; the mean is what is validated and "
+        "kept. 0 takes the weights as they are.",
+        ge=0,
+        lt=1,
+        refusal="0 (off), or less than 1; 0.99 to 0.999 are usual.",
+    )
+    validate_every: int = field(
+        1,
+        "Validate every",
+        unit="epochs",
+        advanced=True,
+        help="At full resolution a validation takes as long as many steps.",
+        ge=1,
+        le=10_000,
+        refusal="1 to 10,000 epochs.",
+    )
+    early_stop: int = field(
+        0,
+        "Early stop",
+        unit="epochs",
+        advanced=True,
+        help="Ends after so many epochs without a better validation score. 0 never does.",
+        ge=0,
+        le=10_000,
+        refusal="0 (never) to 10,000 epochs.",
+    )
+    prediction_tile: int = field(
+        0,
+        "Tile of prediction",
+        unit="px",
+        group="Prediction",
+        advanced=True,
+        help="With crops, the largest tile that is predicted at once. 0 takes the crops' size; larger tiles show the "
+        "network more around each pixel, repeat less, and take more memory.",
+        ge=0,
+        le=4096,
+        multiple_of=32,
+        refusal="0 (as the crops), or a multiple of 32 to 4,096 px.",
+    )
+    prediction_flips: bool = field(
+        False,
+        "Predict turned and mirrored",
+        group="Prediction",
+        advanced=True,
+        help="The mean over each image's eight turned and mirrored forms: a little better, eight times the time. "
+        "Not in the validations of the curve.",
+        refusal="Choose yes or no.",
+    )
+    threshold: Literal["half", "validation"] = field(
+        "half",
+        "Threshold",
+        group="Prediction",
+        advanced=True,
+        help="With one class: above which probability a pixel is foreground. validation takes the one with the best "
+        "foreground IoU on the validation images.",
+        choices={"half": "0.5", "validation": "Best on the validation images"},
+        refusal="Choose half or validation.",
+    )
+
+    @field_validator("decoder")
+    @classmethod
+    def _decoder_fits(cls, value: str, info: ValidationInfo) -> str:
+        if value != "unet" and info.data.get("encoder") == "casser":
+            raise ValueError("Casser's network has its own decoder: choose U-Net, or another encoder.")
+        return value
+
+    @field_validator("decoder_width")
+    @classmethod
+    def _width_fits(cls, value: str, info: ValidationInfo) -> str:
+        if value != "full" and info.data.get("encoder") == "casser":
+            raise ValueError("Casser's network has its own decoder: choose full, or another encoder.")
+        return value
+
+    @field_validator("initial")
+    @classmethod
+    def _weights_are_published(cls, value: str, info: ValidationInfo) -> str:
+        encoder = info.data.get("encoder")
+        if value == "imagenet" and encoder is not None and encoder not in WITH_IMAGENET:
+            raise ValueError(
+                f"Nobody publishes ImageNet weights for {ENCODERS[encoder]}: choose random, ResNet-18 or ResNet-50."
+            )
+        return value
+
+    @field_validator("feature_cache")
+    @classmethod
+    def _features_stay_the_same(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("weights") == "fine-tuned":
+            raise ValueError("A fine-tuned encoder's features change at every step: choose 0, or freeze the encoder.")
+        if value and info.data.get("framing") == "crops":
+            raise ValueError("Random crops never come twice: choose 0, or frame whole slices.")
+        return value
+
+
+CASSER_2019: Mapping[str, Any] = {
+    "encoder": "casser",
+    "weights": "fine-tuned",
+    "framing": "crops",
+    "image_size": 512,
+    "batch_size": 4,
+    "optimizer": "adam",
+    "learning_rate": 5e-4,
+    "schedule": "constant",
+}
+"""Casser et al.'s own settings: changes on top of a preset, for their network as a baseline."""
 
 
 PRESETS: Presets = {
@@ -102,8 +293,9 @@ PRESETS: Presets = {
         "batch_size": 8,
         "learning_rate": 1e-3,
         "schedule": "cosine",
+        "threshold": "validation",
     },
-    "paper": {"validation": "random", "precision": "float32"},
+    "paper": {"validation": "random", "augmentation": "paper", "precision": "float32"},
     "quick": {
         "encoder": "resnet18",
         "weights": "fine-tuned",

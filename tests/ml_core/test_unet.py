@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from ml_core.data.augmentation import augment
-from ml_core.models.unet import Segmenter, class_map, predict_tiled, probabilities_of, segmentation_loss
+from ml_core.models.tiles import predict_tiled
+from ml_core.models.unet import Segmenter, class_map, probabilities_of, segmentation_loss
 
 
 def _segmenter(*, classes: int = 2, frozen: bool = False) -> Segmenter:
