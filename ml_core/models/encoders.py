@@ -8,9 +8,12 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
+from ml_core.models import attention_resnet
 from ml_core.reporting import UserError
 
 CHANNELS = 3
+
+attention_resnet.register()
 
 
 def _by_smp(name: str) -> Callable[[int], nn.Module]:
