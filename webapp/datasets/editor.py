@@ -11,14 +11,14 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.http import content_disposition_header
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
-from webapp.datasets import edits
+from webapp.datasets import edits, exports
 from webapp.datasets.browse import NO_SPLIT, Filters
 from webapp.datasets.edits import EditRefused, Selection
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.projects.access import get_editable, get_visible, signed_in
+from webapp.streams import streamed
 
 Change = Callable[..., Revision]
 
@@ -71,15 +71,22 @@ def listed(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
     found = _selection(request.POST).of(newest.items) if newest else Item.objects.none()
     rows = found.order_by("position", "id").values_list(*_LISTED)
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterator[bytes]:
         writer = csv.writer(_Echo())
         yield writer.writerow(_LISTED)
         for row in rows.iterator(chunk_size=2000):
             yield writer.writerow(["" if value is None else value for value in row])
 
-    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = content_disposition_header(True, f"{dataset.name}.csv") or "attachment"
-    return response
+    return streamed(request, lines(), filename=f"{dataset.name}.csv", media_type="text/csv; charset=utf-8")
+
+
+@require_safe
+def export(request: HttpRequest, revision_id: int) -> StreamingHttpResponse:
+    """The revision as a zip that comes back identical."""
+    revisions = Revision.objects.select_related("dataset")
+    revision = get_visible(revisions, signed_in(request), project="dataset__project", pk=revision_id)
+    name = exports.filename_of(revision)
+    return streamed(request, exports.zipped(revision), filename=name, media_type="application/zip")
 
 
 @require_POST
@@ -164,8 +171,8 @@ _LISTED = ("name", "split", "label", "group", "index", "width", "height", "dtype
 class _Echo:
     """What csv writes to: it hands each line back."""
 
-    def write(self, line: str) -> str:
-        return line
+    def write(self, line: str) -> bytes:
+        return line.encode()
 
 
 def _selection(post: QueryDict) -> Selection:

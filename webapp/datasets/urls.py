@@ -11,6 +11,7 @@ urlpatterns = [
     path("datasets/<int:dataset_id>/list.csv", editor.listed, name="dataset-list"),
     path("datasets/<int:dataset_id>/split/", editor.split, name="dataset-split"),
     path("datasets/<int:dataset_id>/classes/", editor.name_classes, name="dataset-classes"),
+    path("revisions/<int:revision_id>/export.zip", editor.export, name="revision-export"),
     path("revisions/<int:revision_id>/restore/", editor.restore, name="revision-restore"),
     path("revisions/<int:revision_id>/subset/", editor.subset, name="revision-subset"),
     path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
