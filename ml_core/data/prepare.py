@@ -33,7 +33,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images (N, size, size) or masks of one layer, uint8, mapped into memory and read-only, in manifest order.
+    """Images (N, size, size), masks of one layer, or photographs (N, size, size, 3); in manifest order.
+
+    `array` is uint8, mapped into memory and read-only.
 
     `present` (N,) is False for items that have no mask in the layer (rows of zeros); all True for images.
     """
@@ -81,6 +83,19 @@ def prepare(
     return _square(manifest, "images", size=size, root=root, chosen=range(len(manifest)), fill=fill, progress=progress)
 
 
+def prepare_colour(
+    manifest: Manifest, *, blobs: Path | None, root: Path, size: int, progress: Progress | None = None
+) -> Prepared:
+    """All images as sRGB photographs, (N, size, size, 3): as `prepare`, but with their colours."""
+
+    def fill(position: int, out: NDArray[np.uint8]) -> None:
+        out[:] = resized(read_colour(manifest.items[position], blobs=blobs), size=size)
+
+    return _square(
+        manifest, "colour", size=size, root=root, chosen=range(len(manifest)), fill=fill, progress=progress, channels=3
+    )
+
+
 def prepare_masks(
     manifest: Manifest, layer: str, *, blobs: Path | None, root: Path, size: int, progress: Progress | None = None
 ) -> Prepared:
@@ -125,6 +140,13 @@ def read_image(item: ManifestItem, *, blobs: Path | None) -> NDArray[np.uint8]:
         return _checked(pixels, item)
 
 
+def read_colour(item: ManifestItem, *, blobs: Path | None) -> NDArray[np.uint8]:
+    """One image at its own size as RGB, (H, W, 3), low..high as 0..255. Raises UserError where its file is missing."""
+    with _of_item(item, item.image, blobs) as path:
+        pixels = readers.windowed(readers.read_colour(path, page=item.image.page), low=item.low, high=item.high)
+        return _checked(pixels, item)
+
+
 def read_mask(item: ManifestItem, layer: str, *, blobs: Path | None) -> NDArray[np.uint8] | None:
     """One mask at its image's size, (H, W), class values kept; None where the item has none in this layer."""
     if layer not in item.masks:
@@ -134,8 +156,8 @@ def read_mask(item: ManifestItem, layer: str, *, blobs: Path | None) -> NDArray[
 
 
 def resized(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
-    """(H, W) to (size, size), bilinear over the whole area that an output pixel covers, so that nothing aliases."""
-    if pixels.shape == (size, size):
+    """(H, W) or (H, W, 3) to (size, size), bilinear over all that an output pixel covers, so that nothing aliases."""
+    if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
@@ -156,9 +178,10 @@ def _square(
     chosen: Sequence[int],
     fill: Callable[[int, NDArray[np.uint8]], None],
     progress: Progress | None,
+    channels: int | None = None,
 ) -> Prepared:
     key = _key(manifest, f"{what}/{size}")
-    shape = (len(manifest), size, size)
+    shape = (len(manifest), size, size) + (() if channels is None else (channels,))
     array = _built(root, key, shape=shape, chosen=chosen, place=lambda rows, n: rows[n], fill=fill, progress=progress)
     return Prepared(array, _present(len(manifest), chosen), key)
 
@@ -272,7 +295,7 @@ def _of_item(item: ManifestItem, ref: FileRef, blobs: Path | None) -> Iterator[P
 
 
 def _checked(pixels: NDArray[np.uint8], item: ManifestItem) -> NDArray[np.uint8]:
-    if pixels.shape != (item.height, item.width):
+    if pixels.shape[:2] != (item.height, item.width):
         raise UserError(
             f"A file of {item.name} is {pixels.shape[1]:,} x {pixels.shape[0]:,} px, and the dataset says "
             f"{item.width:,} x {item.height:,}. Add the image and its mask again, at one size."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core import weights
@@ -17,10 +18,12 @@ from ml_core.data.feed import Feed
 from ml_core.data.manifest import Manifest
 from ml_core.data.planes import Planes
 from ml_core.engine import Context
-from ml_core.models.colorizer import eccv16_from, structured_ab
+from ml_core.models.eccv16 import eccv16_from
+from ml_core.models.structured_colour import structured_ab
+from ml_core.models.trained_colorizer import trained_from
 from ml_core.pictures import colour_pairs_sheet, write_png
 from ml_core.recipes.sources import open_images, open_manifest
-from ml_core.reporting import Stopped
+from ml_core.reporting import Stopped, UserError, sha256_of
 from ml_core.specs import ColorizeSpec
 
 SHOWN = 6
@@ -39,7 +42,7 @@ def run(context: Context[ColorizeSpec]) -> None:
         context.folder,
         count=len(feed),
         side=side,
-        about={"origin": spec.method, "image_size": spec.image_size, "manifest": manifest.sha256},
+        about=_about(context, manifest),
         resume=context.inputs.resume,
         reporter=reporter,
     )
@@ -72,18 +75,43 @@ def plane_size(image_size: int) -> int:
     return min(image_size, max(64, image_size // 4))
 
 
+def _about(context: Context[ColorizeSpec], manifest: Manifest) -> dict[str, Any]:
+    """What makes these planes what they are: planes that were begun otherwise are not gone on with."""
+    spec = context.spec
+    about = {"origin": spec.method, "image_size": spec.image_size, "manifest": manifest.sha256}
+    # There is one eccv16, but many that were trained.
+    return about | {"colorizer": sha256_of(_brought(context))} if spec.method == "trained" else about
+
+
 def _colorizer(context: Context[ColorizeSpec]) -> Callable[[Tensor], Tensor]:
     """A function from grey (B, 1, H, W) in 0..1 on the device to ab (B, 2, H, W)."""
-    if context.spec.method == "structured":
+    method = context.spec.method
+    if method == "structured":
         return structured_ab
-    brought = context.inputs.path("colorizer") if context.inputs.slot("colorizer") is not None else None
-    network = eccv16_from(brought, keep=context.inputs.prepared / "weights").to(context.device)
+    network: nn.Module
+    if method == "trained":
+        network = trained_from(_brought(context))
+    else:
+        brought = context.inputs.path("colorizer") if context.inputs.slot("colorizer") is not None else None
+        network = eccv16_from(brought, keep=context.inputs.prepared / "weights")
+    network = network.to(context.device, memory_format=torch.channels_last)
 
     def colorize(grey: Tensor) -> Tensor:
         with context.autocast():
-            return network(lightness_of_grey(grey))
+            ab: Tensor = network(lightness_of_grey(grey))
+        return ab
 
     return colorize
+
+
+def _brought(context: Context[ColorizeSpec]) -> Path:
+    """The colorizer that was trained here. Raises UserError where none is given."""
+    if context.inputs.slot("colorizer") is None:
+        raise UserError(
+            "The method trained needs a colorizer that was trained here. Choose the result of a train_colorizer job, "
+            "or take the method structured, which needs none."
+        )
+    return context.inputs.path("colorizer")
 
 
 def _as_bytes(ab: Tensor) -> NDArray[np.uint8]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Literal
 
-from ml_core.specs.fields import DATASET, InputSlot, Presets, Spec, field
+from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
 
 
 class ColorizeSpec(Spec):
@@ -19,20 +20,31 @@ class ColorizeSpec(Spec):
             "Colorizer weights",
             "colorizer",
             required=False,
-            help="Needed by eccv16 where the server has no internet.",
+            help="Needed by the method trained, and by eccv16 where the server has no internet.",
         ),
     )
     makes: ClassVar = ("colour",)
 
+    def lacking(self, given: Collection[str]) -> list[Refusal]:
+        missing = super().lacking(given)
+        if self.method == "trained" and "colorizer" not in given:
+            sentence = "The method trained needs a colorizer. Choose the result of a train_colorizer job."
+            missing.append(Refusal("colorizer", sentence))
+        return missing
+
     kind: Literal["colorize"] = "colorize"
-    method: Literal["structured", "eccv16"] = field(
+    method: Literal["structured", "eccv16", "trained"] = field(
         "structured",
         "Colorizer",
         group="Colour",
-        help="eccv16 is the paper's network and needs its published weights. structured derives colour from local "
-        "statistics and needs nothing.",
-        choices={"structured": "Structured (no weights needed)", "eccv16": "Zhang et al. 2016 (eccv16)"},
-        refusal="Choose structured or eccv16.",
+        help="eccv16 is the paper's network and needs its published weights. trained is one that a train_colorizer job "
+        "made of colour photographs. structured derives colour from local statistics and needs nothing.",
+        choices={
+            "structured": "Structured (no weights needed)",
+            "eccv16": "Zhang et al. 2016 (eccv16, the paper)",
+            "trained": "Trained here on colour photographs",
+        },
+        refusal="Choose structured, eccv16 or trained.",
     )
     image_size: int = field(
         256,

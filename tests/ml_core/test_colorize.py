@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from ml_core.data import manifest
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
-from ml_core.models.colorizer import ECCV16, structured_ab
+from ml_core.models.eccv16 import ECCV16
+from ml_core.models.structured_colour import structured_ab
 from ml_core.recipes import colorize
 from ml_core.reporting import Stopped, UserError
 from ml_core.specs import ColorizeSpec

@@ -1,4 +1,4 @@
-"""The colorizers: the published network's form, and colour from structure that grey alone does not give away."""
+"""eccv16: the published network's form, its weights, and where they come from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from sklearn.ensemble import HistGradientBoostingRegressor
 from torch.nn import functional
 
-from ml_core.models.colorizer import ECCV16, eccv16_from, structured_ab
+from ml_core.models.eccv16 import ECCV16, eccv16_from
+from ml_core.models.trained_colorizer import TrainedColorizer
 from ml_core.reporting import UserError
 
 # Names and shapes of the published state dict, block by block: (index in the block, shape of the weight).
@@ -43,16 +42,6 @@ def _published_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _texture(count: int, size: int) -> torch.Tensor:
-    """Noise at several scales, (B, 1, H, W) in 0..1: like a micrograph in what matters here."""
-    chance = torch.Generator().manual_seed(3)
-    layers = [
-        functional.interpolate(torch.rand(count, 1, n, n, generator=chance), size=size, mode="bicubic")
-        for n in (4, 12, size // 2)
-    ]
-    return (sum(layers) / 3).clamp(0, 1)
-
-
 def test_eccv16_has_the_names_and_shapes_of_the_published_state_dict() -> None:
     ours = {name: tuple(tensor.shape) for name, tensor in ECCV16().state_dict().items()}
     assert ours == _published_shapes()
@@ -60,6 +49,53 @@ def test_eccv16_has_the_names_and_shapes_of_the_published_state_dict() -> None:
 
 def test_eccv16_has_32_24_million_parameters() -> None:
     assert round(sum(p.numel() for p in ECCV16().parameters()) / 1e6, 2) == 32.24
+
+
+def _as_published(state: dict[str, torch.Tensor], lightness: torch.Tensor) -> torch.Tensor:
+    """The network written out layer by layer from the list of the published one: the oracle, in float64."""
+    w = {name: value.double() for name, value in state.items()}
+
+    def conv(x: torch.Tensor, name: str, *, stride: int = 1, dilation: int = 1) -> torch.Tensor:
+        padding = dilation if w[f"{name}.weight"].shape[-1] == 3 else 0
+        return functional.conv2d(
+            x, w[f"{name}.weight"], w.get(f"{name}.bias"), stride=stride, padding=padding, dilation=dilation
+        )
+
+    x = (lightness.double() - 50) / 100
+    strides = {"model1": 2, "model2": 2, "model3": 2}
+    for block, dilation in (("model1", 1), ("model2", 1), ("model3", 1), ("model4", 1), ("model5", 2), ("model6", 2)):
+        *convolutions, (norm, _) = PUBLISHED[block]
+        for index, _ in convolutions:
+            stride = strides.get(block, 1) if index == convolutions[-1][0] else 1
+            x = conv(x, f"{block}.{index}", stride=stride, dilation=dilation).relu()
+        x = _normalised(x, w, f"{block}.{norm}")
+    for index in (0, 2, 4):
+        x = conv(x, f"model7.{index}").relu()
+    x = _normalised(x, w, "model7.6")
+    x = functional.conv_transpose2d(x, w["model8.0.weight"], w["model8.0.bias"], stride=2, padding=1).relu()
+    x = conv(conv(x, "model8.2").relu(), "model8.4").relu()
+    ab = conv(torch.softmax(conv(x, "model8.6"), dim=1), "model_out")
+    return functional.interpolate(ab, scale_factor=4, mode="bilinear", align_corners=False) * 110
+
+
+def _normalised(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    return functional.batch_norm(
+        x, w[f"{name}.running_mean"], w[f"{name}.running_var"], w[f"{name}.weight"], w[f"{name}.bias"], eps=1e-5
+    )
+
+
+def test_eccv16_computes_what_the_published_network_does() -> None:
+    torch.manual_seed(0)
+    network = ECCV16().eval()
+    for name, tensor in network.state_dict().items():
+        if "running" in name or name.split(".")[0] == "model_out":
+            tensor.copy_(torch.rand_like(tensor) + 0.5)  # as they begin, means and variances would hide a mistake
+    lightness = torch.rand(1, 1, 32, 40) * 100
+    with torch.inference_mode():
+        ours = network(lightness)
+        theirs = _as_published(network.state_dict(), lightness)
+    assert theirs.std() > 0.01
+    torch.testing.assert_close(ours.double(), theirs, atol=1e-3, rtol=1e-4)
 
 
 def test_eccv16_gives_ab_at_the_size_of_its_input_within_what_its_last_layer_spans() -> None:
@@ -118,38 +154,7 @@ def test_without_internet_the_sentence_says_how_to_bring_the_weights(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_structured_colour_is_the_same_each_time_and_lies_in_range() -> None:
-    grey = _texture(2, 64)
-    ab = structured_ab(grey)
-    assert ab.shape == (2, 2, 64, 64)
-    assert torch.equal(ab, structured_ab(grey))
-    # Planes are kept as whole numbers; the batch that an image came in changes only the last bits of sums.
-    assert torch.allclose(ab[1:], structured_ab(grey[1:]), atol=0.01)
-    assert ab.abs().amax() <= 127
-    assert ab.std() > 5
-
-
-def test_one_grey_value_has_many_structured_colours() -> None:
-    grey = (_texture(4, 64) * 255).round() / 255
-    ab = structured_ab(grey).transpose(0, 1).flatten(1)
-    values = (grey * 255).long().flatten()
-    spread = torch.stack([ab[:, values == v].std(dim=1) for v in values.unique() if (values == v).sum() >= 20])
-    assert spread.median(dim=0).values.min() > 0.5 * ab.std(dim=1).min()
-
-
-def test_structured_colour_cannot_be_predicted_well_from_the_pixel_alone() -> None:
-    """Even a strong regressor from L to ab, fitted and scored on other images, explains little."""
-    grey = _texture(8, 64)
-    ab = structured_ab(grey)
-    for plane in range(2):
-        fitted = HistGradientBoostingRegressor(random_state=0).fit(
-            grey[:6].reshape(-1, 1).numpy(), ab[:6, plane].flatten().numpy()
-        )
-        assert fitted.score(grey[6:].reshape(-1, 1).numpy(), ab[6:, plane].flatten().numpy()) < 0.5
-
-
-def test_structured_colour_is_coherent_in_space() -> None:
-    ab = structured_ab(_texture(2, 64)).numpy()
-    step = np.abs(np.diff(ab, axis=-1)).mean()
-    anywhere = np.abs(ab - np.roll(ab, 31, axis=-1)).mean()
-    assert step < 0.35 * anywhere
+def test_a_colorizer_that_was_trained_here_is_told_apart(tmp_path: Path) -> None:
+    save_file(TrainedColorizer(width=2).state_dict(), tmp_path / "colorizer.safetensors")
+    with pytest.raises(UserError, match="method trained"):
+        eccv16_from(tmp_path / "colorizer.safetensors", keep=tmp_path)

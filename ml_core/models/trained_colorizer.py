@@ -1,0 +1,70 @@
+"""A colorizer that was trained here, on photographs of one's own: the network of Zhang et al. 2016 at any width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from ml_core import weights
+from ml_core.models.colour_bins import BINS, TEMPERATURE, annealed_mean, colour_bins
+from ml_core.models.colour_network import SHRINKS, ColourNetwork
+from ml_core.reporting import UserError
+
+ORIGIN = "trained"
+ARCHITECTURE = "zhang2016"
+SMALL_WIDTH = 16
+"""A quarter of the published width: 2 million parameters."""
+
+
+class TrainedColorizer(ColourNetwork):
+    """L (B, 1, H, W) in 0..100 to ab (B, 2, H, W); H and W are multiples of 8.
+
+    `bins` (313, 2) are the colours that the logits stand for; the state dict holds them beside the weights.
+    """
+
+    bins: Tensor
+
+    def __init__(self, *, width: int = SMALL_WIDTH, temperature: float = TEMPERATURE) -> None:
+        super().__init__(width=width)
+        self.temperature = temperature
+        self.register_buffer("bins", colour_bins())
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        return self.colours(self.logits(lightness))
+
+    def colours(self, logits: Tensor) -> Tensor:
+        """The colour to show for `logits` (B, 313, h, w): their annealed mean, enlarged to (B, 2, 4 h, 4 w)."""
+        ab = annealed_mean(logits, bins=self.bins, temperature=self.temperature)
+        return functional.interpolate(ab, scale_factor=SHRINKS, mode="bilinear", align_corners=False)
+
+    def facts(self) -> dict[str, Any]:
+        """What its file must say for `trained_from` to build it again."""
+        return {
+            "origin": ORIGIN,
+            "architecture": ARCHITECTURE,
+            "width": self.width,
+            "bins": BINS,
+            "temperature": self.temperature,
+        }
+
+
+def trained_from(path: Path) -> TrainedColorizer:
+    """The colorizer in the file, in evaluation mode. Raises UserError where it holds none."""
+    remedy = "Choose the result of a train_colorizer job; the published weights of eccv16 go with the method eccv16."
+    try:
+        found = weights.load(path)
+    except UserError as error:
+        raise UserError(f"{path.name} is no colorizer that was trained here, or is damaged. {remedy}") from error
+    if found.facts.get("architecture") != ARCHITECTURE:
+        raise UserError(f"{path.name} is no colorizer that was trained here. {remedy}")
+    try:
+        network = TrainedColorizer(width=int(found.facts["width"]), temperature=float(found.facts["temperature"]))
+        network.load_state_dict(found.tensors, strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The colorizer in {path.name} does not fit what its file says of it. Train it again, or choose another."
+        ) from error
+    return network.eval()
