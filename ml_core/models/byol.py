@@ -111,9 +111,12 @@ def effective_rank(embedding: Tensor) -> Tensor:
 
     The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007; Garrido et al. 2023,
     arXiv:2210.02885). Taken from the smaller Gram matrix, which is cheaper than the singular values themselves.
+    Not a number where the embedding is not one.
     """
     unit = F.normalize(embedding.double(), dim=1)
     gram = unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit
-    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    # The solver would raise an error of its own, before anybody hears that the loss is no number.
+    finite = gram.isfinite().all()
+    singular = torch.linalg.eigvalsh(gram.where(finite, 0)).clamp_min(0).sqrt()
     share = singular / singular.sum()
-    return torch.special.entr(share).sum().exp()
+    return torch.special.entr(share).sum().exp().where(finite, math.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ def test_an_extension_must_be_longer_and_the_same_run(tmp_path: Path) -> None:
         Run(tmp_path / "same", epochs=5, extend=last).train()
     with pytest.raises(UserError, match=r"learning_rate \(was 0.0003\)"):
         Run(tmp_path / "rate", epochs=9, extend=last, spec={"learning_rate": 0.1}).train()
+
+
+def test_a_checkpoint_from_before_a_field_existed_is_carried_on(tmp_path: Path) -> None:
+    newest = Run(tmp_path / "first", stop_at=3).until_stopped().heard.checkpoints[-1][1]
+    whole = torch.load(newest / "state.pt", weights_only=True)
+    spec = json.loads(whole["spec"])
+    del spec["knn_every"]
+    whole["spec"] = json.dumps(spec)
+    old = checkpoints.save(tmp_path / "old", step=3, files={"state.pt": lambda file: torch.save(whole, file)})
+    assert Run(tmp_path / "second", resume=old).train().heard.records["resumed_step"] == 3
 
 
 def test_the_number_of_threads_in_the_checkpoint_wins(tmp_path: Path) -> None:

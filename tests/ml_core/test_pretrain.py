@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ml_core import weights
+from ml_core import checkpoints, weights
+from ml_core.data import manifest as manifests
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
 from ml_core.models import encoders
@@ -59,12 +61,34 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _pretrain(folder: Path, images: Path, heard: Heard, **given: Any) -> Heard:
+@pytest.fixture(scope="module")
+def labelled(micrographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of the twelve, each labelled with the half of the folder that it lies in."""
+    plain = manifests.from_folder(micrographs)
+    items = [replace(item, label="first" if n < 6 else "second") for n, item in enumerate(plain.items)]
+    path = tmp_path_factory.mktemp("labelled") / "manifest.jsonl"
+    manifests.write(path, name=plain.name, classes={}, items=items)
+    return path
+
+
+class StopsAfter(Heard):
+    """Wants to stop when it has been asked so many times; that is, after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    def should_stop(self) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+
+def _pretrain(folder: Path, images: Path, heard: Heard, *, extend: Path | None = None, **given: Any) -> Heard:
     files = {name: given.pop(name) for name in ("colour", "start") if name in given}
     folder.mkdir(exist_ok=True)
-    slots = {"dataset": Slot("dataset", {"folder": str(images)})}
+    slots = {"dataset": Slot("dataset", {"folder" if images.is_dir() else "path": str(images)})}
     slots |= {name: Slot(name, {"path": str(path)}) for name, path in files.items()}
-    inputs = Inputs(prepared=images.parent / "prepared", slots=slots)
+    inputs = Inputs(prepared=images.parent / "prepared", slots=slots, extend=extend)
     spec = PretrainSpec(**{**SMALL, **given})
     pretrain.run(open_context(spec, inputs=inputs, folder=folder, reporter=heard))
     return heard
@@ -95,6 +119,9 @@ def test_every_view_policy_leaves_an_encoder_its_pairs_and_its_curves(
     assert heard.records["steps_per_epoch"] == 3
     assert heard.figures["images"] == 12
     assert heard.figures["healthy_std"] == 0.25
+    assert not heard.curve("knn_accuracy/validation"), "there are no labels"
+    assert "knn_accuracy" not in heard.figures
+    assert [text for level, text in heard.notes if level == "warning"] == [], "a healthy network is not warned of"
 
     again = _pretrain(tmp_path / "two", micrographs, Heard(), views=policy, **given)
     assert again.points == heard.points, "the same seed says the same"
@@ -160,6 +187,112 @@ def test_an_encoder_that_answers_the_same_for_every_image_is_warned_of(tmp_path:
     assert len(warnings) == 1
     assert warnings[0].startswith("The embedding has collapsed: spread 0.0")
     assert "where 0.250 is healthy" in warnings[0]
+
+
+def test_a_network_that_has_collapsed_is_warned_of(tmp_path: Path, micrographs: Path) -> None:
+    healthy = weights.load_encoder(
+        _artifact(_pretrain(tmp_path / "healthy", micrographs, Heard(), views="byol", epochs=1), "encoder")[0]
+    )
+    # Its last stage says 0 whatever the image is, and as its ReLUs then have no slope, it cannot learn otherwise.
+    last = {name for name in healthy.tensors if name.startswith("layer4.") and ("bn" in name or "downsample.1" in name)}
+    tensors = {
+        name: torch.zeros_like(value) if name in last and name.endswith(("weight", "bias")) else value
+        for name, value in healthy.tensors.items()
+    }
+    start = tmp_path / "collapsed.safetensors"
+    weights.save_encoder(start, replace(healthy, tensors=tensors))
+    heard = _pretrain(tmp_path / "out", micrographs, Heard(), views="byol", start=start, points_every=1, epochs=3)
+    warnings = [text for level, text in heard.notes if level == "warning"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("The embedding has collapsed: spread 0.000, where 0.250 is healthy.")
+    assert heard.figures["embedding_std"] < 1e-3
+
+
+def test_with_labels_neighbours_judge_the_encoder_and_the_training_does_not_notice(
+    tmp_path: Path, micrographs: Path, labelled: Path
+) -> None:
+    given: dict[str, Any] = {"views": "byol", "epochs": 5}
+    judged = _pretrain(tmp_path / "judged", labelled, Heard(), knn_every=2, **given)
+    assert list(judged.curve("knn_accuracy/validation")) == [6, 12, 15]
+    assert all(0 <= value <= 1 for value in judged.curve("knn_accuracy/validation").values())
+    assert judged.figures["knn_accuracy"] == judged.curve("knn_accuracy/validation")[15]
+    assert any("9 labelled images name the class of 3 others, 2 classes" in text for _, text in judged.notes)
+
+    never = _pretrain(tmp_path / "never", labelled, Heard(), knn_every=0, **given)
+    assert "knn_accuracy" not in never.figures
+    assert never.points == [point for point in judged.points if not point[0].startswith("knn_accuracy")]
+    assert _artifact(never, "encoder")[0].read_bytes() == _artifact(judged, "encoder")[0].read_bytes()
+
+    halves = tmp_path / "halves"
+    stopped = StopsAfter(7)
+    with pytest.raises(Stopped):
+        _pretrain(halves, labelled, stopped, knn_every=2, **given)
+    resumed = _pretrain(halves, labelled, Heard(), knn_every=2, **given)
+    assert resumed.records["resumed_step"] == 7
+    assert stopped.points + resumed.points == judged.points
+    assert resumed.figures == judged.figures
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "attention26"])
+def test_in_bfloat16_too_a_resumed_run_is_the_same_run(tmp_path: Path, micrographs: Path, encoder: str) -> None:
+    given: dict[str, Any] = {"views": "byol", "precision": "bfloat16", "encoder": encoder}
+    whole = _pretrain(tmp_path / "whole", micrographs, Heard(), **given)
+    stopped = StopsAfter(3)
+    with pytest.raises(Stopped):
+        _pretrain(tmp_path / "halves", micrographs, stopped, **given)
+    resumed = _pretrain(tmp_path / "halves", micrographs, Heard(), **given)
+    assert whole.records["precision"] == "bfloat16"
+    assert stopped.points + resumed.points == whole.points
+    assert _artifact(resumed, "encoder")[0].read_bytes() == _artifact(whole, "encoder")[0].read_bytes()
+
+
+def test_five_epochs_and_five_more_are_ten(tmp_path: Path, labelled: Path) -> None:
+    given: dict[str, Any] = {"views": "byol", "batch_size": 6, "points_every": 4}
+    ten = _pretrain(tmp_path / "ten", labelled, Heard(), epochs=10, **given)
+    five = _pretrain(tmp_path / "five", labelled, Heard(), epochs=5, **given)
+    more = _pretrain(tmp_path / "more", labelled, Heard(), epochs=10, extend=five.checkpoints[-1][1], **given)
+    assert more.records["extended_step"] == 10
+    later = [point for point in ten.points if point[1] > 10]
+    assert more.points == later, "bit for bit"
+    assert _artifact(more, "encoder")[0].read_bytes() == _artifact(ten, "encoder")[0].read_bytes()
+    assert not any("cosine" in text for _, text in more.notes)
+
+
+def test_on_a_cosine_more_epochs_are_not_the_longer_run_and_the_page_is_told(tmp_path: Path, micrographs: Path) -> None:
+    given: dict[str, Any] = {"views": "byol", "momentum_schedule": "cosine"}
+    first = _pretrain(tmp_path / "first", micrographs, Heard(), epochs=1, **given)
+    stopped = StopsAfter(1)
+    with pytest.raises(Stopped):
+        _pretrain(tmp_path / "more", micrographs, stopped, epochs=2, extend=first.checkpoints[-1][1], **given)
+    assert any("takes up the cosine of all 2 epochs where it stands, at 0.9950" in text for _, text in stopped.notes)
+    resumed = _pretrain(tmp_path / "more", micrographs, Heard(), epochs=2, extend=first.checkpoints[-1][1], **given)
+    assert not any("cosine" in text for _, text in resumed.notes), "once is enough"
+
+
+def test_a_loss_that_is_no_number_ends_it_with_a_sentence_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, micrographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    whole = pretrain.Pairs.views
+
+    def broken(pairs: pretrain.Pairs, positions: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        view_1, view_2 = whole(pairs, positions)
+        return view_1, view_2 * float("nan") if heard.checkpoints else view_2
+
+    monkeypatch.setattr(pretrain.Pairs, "views", broken)
+    with pytest.raises(UserError) as told:
+        _pretrain(tmp_path / "out", micrographs, heard, views="byol", epochs=10_000, checkpoint_seconds=1)
+    kept = checkpoints.newest(tmp_path / "out" / "checkpoints")
+    assert kept is not None
+    step = checkpoints.step_of(kept)
+    assert str(told.value) == (
+        f"The loss stopped being a finite number at step {step + 1:,}. Halve the learning rate (now 0.0003) and start "
+        f"again. The checkpoint of step {step:,} is kept."
+    )
+    state = torch.load(kept / "state.pt", weights_only=True)["state"]["network"]
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    assert not np.isfinite(heard.curve("loss/train")[step + 1])
+    assert all(kind != "encoder" for kind, _, _ in heard.artifacts)
 
 
 def test_stopping_leaves_a_checkpoint_and_no_encoder(tmp_path: Path, micrographs: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from lightly.transforms import BYOLView1Transform, BYOLView2Transform
 from skimage import color
 
 from ml_core.data import views
@@ -65,6 +68,85 @@ def test_blur_and_solarization_strike_the_share_of_samples_that_they_should() ->
     torch.testing.assert_close(
         views.blurred(torch.full((2, 1, 32, 32), 0.3), share=1.0), torch.full((2, 1, 32, 32), 0.3)
     )
+
+
+def test_the_numbers_of_byols_views_are_those_of_lightly() -> None:
+    one, two = (
+        {name: parameter.default for name, parameter in inspect.signature(transform).parameters.items()}
+        for transform in (BYOLView1Transform, BYOLView2Transform)
+    )
+    assert (one["min_scale"], 1.0) == views.CROP_AREA
+    assert one["cj_strength"] == 1
+    assert (
+        one["cj_prob"],
+        one["cj_bright"],
+        one["cj_contrast"],
+    ) == (views.JITTER_SHARE, views.BRIGHTNESS, views.CONTRAST)
+    assert (one["gaussian_blur"], two["gaussian_blur"]) == views.BLUR_SHARE
+    assert one["sigmas"] == views.BLUR_SIGMA
+    assert (one["solarization_prob"], two["solarization_prob"]) == views.SOLARIZE_SHARE
+
+
+def test_brightness_and_contrast_change_in_their_share_of_samples_within_their_bounds() -> None:
+    flat = views.jittered(torch.full((2000, 1, 2, 2), 0.5))[:, 0, 0, 0] / 0.5
+    assert 0.6 <= flat.min() < 0.63
+    assert 1.37 < flat.max() <= 1.4
+    assert 0.77 < (flat != 1).float().mean() < 0.83
+    step = torch.tensor([0.25, 0.35]).repeat(2000, 1, 2, 1)
+    changed = views.jittered(step)
+    spread = (changed[:, 0, 0, 1] - changed[:, 0, 0, 0]) / 0.1
+    contrast = spread / (changed.mean(dim=(1, 2, 3)) / 0.3)
+    assert 0.599 <= contrast.min() < 0.63
+    assert 1.37 < contrast.max() <= 1.401
+    assert views.jittered(torch.rand(50, 1, 8, 8)).min() >= 0
+
+
+def test_each_view_of_colour_and_crop_has_its_own_geometry_and_tone_and_the_colours_stay() -> None:
+    ramp = torch.linspace(60, 200, 128).byte().expand(80, 128, 128)
+    ab = torch.full((80, 2, 16, 16), 150, dtype=torch.uint8)
+    first, second = views.cropped_grey_and_colour(ramp, ab, size=64, colour_space="lab")
+    assert first.shape == second.shape == (80, 3, 64, 64)
+    assert torch.equal(first[:, 0], first[:, 2])
+    torch.testing.assert_close(second[:, 1:], torch.full((80, 2, 64, 64), 150 / 255))
+    as_seen = views.grey_and_colour((first[:, 0] * 255).round().byte(), ab, colour_space="lab")[1][:, 0]
+    shift = (as_seen.mean((1, 2)) - second[:, 0].mean((1, 2))).abs()
+    assert (shift > 0.02).float().mean() > 0.6, "tone is no answer"
+    steep = (first[:, 0, :, -1] - first[:, 0, :, 0]).mean(1)
+    other = (second[:, 0, :, -1] - second[:, 0, :, 0]).mean(1)
+    assert 20 < int((steep.sign() != other.sign()).sum()) < 60, "mirrored by itself"
+
+
+def test_the_colours_of_a_crop_are_those_of_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_toned", lambda light: light)
+    ramp = torch.linspace(40, 220, 128).expand(30, 128, 128)
+    # The first plane says the same as the grey value, at a quarter of the size.
+    small = torch.nn.functional.interpolate(ramp[:, None], size=(32, 32), mode="area")
+    ab = torch.cat([small, torch.full_like(small, 128)], dim=1).round().byte()
+    _, colour = views.cropped_grey_and_colour(ramp.round().byte(), ab, size=64, colour_space="lab")
+    lightness = views.lightness_of_grey(colour[:, 1]) / 100
+    inner = colour[:, 1] * 255
+    inner = (inner > 45) & (inner < 215)  # beyond the last pixel's middle the small plane is flat
+    torch.testing.assert_close(colour[:, 0][inner], lightness[inner], atol=0.01, rtol=0)
+
+
+def test_some_grey_views_of_colour_and_crop_stay_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "crop", lambda x, size: x)
+    noise = _grey(200, 64)
+    first, _ = views.cropped_grey_and_colour(
+        noise, torch.full((200, 2, 8, 8), 128, dtype=torch.uint8), size=64, colour_space="lab"
+    )
+    rough = (first[:, 0, :, 1:] - first[:, 0, :, :-1]).abs().mean((1, 2)) / first[:, 0].std((1, 2))
+    assert 0.4 < (rough > 1.1).float().mean() < 0.62
+
+
+def test_whole_images_are_the_grey_image_at_the_views_size() -> None:
+    spec = PretrainSpec(views="byol", image_size=64)
+    images = _grey(5, 128).numpy()
+    pairs = Pairs(images, ab=None, spec=spec, device=CPU)
+    seen = pairs.whole(np.array([3, 1]))
+    small = images[3].reshape(64, 2, 64, 2).mean((1, 3)) / 255
+    np.testing.assert_allclose(seen[0, 1].numpy(), (small - pairs.mean[0]) / pairs.deviation[0], atol=1e-4)
+    assert seen.shape == (2, 3, 64, 64)
 
 
 def test_byols_views_are_two_and_different() -> None:
