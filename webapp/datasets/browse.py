@@ -191,6 +191,35 @@ def sides_of(revision: Revision) -> list[Side]:
     return rows
 
 
+@dataclass(frozen=True)
+class Leak:
+    """Images on two sides of the split that show nearly the same, and some of them as pairs."""
+
+    sentence: str
+    count: int
+    pairs: list[tuple[Item, Item]]
+
+
+def leaks_of(revision: Revision) -> list[Leak]:
+    found = revision.summary.get("leaks", [])
+    ids = {pk for leak in found for pair in leak["examples"] for pk in pair}
+    items = Item.objects.in_bulk(ids)
+    return [
+        Leak(
+            leak["sentence"],
+            leak["count"],
+            [(items[a], items[b]) for a, b in leak["examples"] if a in items and b in items],
+        )
+        for leak in found
+    ]
+
+
+def problems_in(revision: Revision) -> int:
+    """How many things the doctor has found."""
+    summary = revision.summary
+    return sum(summary.get("problems", {}).values()) + sum(leak["count"] for leak in summary.get("leaks", []))
+
+
 def neighbours(item: Item, items: QuerySet[Item]) -> tuple[int | None, int | None]:
     """Ids of the items before and after `item` among `items`, in the dataset's order."""
     key = (item.position, item.pk)

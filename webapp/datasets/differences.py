@@ -82,4 +82,3 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     return "none" if value in ("", None) else f"{value:g}" if isinstance(value, float) else str(value)
-

@@ -12,6 +12,7 @@ from django.core.files.storage import default_storage
 
 from ml_core.data import manifest as manifests
 from ml_core.data.manifest import FileRef, Manifest, ManifestItem
+from webapp.datasets.leaks import LeakSearch
 from webapp.datasets.models import Blob, Dataset, Item, Revision
 from webapp.projects.models import User
 
@@ -66,6 +67,7 @@ class _Summary:
             name: Counter() for name in ("masks", "splits", "labels", "pixel_sizes", "problems")
         }
         self._groups: set[str] = set()
+        self._leaks = LeakSearch()
 
     def counted(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
@@ -78,6 +80,7 @@ class _Summary:
             self._counts["problems"].update({problem["kind"] for problem in item.problems})
             if item.group:
                 self._groups.add(item.group)
+            self._leaks.look(item)
             yield item
 
     def as_json(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class _Summary:
             "items": self.items,
             "with_mask": self._with_mask,
             "groups": len(self._groups),
+            "leaks": self._leaks.found(),
             **{name: dict(sorted(counts.items())) for name, counts in self._counts.items()},
         }
 

@@ -50,7 +50,7 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
         "newest": not revisions or revision == revisions[0],
         "tab": tab,
         "may_edit": may_edit(user, found.project),
-        "problems": sum(revision.summary.get("problems", {}).values()) if revision else 0,
+        "problems": browse.problems_in(revision) if revision else 0,
         **_uploads(found),
     }
     if tab == "history":
@@ -58,7 +58,7 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
         if revision and revision.number > 1 and request.GET.get("revision"):
             context["difference"] = differences.difference_of(revision)
     elif revision and tab == "splits":
-        context |= {"sides": browse.sides_of(revision)}
+        context |= {"sides": browse.sides_of(revision), "leaks": browse.leaks_of(revision)}
     elif revision and tab == "doctor":
         context |= _doctor(revision)
     elif revision:
@@ -97,6 +97,7 @@ def _pinned(request: HttpRequest) -> dict[str, str]:
 
 def _doctor(revision: Revision) -> dict[str, Any]:
     return {
+        "leaks": browse.leaks_of(revision),
         "findings": findings.findings_of(revision),
         "without_pixel_size": findings.without_pixel_size(revision),
         "mask_layers": findings.masks_of(revision),

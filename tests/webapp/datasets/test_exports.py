@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
 from django.test import AsyncClient
 
 from ml_core.data.pairing import DEFAULT_LAYER
@@ -77,8 +79,6 @@ def test_only_who_sees_the_dataset_can_have_it(
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_zip_leaves_the_server_in_parts(dataset: Dataset, alice: User, tmp_path: Path) -> None:
-    from asgiref.sync import sync_to_async
-
     noise = {f"{n}.png": picture(n, size=700) for n in range(4)}
     await sync_to_async(upload)(dataset, noise, user=alice, folder=tmp_path)
     client = AsyncClient()
@@ -89,3 +89,4 @@ async def test_the_zip_leaves_the_server_in_parts(dataset: Dataset, alice: User,
     assert len(parts) >= 5
     assert max(map(len, parts)) < 2 * exports.PART
     assert zipfile.ZipFile(io.BytesIO(b"".join(parts))).testzip() is None
+    await sync_to_async(connection.close_pool)()  # The request's own connection would hold the test database.
