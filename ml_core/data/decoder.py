@@ -14,7 +14,7 @@ import resource
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import pairing, readers
-from ml_core.data.readers import Refused
+from ml_core.data.formats import Refused
+from ml_core.data.windowing import is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
 SECONDS = 60.0
@@ -49,11 +50,31 @@ class Decoder:
             self._child = None
         self._unread = b""
 
-    def look(self, path: Path, *, name: str, mask: bool, thumbnails: Path, size: int) -> list[dict[str, Any]]:
-        """What `look` in this module says of each page. Raises Refused, also where the file killed the child."""
+    def look(
+        self,
+        path: Path,
+        *,
+        name: str,
+        mask: bool,
+        thumbnails: Path,
+        size: int,
+        marked: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """What `look` in this module says of each page. Raises Refused, also where the file killed the child.
+
+        `progress` is called as (done, total) after each page and may raise.
+        """
         child = self._started()
         assert child.stdin is not None
-        question = {"path": str(path), "name": name, "mask": mask, "thumbnails": str(thumbnails), "size": size}
+        question: dict[str, Any] = {
+            "path": str(path),
+            "name": name,
+            "mask": mask,
+            "thumbnails": str(thumbnails),
+            "size": size,
+            "marked": marked,
+        }
         with contextlib.suppress(BrokenPipeError):  # The answer says what became of the child.
             child.stdin.write(json.dumps(question).encode() + b"\n")
             child.stdin.flush()
@@ -62,10 +83,19 @@ class Decoder:
             answer = self._answer(child)
             if "page" in answer:
                 pages.append(answer["page"])
+                if progress is not None:
+                    self._tell(progress, len(pages), answer["page"]["pages"])
             elif "refused" in answer:
                 raise Refused(*answer["refused"])
             else:
                 return pages
+
+    def _tell(self, progress: Callable[[int, int], None], done: int, total: int) -> None:
+        try:
+            progress(done, total)
+        except BaseException:
+            self.close()  # its further answers would be taken for those to the next question
+            raise
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
@@ -100,38 +130,70 @@ class Decoder:
         return answer
 
 
-def look(path: Path, *, name: str, mask: bool, thumbnails: Path, size: int) -> Iterator[dict[str, Any]]:
+def look(
+    path: Path, *, name: str, mask: bool, thumbnails: Path, size: int, marked: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Reads a whole file and yields, per page, what the dataset needs to know of it. Raises Refused.
 
     Of a mask: `width`, `height` and `values` (pixels per class value). Of an image: also `dtype`, the window `low`
     and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, and `thumbnail`, the SHA-256 of a WebP
     picture that was put into the folder `thumbnails`, its shorter side `size` px.
+
+    With `marked`, every other value of a mask is background: where it holds others, or comes in colour, the file is
+    replaced by an 8-bit PNG of what is left.
     """
-    header = readers.inspect(path, name=name)
-    low, high = (0.0, 255.0) if mask else readers.window_of(path, header)
-    colour = header.colour and not mask and readers.is_colour(path)
-    for page in range(header.pages):
-        facts: dict[str, Any] = {"page": page, "pages": header.pages, "width": header.width, "height": header.height}
-        if mask:
-            values = pairing.value_counts(readers.read_mask(path, page=page))
-            if len(values) > 64:
-                raise Refused(
-                    f"The mask holds {len(values)} different values: that is a picture, not a mask.",
-                    "Export it as an 8-bit label image, one number per class, without smoothing.",
-                )
-            yield facts | {"values": values}
-            continue
-        pixels = readers.read(path, page=page)
-        yield facts | {
-            "dtype": header.dtype,
-            "low": low,
-            "high": high,
-            "pixel_size_nm": header.pixel_size_nm,
-            "constant": bool((pixels == pixels.flat[0]).all()),
-            "colour": colour,
-            "notes": list(header.notes),
-            "thumbnail": _thumbnail(readers.windowed(pixels, low=low, high=high), folder=thumbnails, size=size),
-        }
+    if mask and marked is not None:
+        _clean(path, name=name, marked=marked)
+    with readers.opened(path, name=name) as file:
+        header = file.header
+        low, high = (0.0, 255.0) if mask else file.window()
+        colour = False
+        for page in range(header.pages):
+            facts: dict[str, Any] = {
+                "page": page,
+                "pages": header.pages,
+                "width": header.width,
+                "height": header.height,
+            }
+            if mask:
+                yield facts | {"values": _values(file.mask(page))}
+                continue
+            pixels = file.pixels(page)
+            if pixels.ndim == 3:
+                if page == 0:
+                    colour = header.colour and readers.differs(pixels)
+                pixels = lightness(pixels)
+            yield facts | {
+                "dtype": header.dtype,
+                "low": low,
+                "high": high,
+                "pixel_size_nm": header.pixel_size_nm,
+                "constant": is_constant(pixels),
+                "colour": colour,
+                "notes": list(header.notes),
+                "thumbnail": _thumbnail(windowed(pixels, low=low, high=high), folder=thumbnails, size=size),
+            }
+
+
+def _clean(path: Path, *, name: str, marked: int) -> None:
+    with readers.opened(path, name=name) as file:
+        if file.header.pages > 1:
+            return
+        mask = file.mask()
+        plain = file.header.channels == 1 and not file.header.colour
+    if plain and not set(_values(mask)) - {"0", str(marked)}:
+        return
+    Image.fromarray(np.where(mask == marked, mask, np.uint8(0))).save(path, "PNG")
+
+
+def _values(mask: NDArray[np.uint8]) -> dict[str, int]:
+    values = pairing.value_counts(mask)
+    if len(values) > 64:
+        raise Refused(
+            f"The mask holds {len(values)} different values: that is a picture, not a mask.",
+            "Export it as an 8-bit label image, one number per class, without smoothing.",
+        )
+    return values
 
 
 def _thumbnail(pixels: NDArray[np.uint8], *, folder: Path, size: int) -> str:
@@ -159,6 +221,7 @@ def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
                 mask=question["mask"],
                 thumbnails=Path(question["thumbnails"]),
                 size=question["size"],
+                marked=question.get("marked"),
             ):
                 _say(answers, {"page": page})
             _say(answers, {"end": True})

@@ -35,6 +35,9 @@ _SPLITS = {
     "test": "test",
     "testing": "test",
 }
+_IN_OUT = re.compile(r"^(?P<part>train|test|val|validation)[_-](?P<side>in|out)$", re.IGNORECASE)
+"""Casser et al.'s layout, in which images lie in `Train_In` and their masks in `Train_Out` beside it."""
+_KNOWN_SETS = re.compile(r"^(?P<name>lucchi|kasthuri)(?:\+\+|[_-]?pp)$", re.IGNORECASE)
 _PATCH = re.compile(
     r"^(?P<group>.*(?:slice|section|stack|volume|animal|mouse|cell)[ _-]?\d+)[ _-]+\D*(?P<index>\d{1,9})$",
     re.IGNORECASE,
@@ -82,9 +85,45 @@ class Role:
     by_folder: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class InOut:
+    """A file in Casser et al.'s layout: which part, whether a mask, where its images lie, and the set where known."""
+
+    split: str
+    is_mask: bool
+    images: PurePosixPath
+    set_name: str
+
+
+def in_out_of(name: str) -> InOut | None:
+    """The place of a file in that layout, None for a file that does not lie in it."""
+    path = PurePosixPath(name)
+    match = _IN_OUT.match(path.parent.name)
+    if match is None:
+        return None
+    part, side = match.group("part"), match.group("side")
+    known = next((m.group("name") for p in path.parts[:-2] if (m := _KNOWN_SETS.match(p))), "")
+    beside = path.parent.name[: match.start("side")] + ("In" if side[0].isupper() else "in")
+    return InOut(
+        split=split_of(part),
+        is_mask=side.lower() == "out",
+        images=path.parent.with_name(beside),
+        set_name=f"{known.capitalize()}++" if known else "",
+    )
+
+
+def split_of(word: str) -> str:
+    """train, validation or test, as people call them; empty for another word."""
+    return _SPLITS.get(word.strip().lower(), "")
+
+
 def role_of(name: str) -> Role:
     """Whether a file is an image or a mask, by its folders first and its own name second."""
     path = PurePosixPath(name)
+    if (place := in_out_of(name)) is not None:
+        stem = path.name.removesuffix(path.suffix)
+        layer = "" if not place.is_mask else "mitochondria" if place.set_name else DEFAULT_LAYER
+        return Role(layer, scope=place.images, below=PurePosixPath(), stem=stem, by_folder=place.is_mask)
     folders, stem = path.parts[:-1], path.name.removesuffix(path.suffix)
     for place in reversed(range(len(folders))):
         if _IMAGE_FOLDER.match(folders[place]):
@@ -224,12 +263,14 @@ def page_name(name: str, page: int, *, pages: int) -> str:
 def telling_folders(name: str) -> tuple[str, ...]:
     """The folders of a file's name that say what it shows: without `images/`, `training/` and their like."""
     folders = PurePosixPath(name).parts[:-1]
-    return tuple(f for f in folders if not _IMAGE_FOLDER.match(f) and f.lower() not in _SPLITS)
+    return tuple(f for f in folders if not (_IMAGE_FOLDER.match(f) or _IN_OUT.match(f) or split_of(f)))
 
 
 def value_counts(mask: NDArray[np.uint8]) -> dict[str, int]:
     """How many pixels of a mask (H, W) hold each value."""
-    counts = np.bincount(mask.reshape(-1), minlength=256)
+    flat, counts = mask.reshape(-1), np.zeros(256, np.int64)
+    for start in range(0, flat.size, 2**21):  # bincount makes eight bytes of each
+        counts += np.bincount(flat[start : start + 2**21], minlength=256)
     return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
@@ -260,7 +301,8 @@ def places(images: Iterable[tuple[str, int, int]]) -> dict[str, Place]:
     for name, width, height in images:
         path = PurePosixPath(name)
         stem = path.name.removesuffix(path.suffix)
-        split = next((_SPLITS[p.lower()] for p in reversed(path.parts[:-1]) if p.lower() in _SPLITS), "")
+        folders = (_IN_OUT.sub(r"\g<part>", folder) for folder in reversed(path.parts[:-1]))
+        split = next((part for folder in folders if (part := split_of(folder))), "")
         found[name] = Place("", 0, split)
         if match := _PATCH.match(stem):
             found[name] = Place(_group_name(path, match.group("group")), int(match.group("index")), split)

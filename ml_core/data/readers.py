@@ -61,6 +61,7 @@ _EXPORTS = {
     ".raw": "Raw",
 }
 """What Fiji opens with Bio-Formats and a plugin at most."""
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
 _PICTURES = {".gif", ".bmp", ".webp", ".svg", ".jp2", ".avif", ".heic"}
 SAMPLED = 4_000_000
 """Pixels that a window is found from."""
@@ -230,6 +231,8 @@ def _unknown(name: str, start: bytes) -> Refused:
             f"{_EXPORTS[suffix]} files are not read.",
             "Open it in Fiji (File, Import, Bio-Formats) and save it as TIFF (File, Save As, Tiff), then add that.",
         )
+    if packed := next((name for begin, name in _PACKED.items() if start.startswith(begin)), ""):
+        return Refused(f"It is packed by {packed}.", "Unpack it, and add the files or a zip of them.")
     if suffix == ".npz" or start[:4] == b"PK\x03\x04":
         return Refused("It is an archive within the archive.", "Unpack it and add its files, or add it by itself.")
     if start[:4] == b"GIF8" or start[:2] == b"BM" or suffix in _PICTURES:

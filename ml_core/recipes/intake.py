@@ -1,8 +1,12 @@
 """Intake: reads one upload into files by hash, thumbnails and a list of what is in them. Imports no torch.
 
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
-what `ml_core.data.decoder.look` says, with `name`, `sha256` and `mask`) and `report.json` (what was refused, and why).
-Which mask belongs to which image is decided at the commit, where the dataset's earlier images are known.
+what `ml_core.data.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels say of
+images by name) and `report.json` (what was refused, and why). Which mask belongs to which image is decided at the
+commit, where the dataset's earlier images are known.
+
+Every `FILES_PER_CHECKPOINT` files all is brought onto the disk at once and a checkpoint says how far it is; the next
+attempt goes on from there.
 """
 
 from __future__ import annotations
@@ -14,147 +18,266 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
+from ml_core import checkpoints
 from ml_core.context import PlainContext
-from ml_core.data import archives, pairing
+from ml_core.data import archives, journal, label_tables, layouts, pairing
 from ml_core.data.ahead import in_order
 from ml_core.data.decoder import Decoder
-from ml_core.data.readers import SUFFIXES, Refused
+from ml_core.data.formats import Refused
+from ml_core.data.journal import Journal
+from ml_core.data.readers import SUFFIXES
 from ml_core.reporting import Stopped, sha256_of, write_whole
 from ml_core.specs import IntakeSpec
 
 DECODERS = 2
-_OTHER = {".txt", ".md", ".csv", ".json", ".xml", ".html", ".pdf", ".py", ".yml", ".yaml", ".log", ""}
+FILES_PER_CHECKPOINT = 500
+_LISTS = ("items", "tables", "refused", "left_out")
+_OTHER = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".py", ".yml", ".yaml", ".log", ".rst", ""}
 """Read-mes, licences and tables that come along with images: named in the report, and no fault."""
+_MOST_LEFT_OUT = 1000
+_MOST_NOTES = 100
 
 
 @dataclass(frozen=True)
 class Looked:
-    """One file after its look: its pages, or why it was refused."""
+    """One file after its look: its pages, the entries of its table, or why it was refused."""
 
     name: str
     sha256: str = ""
     size: int = 0
     mask: bool = False
     pages: tuple[dict[str, Any], ...] = ()
+    entries: tuple[label_tables.Entry, ...] = ()
+    left_out: bool = False
     refused: Refused | None = None
 
 
 def run(context: PlainContext[IntakeSpec]) -> None:
     """Reads the upload in the slot `upload`. One bad file is refused by name, and the rest goes in."""
     source = context.inputs.path("upload")
-    blobs = context.folder / "blobs"
-    shutil.rmtree(blobs, ignore_errors=True)  # An earlier attempt in this folder starts over.
-    blobs.mkdir(parents=True)
-    report: dict[str, Any] = {"files": 0, "refused": [], "left_out": []}
-
-    def lines(file: IO[bytes]) -> None:
-        for looked in _all(context, source, blobs=blobs, report=report):
-            if looked.refused is not None:
-                _refuse(context, report, looked)
-            for page in looked.pages:
-                entry = {"name": looked.name, "sha256": looked.sha256, "size": looked.size, "mask": looked.mask, **page}
-                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-
-    write_whole(context.folder / "items.jsonl", lines)
-    os.sync()  # All blobs at once; one fsync per file would take an hour for half a million.
-    write_whole(context.folder / "report.json", lambda file: file.write(json.dumps(report).encode()))
-    context.reporter.results(files=report["files"], refused=len(report["refused"]))
-
-
-def _all(context: PlainContext[IntakeSpec], source: Path, *, blobs: Path, report: dict[str, Any]) -> Iterator[Looked]:
-    """Every file of the upload after its look, in order. Files are unpacked by one thread and decoded by two."""
-    filename = context.spec.filename
-    archive = archives.Archive(source, filename=filename) if archives.is_zip(source) else None
-    members = archive.members if archive else [archives.Member(filename, source.stat().st_size)]
-    wanted = [member for member in members if _is_wanted(member, report)]
-    report["files"] = len(wanted)
-    decoders: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
-    started = [Decoder() for _ in range(min(DECODERS, 1 + len(wanted) // 8))]  # a start costs as much as 50 files
-    for decoder in started:
-        decoders.put(decoder)
-
-    def jobs() -> Iterator[Callable[[], Looked]]:
-        for number, member in enumerate(wanted):
-            if context.reporter.should_stop():
-                raise Stopped("Reading was stopped; it starts over when it is resumed.")
-            arrived = blobs / f"incoming-{number}"
-            looked = _arrived(member, source=source, archive=archive, to=arrived)
-            yield lambda looked=looked, arrived=arrived: _looked(  # type: ignore[misc]
-                looked, arrived, decoders=decoders, blobs=blobs, size=context.spec.thumbnail_size
-            )
-
-    context.reporter.progress(0, max(1, len(wanted)), "files")
-    pool = ThreadPoolExecutor(max_workers=DECODERS)
+    archive = archives.opened(source, filename=context.spec.filename)
     try:
-        for done, looked in enumerate(in_order(pool, jobs(), ahead=4 * DECODERS), start=1):
-            yield looked
-            context.reporter.progress(done, len(wanted), "files")
+        reading = _Reading(context, source, archive)
+        try:
+            reading.read()
+        finally:
+            reading.close()
     finally:
-        pool.shutdown(cancel_futures=True)
-        for decoder in started:
-            decoder.close()
         if archive is not None:
             archive.close()
 
 
-def _arrived(member: archives.Member, *, source: Path, archive: archives.Archive | None, to: Path) -> Looked:
-    """Puts one file of the upload at `to`, hashing it on the way."""
-    name = member.name
-    if member.fault is not None:
-        return Looked(name, refused=member.fault)
-    if archive is None:
+class _Reading:
+    """One upload being read: where it lies, what there is to read, how far it is."""
+
+    def __init__(self, context: PlainContext[IntakeSpec], source: Path, archive: archives.Archive | None) -> None:
+        self._context = context
+        self._source = source
+        self._archive = archive
+        members = archive.members if archive else [archives.Member(context.spec.filename, source.stat().st_size)]
+        self._left_out: list[str] = []
+        self._notes = 0
+        self._wanted = [member for member in members if self._is_wanted(member)]
+        self._blobs = context.folder / "blobs"
+        shutil.rmtree(self._blobs, ignore_errors=True)
+        self._blobs.mkdir(parents=True)
+        self._done, self._journal = self._begin()
+        self._decoders: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
+        left = len(self._wanted) - self._done
+        # A start costs as much as 50 files.
+        self._started = [Decoder() for _ in range(min(DECODERS, 1 + left // 50))]
+        for decoder in self._started:
+            self._decoders.put(decoder)
+
+    def close(self) -> None:
+        for decoder in self._started:
+            decoder.close()
+        self._journal.close()
+
+    def read(self) -> None:
+        total = len(self._wanted)
+        reporter = self._context.reporter
+        reporter.progress(self._done, max(1, total), "files")
+        pool = ThreadPoolExecutor(max_workers=len(self._started))
         try:
-            os.link(source, to)
-        except OSError:  # Another file system.
-            shutil.copyfile(source, to)
-        return Looked(name, sha256=sha256_of(to), size=member.size)
-    digest = sha256()
-    try:
-        with archive.open(member) as stream, open(to, "wb") as file:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                file.write(chunk)
-        return Looked(name, sha256=digest.hexdigest(), size=member.size)
-    except Refused as refused:
-        to.unlink(missing_ok=True)
-        return Looked(name, refused=refused)
+            for looked in in_order(pool, self._jobs(), ahead=4 * len(self._started)):
+                self._keep(looked)
+                self._done += 1
+                if total > 1:
+                    reporter.progress(self._done, total, "files")
+                if self._done % FILES_PER_CHECKPOINT == 0 and self._done < total:
+                    self._checkpoint()
+        except Stopped:
+            if self._done:
+                self._checkpoint()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        self._finish()
+
+    def _begin(self) -> tuple[int, Journal]:
+        """Where to start: at the checkpoint of an earlier attempt, if it was at this very upload and is all there."""
+        folder, resume = self._context.folder, self._context.inputs.resume
+        if resume is not None:
+            earlier = resume.parent.parent
+            try:
+                state = json.loads((resume / "state.json").read_bytes())
+                if state["upload"] == self._upload():
+                    journal.adopt(earlier / "blobs", self._blobs, leave="incoming-")
+                    return int(state["done"]), Journal(folder, names=_LISTS, after=(earlier, state["mark"]))
+            except (OSError, ValueError, KeyError):
+                self._context.reporter.note(
+                    "What the earlier attempt had read is not all there any more, so reading starts over.",
+                    level="warning",
+                )
+        return 0, Journal(folder, names=_LISTS)
+
+    def _upload(self) -> dict[str, Any]:
+        """What tells this upload from another."""
+        size = self._source.stat().st_size
+        return {"filename": self._context.spec.filename, "size": size, "files": len(self._wanted)}
+
+    def _checkpoint(self) -> None:
+        journal.sync(self._blobs)
+        state = {"done": self._done, "upload": self._upload(), "mark": self._journal.mark()}
+        content = json.dumps(state).encode()
+        folder = self._context.folder / "checkpoints"
+        path = checkpoints.save(folder, step=self._done, files={"state.json": lambda file: file.write(content)})
+        self._context.reporter.checkpoint(self._done, path)
+        checkpoints.prune(folder)
+
+    def _finish(self) -> None:
+        folder = self._context.folder
+        journal.sync(self._blobs)
+        self._journal.mark()
+        refused = list(self._journal.entries("refused"))
+        recognised = layouts.sentences(entry["name"] for entry in self._journal.entries("items"))
+        left_out = [*self._left_out, *(entry["name"] for entry in self._journal.entries("left_out"))]
+        self._journal.become("items", folder / "items.jsonl")
+        self._journal.become("tables", folder / "tables.jsonl")
+        report = {
+            "files": len(self._wanted),
+            "refused": refused,
+            "left_out": left_out[:_MOST_LEFT_OUT],
+            "layouts": recognised,
+        }
+        write_whole(folder / "report.json", lambda file: file.write(json.dumps(report).encode()))
+        self._context.reporter.results(files=report["files"], refused=len(refused))
+
+    def _jobs(self) -> Iterator[Callable[[], Looked]]:
+        """A job per file that is left. Files are unpacked here, in one thread, and looked into in the pool's."""
+        alone = self._archive is None
+        for number in range(self._done, len(self._wanted)):
+            self._stop_if_asked()
+            arrived = self._blobs / f"incoming-{number}"
+            looked = self._arrived(self._wanted[number], to=arrived)
+            progress = self._page_read if alone else None
+            yield partial(self._looked, looked, arrived, progress=progress)
+
+    def _page_read(self, done: int, total: int) -> None:
+        """Of the only file of an upload: a stack is worth counting by its slices."""
+        if total > 1:
+            self._context.reporter.progress(done, total, "slices")
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._context.reporter.should_stop():
+            raise Stopped("Reading was stopped; it goes on where it was when it is resumed.")
+
+    def _arrived(self, member: archives.Member, *, to: Path) -> Looked:
+        """Puts one file of the upload at `to`, hashing it on the way."""
+        name = member.name
+        if member.fault is not None:
+            return Looked(name, refused=member.fault)
+        if self._archive is None:
+            try:
+                os.link(self._source, to)
+            except OSError:  # Another file system.
+                shutil.copyfile(self._source, to)
+            return Looked(name, sha256=sha256_of(to), size=member.size)
+        digest = sha256()
+        try:
+            with self._archive.open(member) as stream, open(to, "wb", buffering=0) as file:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+                    file.write(chunk)
+            return Looked(name, sha256=digest.hexdigest(), size=member.size)
+        except Refused as refused:
+            to.unlink(missing_ok=True)
+            return Looked(name, refused=refused)
+
+    def _looked(self, looked: Looked, arrived: Path, *, progress: Callable[[int, int], None] | None) -> Looked:
+        if looked.refused is not None:
+            return looked
+        if PurePosixPath(looked.name).suffix.lower() in label_tables.SUFFIXES:
+            return _read_table(looked, arrived)
+        mask = bool(pairing.role_of(looked.name).layer)
+        marked = layouts.marked_value(looked.name) if mask else None
+        decoder = self._decoders.get()
+        try:
+            pages = decoder.look(
+                arrived,
+                name=looked.name,
+                mask=mask,
+                thumbnails=self._blobs,
+                size=self._context.spec.thumbnail_size,
+                marked=marked,
+                progress=progress,
+            )
+        except Refused as refused:
+            arrived.unlink(missing_ok=True)
+            return Looked(looked.name, refused=refused)
+        finally:
+            self._decoders.put(decoder)
+        digest, size = looked.sha256, looked.size
+        if marked is not None:  # the decoder may have put a cleaned mask in its place
+            digest, size = sha256_of(arrived), arrived.stat().st_size
+        os.replace(arrived, self._blobs / digest)
+        return Looked(looked.name, sha256=digest, size=size, mask=mask, pages=tuple(pages))
+
+    def _is_wanted(self, member: archives.Member) -> bool:
+        """Leaves out what comes along with images and is none; a file that looks like an image is never left out."""
+        suffix = PurePosixPath(member.name).suffix.lower()
+        if suffix in SUFFIXES or suffix not in _OTHER or suffix in label_tables.SUFFIXES or member.fault is not None:
+            return True
+        if len(self._left_out) < _MOST_LEFT_OUT:
+            self._left_out.append(archives.shown(member.name))
+        return False
+
+    def _keep(self, looked: Looked) -> None:
+        name = looked.name
+        if looked.refused is not None:
+            self._refuse(archives.shown(name), looked.refused)
+        elif looked.left_out:
+            self._journal.add("left_out", {"name": archives.shown(name)})
+        for page in looked.pages:
+            entry = {"name": name, "sha256": looked.sha256, "size": looked.size, "mask": looked.mask, **page}
+            self._journal.add("items", entry)
+        for said in looked.entries:
+            self._journal.add("tables", {"table": name, **said.as_json()})
+
+    def _refuse(self, name: str, why: Refused) -> None:
+        self._journal.add("refused", {"name": name, "reason": why.reason, "remedy": why.remedy})
+        self._notes += 1
+        if self._notes <= _MOST_NOTES:
+            self._context.reporter.note(f"{name} was left out: {why.reason} {why.remedy}", level="warning")
 
 
-def _looked(looked: Looked, arrived: Path, *, decoders: queue.SimpleQueue[Decoder], blobs: Path, size: int) -> Looked:
-    if looked.refused is not None:
-        return looked
-    mask = bool(pairing.role_of(looked.name).layer)
-    decoder = decoders.get()
+def _read_table(looked: Looked, arrived: Path) -> Looked:
+    """A table of labels, or one of something else, which is left out."""
     try:
-        pages = decoder.look(arrived, name=looked.name, mask=mask, thumbnails=blobs, size=size)
+        if looked.size > label_tables.MAX_BYTES:
+            raise Refused(f"The table is {looked.size:,} bytes long.", "Leave out the columns that are not needed.")
+        with open(arrived, "rb") as stream:
+            entries = label_tables.read(stream)
+            found = tuple(entries) if entries is not None else ()
     except Refused as refused:
-        arrived.unlink(missing_ok=True)
         return Looked(looked.name, refused=refused)
     finally:
-        decoders.put(decoder)
-    os.replace(arrived, blobs / looked.sha256)
-    return Looked(looked.name, sha256=looked.sha256, size=looked.size, mask=mask, pages=tuple(pages))
-
-
-def _is_wanted(member: archives.Member, report: dict[str, Any]) -> bool:
-    """Leaves out what comes along with images and is none; a file that looks like an image is never left out."""
-    suffix = PurePosixPath(member.name).suffix.lower()
-    if suffix in SUFFIXES or suffix not in _OTHER:
-        return True
-    if member.fault is None and len(report["left_out"]) < 1000:
-        report["left_out"].append(member.name)
-    return member.fault is not None
-
-
-def _refuse(context: PlainContext[IntakeSpec], report: dict[str, Any], looked: Looked) -> None:
-    assert looked.refused is not None
-    entry = {"name": looked.name, "reason": looked.refused.reason, "remedy": looked.refused.remedy}
-    report["refused"].append(entry)
-    if len(report["refused"]) <= 100:
-        context.reporter.note(
-            f"{looked.name} was left out: {looked.refused.reason} {looked.refused.remedy}", level="warning"
-        )
+        arrived.unlink(missing_ok=True)
+    return Looked(looked.name, entries=found, left_out=entries is None)
