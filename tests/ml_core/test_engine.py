@@ -31,6 +31,7 @@ class Run:
         spec = {"points_every": 4, "threads": 1, "epochs": epochs, **given.pop("spec", {})}
         self.spec = PretrainSpec(**spec)
         self.spoil_at = given.pop("spoil_at", None)
+        self.finish_at = given.pop("finish_at", None)
         self.context: Context[PretrainSpec] = open_context(
             self.spec, inputs=Inputs(prepared=folder, **given), folder=folder, reporter=self.heard
         )
@@ -62,6 +63,8 @@ class Run:
                 loop.measure("loss/validation", loss)
                 schedule.step(loss.item())
                 self.best.offer(self.network, score=-loss.item(), step=step)
+            if step == self.finish_at:
+                loop.finish("Enough.")
             if step == self.stop_at:
                 self.heard.stop = True
         return self
@@ -192,3 +195,40 @@ def test_a_batch_follows_from_seed_and_step_alone() -> None:
     everyone = ResumableSampler(10, batch_size=3, seed=5, drop_last=False)
     assert sorted(np.concatenate([everyone.batch(step) for step in range(1, 5)]).tolist()) == list(range(10))
     assert len(ResumableSampler(2, batch_size=8, seed=0).batch(1)) == 2
+
+
+def test_a_run_that_finishes_early_ends_after_that_step_and_says_so(tmp_path: Path) -> None:
+    early = Run(tmp_path / "early", finish_at=7).train()
+    whole = Run(tmp_path / "whole").train()
+    assert early.heard.checkpoints[-1][0] == 7
+    assert early.heard.records["total_steps"] == 7
+    assert ("info", "Enough.") in early.heard.notes
+    curve = early.heard.curve("loss/train")
+    assert list(curve) == [4, 7], "the window that the end left open is said"
+    assert curve[4] == whole.heard.curve("loss/train")[4]
+
+
+def test_a_finished_run_that_is_resumed_trains_no_further(tmp_path: Path) -> None:
+    early = Run(tmp_path / "early", finish_at=7).train()
+    resumed = Run(tmp_path / "resumed", resume=early.heard.checkpoints[-1][1]).train()
+    assert resumed.same_weights(early)
+    assert resumed.heard.records["total_steps"] == 7
+    assert _points(resumed).keys() <= _points(early).keys()
+    again = Run(tmp_path / "again", resume=resumed.heard.checkpoints[-1][1]).train()
+    assert again.same_weights(early)
+
+
+def test_a_finished_run_that_is_extended_goes_on(tmp_path: Path) -> None:
+    early = Run(tmp_path / "early", finish_at=10).train()
+    more = Run(tmp_path / "more", epochs=8, extend=early.heard.checkpoints[-1][1]).train()
+    assert more.same_weights(Run(tmp_path / "eight", epochs=8).train())
+
+
+def test_a_checkpoint_from_before_a_field_was_there_is_of_the_same_run(tmp_path: Path) -> None:
+    first = Run(tmp_path / "first", stop_at=7).until_stopped()
+    whole = torch.load(first.heard.checkpoints[-1][1] / "state.pt", weights_only=True)
+    spec = json.loads(whole["spec"])
+    del spec["momentum_schedule"], whole["finished"]
+    whole["spec"] = json.dumps(spec)
+    old = checkpoints.save(tmp_path / "old", step=7, files={"state.pt": lambda file: torch.save(whole, file)})
+    assert Run(tmp_path / "second", resume=old).train().same_weights(Run(tmp_path / "whole").train())

@@ -8,8 +8,18 @@ import torch
 from torch.nn import functional
 
 from ml_core.data.augmentation import augment
-from ml_core.models.tiles import predict_tiled
-from ml_core.models.unet import Segmenter, class_map, probabilities_of, segmentation_loss
+from ml_core.models.unet import (
+    LossSums,
+    Segmenter,
+    class_map,
+    network_of,
+    new_like,
+    probabilities_of,
+    segmentation_loss,
+    segmenter_from,
+)
+from ml_core.reporting import UserError
+from ml_core.weights import Weights
 
 
 def _segmenter(*, classes: int = 2, frozen: bool = False) -> Segmenter:
@@ -92,32 +102,85 @@ def test_the_loss_falls_to_nothing_when_all_is_right_and_needs_no_foreground() -
         assert torch.isfinite(empty)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (65, 130), (20, 200), (10, 10)])
-def test_tiles_of_a_pointwise_model_join_without_a_seam(shape: tuple[int, int]) -> None:
-    grey = torch.rand(1, *shape)
-    sizes: list[tuple[int, ...]] = []
-
-    def predict(tiles: torch.Tensor) -> torch.Tensor:
-        sizes.append(tuple(tiles.shape))
-        return torch.cat([1 - tiles, tiles], dim=1)
-
-    joined = predict_tiled(predict, grey, tile=32, overlap=8, batch_size=3)
-    assert joined.shape == (2, *shape)
-    assert torch.allclose(joined[1], grey[0], atol=1e-5)
-    assert all(size[0] <= 3 and size[1:] == (1, 32, 32) for size in sizes)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_loss_of_an_image_follows_from_its_bands(channels: int) -> None:
+    classes = max(channels, 2)
+    logits, truth = torch.randn(1, channels, 24, 16), torch.randint(0, classes, (1, 24, 16))
+    bands = [slice(0, 5), slice(5, 6), slice(6, 24)]
+    first, *rest = [LossSums.of(logits[:, :, rows], truth[:, rows]) for rows in bands]
+    assert sum(rest, start=first).loss() == pytest.approx(float(segmentation_loss(logits, truth)), abs=1e-6)
 
 
-def test_a_tile_counts_least_at_its_border() -> None:
-    """A model that is wrong on the rim of each tile is outvoted where tiles overlap."""
-    grey = torch.zeros(1, 32, 80)
+PAIRS = [
+    ("resnet18", "unet", "full"),
+    ("resnet18", "unet", "half"),
+    ("resnet18", "unetplusplus", "half"),
+    ("resnet18", "fpn", "full"),
+    ("resnet18", "fpn", "half"),
+    ("casser", "unet", "full"),
+]
 
-    def predict(tiles: torch.Tensor) -> torch.Tensor:
-        answer = torch.zeros_like(tiles)
-        answer[..., :2] = answer[..., -2:] = 1
-        return answer
 
-    joined = predict_tiled(predict, grey, tile=32, overlap=16, batch_size=8)
-    assert joined[0, :, 4:-4].max() < 0.2
+@pytest.mark.parametrize(("architecture", "decoder", "width"), PAIRS)
+def test_every_decoder_comes_back_from_its_file_and_answers_the_same(
+    architecture: str, decoder: str, width: str
+) -> None:
+    channels = 1 if architecture == "casser" else 3
+    segmenter = Segmenter(
+        architecture=architecture,
+        decoder=decoder,
+        width=width,
+        classes=3,
+        mean=[0.5] * channels,
+        deviation=[0.2] * channels,
+    ).eval()
+    facts = {"architecture": architecture, "decoder": decoder, "decoder_width": width, "classes": [0, 1, 2]}
+    facts |= {"mean": [0.5] * channels, "deviation": [0.2] * channels}
+    again = segmenter_from(Weights(segmenter.network.state_dict(), facts), source="segmenter.safetensors")
+    grey = torch.rand(1, 1, 32, 64)
+    with torch.inference_mode():
+        logits = segmenter(grey)
+        assert logits.shape == (1, 3, 32, 64)
+        assert torch.equal(again(grey), logits)
+        assert new_like(segmenter).eval()(grey).shape == logits.shape
+        assert torch.equal(segmenter.decode(segmenter.encode(grey)), logits)
+
+
+def test_a_file_from_before_there_was_a_choice_of_decoder_is_a_u_net() -> None:
+    segmenter = _segmenter().eval()
+    facts = {"architecture": "resnet18", "classes": [0, 255], "mean": [0.5, 0.4, 0.6], "deviation": [0.2, 0.3, 0.25]}
+    again = segmenter_from(Weights(segmenter.network.state_dict(), facts), source="old.safetensors")
+    grey = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again(grey), segmenter(grey))
+
+
+def test_weights_of_another_decoder_are_refused_by_name() -> None:
+    facts = {"architecture": "resnet18", "decoder": "fpn", "classes": [0, 255], "mean": [0.5], "deviation": [0.2]}
+    with pytest.raises(UserError, match=r"other\.safetensors do not fit a fpn on resnet18"):
+        segmenter_from(Weights(_segmenter().network.state_dict(), facts), source="other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "decoder", "width", "sentence"),
+    [
+        ("casser", "fpn", "full", "its own decoder"),
+        ("casser", "unet", "half", "its own decoder"),
+        ("resnet18", "linknet", "full", "no decoder linknet"),
+        ("resnet19", "unet", "full", "no encoder called resnet19"),
+    ],
+)
+def test_a_network_that_nobody_knows_is_refused(architecture: str, decoder: str, width: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        network_of(architecture=architecture, decoder=decoder, width=width, channels=3, outputs=1)
+
+
+def test_a_frozen_casser_encoder_drops_nothing_out() -> None:
+    segmenter = Segmenter(architecture="casser", classes=2, mean=[0.5], deviation=[0.2], frozen=True).train()
+    grey = torch.rand(1, 1, 32, 32)
+    one, two = segmenter.encode(grey), segmenter.encode(grey)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not any(p.requires_grad for p in segmenter.network.encoder.parameters())
 
 
 def test_image_and_mask_get_the_same_geometry_and_no_mask_value_is_made_up() -> None:
