@@ -28,7 +28,7 @@ from ml_core.devices import choose_device, choose_precision, describe, device_na
 from ml_core.inputs import Inputs
 from ml_core.meter import Meter, NotFinite, Watch
 from ml_core.reporting import Reporter, Stopped, UserError
-from ml_core.specs import Spec, TrainingSpec, load_spec, load_spec
+from ml_core.specs import Spec, TrainingSpec, load_spec
 
 __all__ = ["Best", "Context", "Loop", "ResumableSampler", "Stateful", "open_context", "seed_all"]
 
