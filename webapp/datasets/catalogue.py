@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from ml_core.data import pairing
+from ml_core.data.label_tables import Entry as Told
+from ml_core.data.label_tables import Finder
 from ml_core.data.pairing import Entry, Pairing, page_name
 from webapp.datasets import problems
 from webapp.datasets.models import Dataset, Item
 
 CHUNK = 2000
+LABEL = 200
+"""Characters that a label may have."""
 Pages = Sequence[Mapping[str, Any]]
 """The pages of one file, as `items.jsonl` has them."""
 
@@ -34,6 +38,7 @@ class Row(NamedTuple):
     page: int
     group: str
     facts: Mapping[str, Any]
+    label: str
     masked: bool
     called_unpaired: bool
 
@@ -131,6 +136,32 @@ class Catalogue:
                 if item.pk is not None:
                     self._changed(item)
 
+    def tell(self, finder: Finder) -> tuple[int, set[tuple[int, int]]]:
+        """What a table says of images, those that are there too. Returns how many it labels, and their sizes."""
+        said = {item.name: told for item in self._all() if (told := finder.find(file_of(item.name, item.facts)))}
+        labelled, sizes = 0, set()
+        for item in self._items(list(said)).values():
+            told = said[item.name]
+            labelled += bool(told.label)
+            sizes.add((item.width, item.height))
+            if _apply(told, item):
+                self._changed(item)
+        return labelled, sizes
+
+    def label(self, labels: Mapping[str, str]) -> int:
+        """Labels the images of these files, unless one of them has another label already. Returns how many it does."""
+        wanted = {item.name: labels.get(file_of(item.name, item.facts), "") for item in self._all()}
+        if any(item.label not in ("", wanted[item.name]) for item in self._all()):
+            return 0
+        bare = [item.name for item in self._all() if not item.label and wanted[item.name]]
+        for item in self._items(bare).values():
+            item.label = wanted[item.name][:LABEL]
+            self._changed(item)
+        return len(bare)
+
+    def has_masks(self) -> bool:
+        return any(self._has_mask(item) for item in self._all())
+
     def find_problems(self) -> None:
         """Names the classes of layers that have none yet, and says what is wrong with items that come or change."""
         self._call_unpaired()
@@ -223,6 +254,22 @@ class Catalogue:
             touched = self.touched.get(item.id)
             return bool(touched.masks) if touched is not None else item.masked
         return bool(item.masks)
+
+
+def _apply(told: Told, item: Item) -> bool:
+    """Gives an item what a table says of it; whether that changed it."""
+    facts = {**item.facts, **told.facts}
+    new = {
+        "label": told.label[:LABEL] or item.label,
+        "split": told.split or item.split,
+        "group": told.group[:400] or item.group,
+        "pixel_size_nm": told.pixel_size_nm or item.pixel_size_nm,
+        "facts": facts,
+    }
+    changed = any(getattr(item, key) != value for key, value in new.items())
+    for key, value in new.items():
+        setattr(item, key, value)
+    return changed
 
 
 def file_of(name: str, facts: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.db import transaction
 
 from ml_core.data import pairing
 from ml_core.data.pairing import Entry, Pairing, natural
+from webapp.datasets import labels
 from webapp.datasets.catalogue import CHUNK, Catalogue
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
 from webapp.datasets.positions import numbered_anew, positions_between
@@ -47,6 +49,9 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         paired = pairing.pair([*catalogue.files(), *(Entry(name, len(pages)) for name, pages in every.items())])
         refused += catalogue.pair(paired, masks=every)
     catalogue.regroup()
+    told = labels.tables_apply(catalogue, folder / "tables.jsonl")
+    if not told.labelled:
+        told = replace(labels.folders_apply(catalogue), unmatched=told.unmatched)
     unpaired = [entry.name for entry in paired.unpaired]
     rules = Counter[str]()
     for found in (found for layers in paired.masks.values() for found in layers.values()):
@@ -60,6 +65,9 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         "already_there": sum(len(pages) for pages in images) - len(catalogue.new),
         "refused": refused,
         "left_out": read["left_out"],
+        "labels": {told.source: told.labelled} if told.labelled else {},
+        "rules": [*read.get("layouts", []), *told.sentences],
+        "unmatched": told.unmatched[:KEPT_NAMES],
         "waiting_masks": {name: masks[name] for name in unpaired if name in masks},
     }
     if catalogue.new or catalogue.touched:
@@ -123,6 +131,8 @@ def _keep_blobs(hashes: Iterable[str], folder: Path) -> None:
         if path.exists():
             default_storage.put_file(path, sha256)  # type: ignore[attr-defined]
             rows.append(Blob(sha256=sha256, size=path.stat().st_size))
+    if rows:
+        default_storage.sync()  # type: ignore[attr-defined]  # before the rows say that the files are kept
     # Sorted, so that two commits that bring the same files lock the rows in the same order.
     rows.sort(key=lambda blob: blob.sha256)
     Blob.objects.bulk_create(rows, batch_size=CHUNK, ignore_conflicts=True)
@@ -168,6 +178,8 @@ def _sentence(catalogue: Catalogue, report: Mapping[str, Any]) -> str:
     if masks := report["masks"]:
         rules = " and ".join(f"by {rule}" for rule in sorted(report["paired"]))
         parts.append(f"{masks:,} {'mask' if masks == 1 else 'masks'} paired {rules}")
+    for source, count in report["labels"].items():
+        parts.append(f"{count:,} {'label' if count == 1 else 'labels'} from {source}")
     if not parts:
         parts.append(f"{len(catalogue.touched):,} images sorted into stacks")
     return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "."

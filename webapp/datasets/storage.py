@@ -15,6 +15,8 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
 from django.utils.deconstruct import deconstructible
 
+from ml_core.data import journal
+
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -49,6 +51,11 @@ class BlobStorage(FileSystemStorage):
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """What was put is on the disk when this returns: one call for any number of files."""
+        Path(self.location).mkdir(parents=True, exist_ok=True)
+        journal.sync(Path(self.location))
 
     def put_bytes(self, content: bytes) -> str:
         """Keeps `content` and returns its hash."""
