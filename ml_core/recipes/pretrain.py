@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +14,7 @@ from ml_core.data.manifest import Manifest
 from ml_core.data.pairs import Pairs, source_size
 from ml_core.engine import Context, Loop, ResumableSampler
 from ml_core.models import encoders
-from ml_core.models.byol import BYOL, effective_rank, embedding_std, momentum_at
+from ml_core.models.byol import BYOL, Output, effective_rank, embedding_std, momentum_at
 from ml_core.models.collapse import CollapseWatch
 from ml_core.models.neighbours import LabelledParts, knn_accuracy, labelled_parts
 from ml_core.pictures import fitted, sheet, write_png
@@ -31,11 +35,7 @@ def run(context: Context[PretrainSpec]) -> None:
     sampler = ResumableSampler(len(pairs), batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
 
-    network = BYOL(
-        _encoder(context), hidden=spec.hidden_size, projection=spec.projection_size, batch_norm=spec.batch_norm
-    ).to(device)
-    network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.online_parameters(), lr=spec.learning_rate, fused=True)
+    network, optimizer = begin(spec, encoder=_encoder(context), device=device)
     watch = CollapseWatch(context.reporter, size=spec.projection_size)
     loop = Loop(
         context,
@@ -45,15 +45,11 @@ def run(context: Context[PretrainSpec]) -> None:
         watch=watch.hear,
     )
     _say_what_differs(context, loop)
-    network.train()
     for step in loop:
         view_1, view_2 = pairs.views(sampler.batch(step))
-        with context.autocast():
-            loss, embedding = network(pairs.normalised(view_1), pairs.normalised(view_2))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        network.update_target(momentum_at(step, total=total_steps, base=spec.momentum, schedule=spec.momentum_schedule))
+        momentum = momentum_at(step, total=total_steps, base=spec.momentum, schedule=spec.momentum_schedule)
+        seen = (pairs.normalised(view_1), pairs.normalised(view_2))
+        loss, embedding = learn(network, optimizer, views=seen, momentum=momentum, autocast=context.autocast)
 
         loop.point("loss/train", loss)
         loop.point("embedding_std", embedding_std(embedding))
@@ -76,6 +72,32 @@ def run(context: Context[PretrainSpec]) -> None:
         steps=loop.step,
         **labels,
     )
+
+
+def begin(spec: PretrainSpec, *, encoder: nn.Module, device: torch.device) -> tuple[BYOL, torch.optim.Optimizer]:
+    """The network around `encoder`, in training mode on the device, and the optimizer of its online half."""
+    network = BYOL(encoder, hidden=spec.hidden_size, projection=spec.projection_size, batch_norm=spec.batch_norm)
+    network.to(device).to(memory_format=torch.channels_last).train()
+    # Fused: all parameters in one pass over memory, on the CPU as on a GPU.
+    return network, torch.optim.Adam(network.online_parameters(), lr=spec.learning_rate, fused=True)
+
+
+def learn(
+    network: BYOL,
+    optimizer: torch.optim.Optimizer,
+    *,
+    views: tuple[Tensor, Tensor],
+    momentum: float,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Output:
+    """One step: the online half by the gradient, the target by its momentum. Views are (B, 3, H, W), normalised."""
+    with autocast():
+        output: Output = network(*views)
+    output.loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)  # here, so that gradients take no memory beside the next activations
+    network.update_target(momentum)
+    return output
 
 
 def _pairs(context: Context[PretrainSpec], manifest: Manifest) -> Pairs:
