@@ -25,6 +25,7 @@ from PIL import Image
 
 from ml_core.data import pairing, readers
 from ml_core.data.formats import Refused
+from ml_core.data.manifest import only_value
 from ml_core.data.windowing import is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
@@ -183,7 +184,7 @@ def _clean(path: Path, *, name: str, marked: int) -> None:
         plain = file.header.channels == 1 and not file.header.colour
     if plain and not set(_values(mask)) - {"0", str(marked)}:
         return
-    Image.fromarray(np.where(mask == marked, mask, np.uint8(0))).save(path, "PNG")
+    Image.fromarray(only_value(mask, marked)).save(path, "PNG")
 
 
 def _values(mask: NDArray[np.uint8]) -> dict[str, int]:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from ml_core.data import pairing, readers
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data import label_tables, layouts, pairing, readers
 from ml_core.reporting import UserError, sha256_of, write_whole
 
 VERSION = 1
@@ -21,12 +24,16 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """One page of a file. `values` counts the pixels of each value and is known for masks only."""
+    """One page of a file. `values` counts the pixels of each value and is known for masks only.
+
+    With `only`, every other value of a mask counts as background.
+    """
 
     sha256: str
     page: int = 0
     path: str = ""
     values: Mapping[str, int] = field(default_factory=dict)
+    only: int | None = None
 
     def locate(self, blobs: Path | None) -> Path:
         """Where the file lies: at its own path, or under its hash in the folder `blobs`. Raises UserError."""
@@ -132,7 +139,8 @@ def write(path: Path, *, name: str, classes: Mapping[str, Any], items: Iterable[
 
 
 def from_folder(folder: Path, *, name: str = "") -> Manifest:
-    """The manifest of a folder of micrographs and masks, paired by the rules of `ml_core.data.pairing`.
+    """The manifest of a folder of micrographs and masks, paired by the rules of `ml_core.data.pairing`, with what
+    tables in it (`labels.csv`) say.
 
     A file that cannot be taken ends it with UserError: at a terminal, whoever gave the folder can mend it.
     """
@@ -144,13 +152,15 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
     headers = {name: _inspect(folder, name) for name in names}
     paired = pairing.pair([pairing.Entry(name, pages=header.pages) for name, header in headers.items()])
     if not paired.images:
-        raise UserError(f"There are no PNG, JPEG or TIFF images in {folder}.")
+        raise UserError(f"There are no PNG, JPEG, TIFF, MRC or .npy images in {folder}.")
     hashes = {name: sha256_of(folder / name) for name in names}
     places = pairing.places([(e.name, headers[e.name].width, headers[e.name].height) for e in paired.images])
+    finders = _tables(folder)
     items: list[ManifestItem] = []
     for image in sorted(paired.images, key=lambda entry: pairing.natural(entry.name)):
         header = headers[image.name]
         low, high = readers.window_of(folder / image.name, header)
+        told = next((entry for finder in finders if (entry := finder.find(image.name))), label_tables.Entry(""))
         for page in range(header.pages):
             place = places[image.name].at(page, of=image)
             items.append(
@@ -166,10 +176,11 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
                         layer: _mask_ref(folder, found.name, page, hashes, header)
                         for layer, found in paired.masks.get(image.name, {}).items()
                     },
-                    group=place.group,
+                    label=told.label,
+                    group=told.group or place.group,
                     index=place.index,
-                    pixel_size_nm=header.pixel_size_nm,
-                    split=place.split,
+                    pixel_size_nm=told.pixel_size_nm or header.pixel_size_nm,
+                    split=told.split or place.split,
                 )
             )
     manifest = Manifest(name or folder.resolve().name, tuple(items))
@@ -177,6 +188,23 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
     for item in items:
         digest.update(_line(item.as_json()))
     return replace(manifest, sha256=digest.hexdigest())
+
+
+def _tables(folder: Path) -> list[label_tables.Finder]:
+    """The tables of labels in a folder, later names first, as a later upload would win."""
+    found = []
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.suffix.lower() not in label_tables.SUFFIXES or not path.is_file() or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).as_posix()
+        try:
+            with open(path, "rb") as stream:
+                entries = label_tables.read(stream)
+                if entries is not None:
+                    found.append(label_tables.Finder(entries, folder=layouts.table_folder(name)))
+        except readers.Refused as refused:
+            raise UserError(f"{path}: {refused}") from refused
+    return found
 
 
 def _inspect(folder: Path, name: str) -> readers.Header:
@@ -200,7 +228,15 @@ def _mask_ref(folder: Path, name: str, page: int, hashes: Mapping[str, str], hea
             f"{folder / name}: The mask is {mask.shape[1]:,} x {mask.shape[0]:,} px and its image {header.width:,} x "
             f"{header.height:,} px. Export the mask at the image's size."
         )
-    return replace(_ref(folder, name, page, hashes), values=pairing.value_counts(mask))
+    only = layouts.marked_value(name)
+    if only is not None:
+        mask = only_value(mask, only)
+    return replace(_ref(folder, name, page, hashes), values=pairing.value_counts(mask), only=only)
+
+
+def only_value(mask: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+    """A mask (H, W) of which just this value is left; the rest becomes 0."""
+    return np.where(mask == value, mask, np.uint8(0))
 
 
 def _ref_as_json(ref: FileRef, *, values: bool = False) -> dict[str, Any]:
@@ -209,6 +245,8 @@ def _ref_as_json(ref: FileRef, *, values: bool = False) -> dict[str, Any]:
         found["path"] = ref.path
     if values:
         found["values"] = dict(ref.values)
+    if ref.only is not None:
+        found["only"] = ref.only
     return found
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ml_core.data import readers
 from ml_core.data.ahead import in_order
-from ml_core.data.manifest import FileRef, Manifest, ManifestItem
+from ml_core.data.manifest import FileRef, Manifest, ManifestItem, only_value
 from ml_core.reporting import UserError
 
 VERSION = 1
@@ -151,8 +151,10 @@ def read_mask(item: ManifestItem, layer: str, *, blobs: Path | None) -> NDArray[
     """One mask at its image's size, (H, W), class values kept; None where the item has none in this layer."""
     if layer not in item.masks:
         return None
-    with _of_item(item, item.masks[layer], blobs) as path:
-        return _checked(readers.read_mask(path, page=item.masks[layer].page), item)
+    ref = item.masks[layer]
+    with _of_item(item, ref, blobs) as path:
+        mask = readers.read_mask(path, page=ref.page)
+        return _checked(mask if ref.only is None else only_value(mask, ref.only), item)
 
 
 def resized(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
