@@ -6,6 +6,7 @@ Ramachandran et al., "Stand-Alone Self-Attention in Vision Models" (NeurIPS 2019
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -96,6 +97,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Te
     return compute(query, key, value, row, column)
 
 
+def _exactly(device: torch.device) -> AbstractContextManager[Any]:
+    """A stretch in which autocast does not take products of logits in half precision."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
 def is_folded(places: int, device: torch.device) -> bool:
     """Whether a map of H x W `places` is attended to as a whole rather than window by window."""
     return places <= SMALL_MAP
@@ -103,7 +109,8 @@ def is_folded(places: int, device: torch.device) -> bool:
 
 def shifted(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """As `attention`, one tap of the window after the other: nothing larger than the probabilities is ever held."""
-    return _Shifted.apply(query, key, value, row, column)
+    with _exactly(query.device):
+        return _Shifted.apply(query, key, value, row, column)
 
 
 def folded(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -117,8 +124,7 @@ def folded(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tenso
     batch, _, height, width = query.shape
     heads, half, _ = row.shape
     kind = _computed_in(query)
-    # Autocast would take the products in half precision.
-    with torch.autocast(query.device.type, enabled=False):
+    with _exactly(query.device):
         q, k, v = (x.to(kind).reshape(batch, heads, -1, height, width) for x in (query, key, value))
         rows, far_rows = _by_place(row.to(kind), height)
         columns, far_columns = _by_place(column.to(kind), width)
@@ -170,8 +176,8 @@ class _Shifted(torch.autograd.Function):
             q, k, v = flat.queries(query[part]), flat.keys(key[part]), flat.keys(value[part])
             p = flat.logits(q, k, *embeddings).softmax(dim=2)
             y = torch.zeros_like(q)
-            for tap in range(flat.taps):
-                y.addcmul_(p[:, :, tap, None], flat.window(v, tap))
+            for share, values in zip(flat.by_tap(p), flat.taps(v), strict=True):
+                y.addcmul_(share, values)
             out[part] = flat.map_of_queries(y)
             probabilities.append(p.to(query.dtype))
         ctx.save_for_backward(query, key, value, row, column, *probabilities)
@@ -180,6 +186,11 @@ class _Shifted(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        with _exactly(gradient.device):  # whoever calls backward inside of autocast
+            return _Shifted._gradients(ctx, gradient)
+
+    @staticmethod
+    def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         query, key, value, row, column, *probabilities = ctx.saved_tensors
         flat = _Flat(query, row)
         half = row.shape[1]
@@ -193,10 +204,12 @@ class _Shifted(torch.autograd.Function):
             ds = flat.dots(dy, v)
             ds.sub_((ds * p).sum(dim=2, keepdim=True)).mul_(p)
             dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for tap in range(flat.taps):
-                dq.addcmul_(ds[:, :, tap, None], flat.window(k, tap))
-                flat.window(dk, tap).addcmul_(ds[:, :, tap, None], q)
-                flat.window(dv, tap).addcmul_(p[:, :, tap, None], dy)
+            for d_logit, share, keys, d_keys, d_values in zip(
+                flat.by_tap(ds), flat.by_tap(p), flat.taps(k), flat.taps(dk), flat.taps(dv), strict=True
+            ):
+                dq.addcmul_(d_logit, keys)
+                d_keys.addcmul_(d_logit, q)
+                d_values.addcmul_(share, dy)
             grid = ds.unflatten(2, (flat.size, flat.size))
             ds_rows, ds_columns = grid.sum(dim=3), grid.sum(dim=2)
             dq[:, :, :half] += torch.einsum("bnkl,nck->bncl", ds_rows, rows)
@@ -214,7 +227,6 @@ class _Flat:
     def __init__(self, like: Tensor, embedding: Tensor) -> None:
         self.batch, self.channels, self.height, self.width = like.shape
         self.heads, self.size = embedding.shape[0], embedding.shape[-1]
-        self.taps = self.size**2
         self.device, self.kind = like.device, _computed_in(like)
         self.radius = self.size // 2
         self.pitch = self.width + self.radius
@@ -243,31 +255,35 @@ class _Flat:
     def map_of_keys(self, x: Tensor) -> Tensor:
         return x.unflatten(3, (-1, self.pitch))[..., self.radius + 1 : -self.radius - 1, : self.width].flatten(1, 2)
 
-    def window(self, x: Tensor, tap: int) -> Tensor:
-        """The keys `x` that lie at place `tap` of each query's window: a view of `places` of them."""
-        first = self._first(tap // self.size) + tap % self.size
-        return x[..., first : first + self.places]
+    def windows(self, x: Tensor) -> Tensor:
+        """The keys `x` in each query's window: (b, heads, depth, size, size, places), a view in which all overlap."""
+        above_left = self.pitch - self.radius
+        rows = x[..., above_left:].unfold(-1, self.places + self.size - 1, self.pitch)[..., : self.size, :]
+        return rows.unfold(-1, self.places, 1)
 
-    def _first(self, row: int) -> int:
-        """Where the keys of the window's row `row`, column 0, begin."""
-        return (row + 1) * self.pitch - self.radius
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """`windows` place by place: size^2 views (b, heads, depth, places)."""
+        return [tap for row in self.windows(x).unbind(3) for tap in row.unbind(3)]
+
+    def by_tap(self, p: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities (b, heads, size^2, places) place by place: size^2 views (b, heads, 1, places)."""
+        return p.unsqueeze(2).unbind(3)
 
     def dots(self, q: Tensor, k: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(b, heads, size^2, places): each query's scalar product with the keys of its window.
 
         Added to `start`, terms by row and by column (b, heads, size, places), where given. A row of the window is
-        accumulated channel by channel: its taps are overlapping stretches of the keys, so nothing is copied.
+        accumulated channel by channel, for all its columns at once.
         """
-        rows = []
-        for row in range(self.size):
-            first = self._first(row)
+        by_channel = q.unsqueeze(3).unbind(2)
+        totals = []
+        for row, keys in enumerate(self.windows(k).unbind(3)):
             shape = (*q.shape[:2], self.size, self.places)
             total = start[0][:, :, row, None] + start[1] if start else q.new_zeros(shape)
-            for channel in range(q.shape[2]):
-                stretch = k[:, :, channel, first : first + self.places + self.size - 1]
-                total.addcmul_(q[:, :, channel, None], stretch.unfold(-1, self.places, 1))
-            rows.append(total)
-        return torch.cat(rows, dim=2)
+            for one, its_keys in zip(by_channel, keys.unbind(2), strict=True):
+                total.addcmul_(one, its_keys)
+            totals.append(total)
+        return torch.cat(totals, dim=2)
 
     def logits(self, q: Tensor, k: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """(b, heads, size^2, places): q . k + q . r, and -inf for keys outside of the image."""
