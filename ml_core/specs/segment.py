@@ -308,7 +308,7 @@ PRESETS: Presets = {
         "batch_size": 8,
         "optimizer": "adamw",
         "weight_decay": 0.01,
-        "learning_rate": 3e-3,
+        "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup": 0.05,
         "average": 0.99,
