@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from PIL import Image
 from ml_core import weights
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
-from ml_core.models import encoders
+from ml_core.models import encoders, published
 from ml_core.models.unet import segmenter_from
 from ml_core.recipes import segment
 from ml_core.reporting import Stopped, UserError
@@ -73,6 +75,7 @@ def _segment(
     *,
     heard: Heard | None = None,
     encoder: Path | None = None,
+    architecture: str = "resnet18",
     prepared: Path | None = None,
     **given: Any,
 ) -> Heard:
@@ -82,7 +85,7 @@ def _segment(
     if encoder is not None:
         slots["encoder"] = Slot("encoder", {"path": str(encoder)})
     inputs = Inputs(prepared=prepared or folder / "prepared", slots=slots)
-    spec = SegmentSpec(**{**SMALL, **given})
+    spec = SegmentSpec(**{**SMALL, "encoder": architecture, **given})
     segment.run(open_context(spec, inputs=inputs, folder=folder, reporter=heard))
     return heard
 
@@ -275,6 +278,7 @@ def _curve(folder: Path) -> dict[tuple[str, int], Any]:
 def test_killed_at_some_steps_it_ends_with_the_same_weights_and_the_same_curve(tmp_path: Path, disks: Path) -> None:
     spec = tmp_path / "spec.json"
     given = SMALL | {"epochs": 5, "framing": "crops", "schedule": "plateau", "checkpoint_seconds": 1, "batch_size": 4}
+    given |= {"average": 0.9, "validate_every": 2, "warmup": 0.1, "threshold": "validation"}
     spec.write_text(SegmentSpec(**given).model_dump_json())
 
     def run(name: str, kills: list[int]) -> Path:
@@ -298,3 +302,211 @@ def test_killed_at_some_steps_it_ends_with_the_same_weights_and_the_same_curve(t
     assert _curve(disturbed) == _curve(undisturbed)
     model = Path("artifacts") / "segmenter.safetensors"
     assert (disturbed / model).read_bytes() == (undisturbed / model).read_bytes()
+
+
+def test_the_last_weights_are_kept_beside_the_best(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, architecture="casser", epochs=5)
+    [(last, facts)] = _artifacts(heard, "segmenter_last")
+    assert facts["step"] == 10
+    state = torch.load(heard.checkpoints[-1][1] / "state.pt", weights_only=True)["state"]
+    kept = weights.load(last).tensors
+    assert kept.keys() == state["network"].keys()
+    assert all(torch.equal(kept[name], value) for name, value in state["network"].items())
+    [(best, _)] = _artifacts(heard, "segmenter")
+    best_tensors = weights.load(best).tensors
+    assert all(torch.equal(best_tensors[name], value) for name, value in state["best"]["weights"].items())
+
+
+def test_it_stops_early_when_validation_gets_no_better_and_judges_the_best(
+    tmp_path: Path, disks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.4, 0.6, 0.6, 0.5, 0.7])
+
+    def validation(*_: object) -> segment.Validation:
+        return segment.Validation(points={"loss/validation": 1.0}, score=next(scores), shown={}, per_image={})
+
+    monkeypatch.setattr(segment, "_validate", validation)
+    monkeypatch.setattr(segment, "_show", lambda *_, **__: None)
+    heard = _segment(tmp_path / "out", disks, architecture="casser", epochs=9, early_stop=2)
+    assert any("Stopped early after epoch 4: no better validation score since epoch 2." in t for _, t in heard.notes)
+    assert heard.records["total_steps"] == 8
+    assert heard.figures["best_epoch"] == 2
+    assert [step for step, _ in heard.checkpoints][-1] == 8
+
+
+def test_the_threshold_is_the_best_on_validation_and_is_what_the_results_and_the_model_use(tmp_path: Path) -> None:
+    write_disks(tmp_path / "set" / "training", sizes=[(48, 48)] * 8)
+    write_disks(tmp_path / "set" / "testing", sizes=[(48, 48)] * 6, seed=1)
+    given: dict[str, Any] = {"epochs": 5, "prepared": tmp_path / "prepared"}
+    half = _segment(tmp_path / "half", tmp_path / "set", **given)
+    chosen = _segment(tmp_path / "chosen", tmp_path / "set", threshold="validation", **given)
+    [(table, facts)] = [(p, f) for p, f in _artifacts(chosen, "table") if p.name == "precision-recall.csv"]
+    assert facts["part"] == "validation"
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = max(float(row["foreground_iou"]) for row in rows)
+    threshold = chosen.figures["threshold"]
+    assert threshold != 0.5, "a threshold that is chosen by chance would show nothing"
+    assert float(rows[round(threshold * 1024)]["foreground_iou"]) == best
+    [(_, facts)] = _artifacts(chosen, "segmenter")
+    assert facts["threshold"] == threshold
+    assert half.figures["threshold"] == 0.5
+    assert half.figures["foreground_iou"] == pytest.approx(half.figures["foreground_iou_at_half"])
+    assert chosen.figures["foreground_iou_at_half"] == half.figures["foreground_iou_at_half"]
+    assert chosen.figures["foreground_iou"] != half.figures["foreground_iou"]
+    assert chosen.figures["average_precision"] == half.figures["average_precision"]
+    assert 0 < chosen.figures["average_precision"] <= 1
+
+
+def test_six_images_that_stand_alone_give_an_interval_and_two_do_not(tmp_path: Path, disks: Path) -> None:
+    write_disks(tmp_path / "set" / "training", sizes=[(32, 32)] * 6)
+    write_disks(tmp_path / "set" / "testing", sizes=[(32, 32)] * 6, seed=1)
+    figures = _segment(tmp_path / "six", tmp_path / "set", epochs=4).figures
+    low, high = figures["foreground_iou_interval"]
+    assert figures["groups"] == 6
+    assert low < figures["foreground_iou"] < high
+    values = [row["foreground_iou"] for row in figures["per_image"]]
+    assert figures["foreground_iou_per_image"] == pytest.approx(np.mean(values))
+    two = _segment(tmp_path / "two", disks, architecture="casser", epochs=1).figures
+    assert two["groups"] == 2
+    assert "foreground_iou_interval" not in two
+
+
+def test_every_image_stands_in_the_table(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, architecture="casser")
+    [path] = [path for path, _ in _artifacts(heard, "table") if path.name == "per-image.csv"]
+    with open(path, newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert {name: float(row["foreground_iou"]) for name, row in rows.items()} == {
+        row["name"]: pytest.approx(row["foreground_iou"]) for row in heard.figures["per_image"]
+    }
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, architecture="casser", average=0.8, epochs=3)
+    state = torch.load(heard.checkpoints[-1][1] / "state.pt", weights_only=True)["state"]
+    mean = {name.removeprefix("network."): value for name, value in state["average"].items()}
+    [(last, _)] = _artifacts(heard, "segmenter_last")
+    kept = weights.load(last).tensors
+    assert all(torch.equal(kept[name], mean[name]) for name in kept)
+    assert not torch.equal(kept["decoder.up.0.weight"], state["network"]["decoder.up.0.weight"])
+
+
+def test_validation_comes_as_often_as_was_asked_and_after_the_last_epoch(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, architecture="casser", validate_every=3, epochs=5)
+    assert list(heard.curve("foreground_iou/validation")) == [6, 10]
+
+
+def test_the_rate_rises_over_the_warm_up_and_then_follows_its_schedule() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
+
+    def rates(schedule: str) -> list[float]:
+        spec = SegmentSpec(**{**SMALL, "schedule": schedule, "warmup": 0.5})
+        found = []
+        for step in range(1, 9):
+            segment._set_rate(optimizer, spec, step=step, total_steps=8)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    rising = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert rates("constant") == pytest.approx([2e-3 * share for share in rising])
+    cosine = [(1 + np.cos(np.pi * k / 8)) / 2 for k in range(8)]
+    assert rates("cosine") == pytest.approx([2e-3 * a * b for a, b in zip(rising, cosine, strict=True)])
+    rates("plateau")
+    optimizer.param_groups[0]["lr"] = 2e-4  # as a plateau would
+    segment._set_rate(optimizer, SegmentSpec(**SMALL, warmup=0.5), step=8, total_steps=8)
+    assert optimizer.param_groups[0]["lr"] == 2e-4
+
+
+def test_larger_tiles_and_flips_judge_the_same_network_otherwise(tmp_path: Path, disks: Path) -> None:
+    given: dict[str, Any] = {"framing": "crops", "decoder": "fpn", "epochs": 1, "prepared": tmp_path / "prepared"}
+    plain = _segment(tmp_path / "plain", disks, **given)
+    wide = _segment(tmp_path / "wide", disks, prediction_tile=64, prediction_flips=True, **given)
+    one, two = (weights.load(_artifacts(heard, "segmenter")[0][0]) for heard in (plain, wide))
+    assert all(torch.equal(value, two.tensors[name]) for name, value in one.tensors.items())
+    assert one.facts["decoder"] == "fpn"
+    assert plain.figures["average_precision"] != wide.figures["average_precision"]
+
+
+def test_cassers_network_sees_one_channel_and_comes_back_from_its_file(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, architecture="casser", epochs=1)
+    [(path, facts)] = _artifacts(heard, "segmenter")
+    assert (facts["architecture"], facts["channels"]) == ("casser", 1)
+    segmenter = segmenter_from(weights.load(path), source=path.name)
+    assert segmenter(torch.rand(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+
+
+def test_imagenet_weights_are_asked_for_where_no_encoder_is_given_and_may_be_frozen(
+    tmp_path: Path, disks: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Path | None, Path]] = []
+
+    def imagenet(architecture: str, *, path: Path | None, keep: Path) -> weights.Encoder:
+        asked.append((architecture, path, keep))
+        found = weights.load_encoder(encoder)
+        return weights.Encoder(found.tensors, "resnet18", 3, found.mean, found.deviation, {"origin": "imagenet"})
+
+    monkeypatch.setattr(published, "imagenet", imagenet)
+    heard = _segment(tmp_path / "out", disks, initial="imagenet", weights="frozen", epochs=1)
+    assert asked == [("resnet18", None, tmp_path / "out" / "prepared" / "weights")]
+    [(path, facts)] = _artifacts(heard, "segmenter")
+    assert facts["origin"] == "imagenet"
+    kept = weights.load(path).tensors["encoder.conv1.weight"]
+    assert torch.equal(kept, weights.load_encoder(encoder).tensors["conv1.weight"])
+
+
+class StoppedAfter(Heard):
+    """Asks for a stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def point(self, name: str, step: int, value: float, **span: Any) -> None:
+        super().point(name, step, value, **span)
+        self.stop = self.stop or step >= self.steps
+
+
+def test_kept_features_train_the_same_after_a_stop(
+    tmp_path: Path, disks: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.engine.DRAIN_SECONDS", 0.0)  # so that each step is said at once
+    given: dict[str, Any] = {"weights": "frozen", "feature_cache": 1.0, "encoder": encoder, "epochs": 4}
+    given["prepared"] = tmp_path / "prepared"
+    whole = _segment(tmp_path / "whole", disks, **given)
+    assert any("16 forms and its features are kept" in text for _, text in whole.notes)
+    with pytest.raises(Stopped):
+        _segment(tmp_path / "parted", disks, heard=StoppedAfter(3), **given)
+    rest = _segment(tmp_path / "parted", disks, **given)
+    assert 0 < rest.records["resumed_step"] < 8
+    one, two = (weights.load(_artifacts(heard, "segmenter_last")[0][0]).tensors for heard in (whole, rest))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    before = weights.load_encoder(encoder).tensors
+    assert all(torch.equal(one[f"encoder.{name}"], value) for name, value in before.items())
+
+
+def test_features_that_do_not_fit_or_do_not_stay_are_computed_anew_and_a_note_says_so(
+    tmp_path: Path, disks: Path, encoder: Path
+) -> None:
+    given: dict[str, Any] = {"weights": "frozen", "encoder": encoder, "epochs": 1, "prepared": tmp_path / "prepared"}
+    plain = _segment(tmp_path / "plain", disks, **given)
+    small = _segment(tmp_path / "small", disks, feature_cache=1e-4, **given)
+    assert small.points == plain.points
+    assert any(level == "warning" and "more than the 0.0001 GB" in text for level, text in small.notes)
+    trained = _segment(tmp_path / "trained", disks, weights="frozen", feature_cache=1.0, epochs=1)
+    assert any("No features are kept" in text for _, text in trained.notes)
+
+
+def test_real_masks_of_three_classes_are_learnt_and_reported_one_by_one(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "hela_human_patches"
+    for number in range(1, 41):
+        for kind, name in (("images", "Hela_Data_Slice_100"), ("masks_nucleus", "Hela_Label_Slice100")):
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / kind / f"{name}_Sample_{number}.png", tmp_path / "set" / kind)
+    heard = _segment(tmp_path / "out", tmp_path / "set", batch_size=8, decoder_width="half", epochs=10)
+    assert [row["value"] for row in heard.figures["per_class"]] == [1, 2, 3]
+    assert heard.figures["foreground_iou"] == pytest.approx(
+        np.mean([row["iou"] for row in heard.figures["per_class"] if row["iou"] is not None])
+    )
+    assert heard.figures["foreground_iou"] > 0.3
+    assert "average_precision" not in heard.figures
