@@ -262,3 +262,25 @@ def test_no_page_of_a_dataset_scrolls_sideways_or_has_targets_too_small_to_hit(
             .map((e) => e.outerHTML.slice(0, 100))"""
         )
         assert small == [], path
+
+
+def test_a_large_image_is_shown_by_tiles_with_square_pixels_at_full_resolution(
+    visit: Visit, project: Project, alice: User, tmp_path: Path
+) -> None:
+    grey = np.random.default_rng(7).integers(0, 255, (700, 9000), dtype=np.uint8)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    Image.fromarray(grey).save(folder / "large.png")
+    large = dataset_from_folder(project=project, name="Large", folder=folder, user=alice).all_items.get()
+    x, y = 8713, 523
+    page = visit(alice, f"/items/{large.pk}/?x={x}&y={y}&zoom=8&on=")
+    expect(page.locator("#zoom")).to_have_text("800 %")
+    width, height = page.evaluate("(({ clientWidth: w, clientHeight: h }) => [w, h])(document.querySelector('#stage'))")
+
+    def seen(dx: int, dy: int) -> int:
+        place = [round(width / 2 + (dx + 0.5) * 8), round(height / 2 + (dy + 0.5) * 8)]
+        return int(page.evaluate(PAINTED, place)[0])
+
+    until(page, lambda: seen(0, 0) == grey[y, x], "the tile at full resolution is there")
+    for dx, dy in ((0, 0), (-9, 3), (12, -17), (-20, -20)):
+        assert seen(dx, dy) == grey[y + dy, x + dx]

@@ -19,11 +19,12 @@ from PIL import Image
 from ml_core.data import readers
 from webapp.datasets.models import Item
 from webapp.datasets.problems import CLASS_COLOURS
+from webapp.datasets.pyramids import WHOLE_TO, Pyramid, is_large, pyramid_of
 from webapp.projects.access import get_visible, signed_in
 
 BINS = 256
-LARGEST = 8192
-"""Longest side of a picture in pixels; larger images are shown at a whole fraction of their size."""
+LARGEST = WHOLE_TO
+"""Longest side of a picture in pixels; larger images are shown by tiles, and their masks at a whole fraction."""
 OVERLAY_ALPHA = 140
 KEEP_SECONDS = 30 * 24 * 3600
 VERSION = 1
@@ -47,15 +48,38 @@ def image(request: HttpRequest, item_id: int) -> HttpResponse:
     """The micrograph as 8-bit grey PNG. `low` and `high`: the window, in source units; `max`: the longest side."""
     item = _item(request, item_id)
     low, high = _number(request, "low", item.low), _number(request, "high", item.high)
-    if not low < high:
-        return HttpResponse("low must be less than high.", status=400, content_type="text/plain")
+    if low == high:
+        return HttpResponse("low must not be high.", status=400, content_type="text/plain")
+    longest = _longest(request)
     factor = _factor(request, item)
 
     def content() -> bytes:
+        if is_large(item):
+            return _png(Image.fromarray(readers.windowed(_pyramid(item).within(longest), low=low, high=high)))
         pixels = readers.windowed(_pixels(item), low=low, high=high)
         return _png(Image.fromarray(pixels).reduce(factor) if factor > 1 else Image.fromarray(pixels))
 
     return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}")
+
+
+@require_safe
+def tile(request: HttpRequest, item_id: int, level: int, column: int, row: int) -> HttpResponse:
+    """A square of a large micrograph as 8-bit grey PNG; `level` counts halvings. `low` and `high` as for `image`."""
+    item = _item(request, item_id)
+    low, high = _number(request, "low", item.low), _number(request, "high", item.high)
+    if low == high:
+        return HttpResponse("low must not be high.", status=400, content_type="text/plain")
+    if not is_large(item):
+        raise Http404
+
+    def content() -> bytes:
+        try:
+            pixels = _pyramid(item).tile(level, column, row)
+        except IndexError:
+            raise Http404 from None
+        return _png(Image.fromarray(readers.windowed(pixels, low=low, high=high)))
+
+    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{level}-{column}-{row}")
 
 
 @require_safe
@@ -91,6 +115,13 @@ def _item(request: HttpRequest, item_id: int) -> Item:
     return get_visible(items, signed_in(request), project="dataset__project", pk=item_id)
 
 
+def _pyramid(item: Item) -> Pyramid:
+    try:
+        return pyramid_of(item)
+    except FileNotFoundError:
+        raise Http404(f"The file of {item.name} is missing from the storage.") from None
+
+
 def _pixels(item: Item) -> NDArray[np.generic]:
     try:
         return readers.read(Path(default_storage.path(item.image)), page=item.page)
@@ -99,7 +130,7 @@ def _pixels(item: Item) -> NDArray[np.generic]:
 
 
 def _histogram(item: Item) -> dict[str, object]:
-    pixels = _pixels(item)
+    pixels = _pyramid(item).within(LARGEST) if is_large(item) else _pixels(item)
     values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels.reshape(-1)
     least, greatest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if pixels.dtype == np.uint8:
@@ -129,8 +160,12 @@ def _painted(values: NDArray[np.uint8], colours: dict[int, str]) -> NDArray[np.u
 
 
 def _factor(request: HttpRequest, item: Item) -> int:
-    longest = min(LARGEST, max(16, int(_number(request, "max", LARGEST))))
-    return max(1, math.ceil(max(item.width, item.height) / longest))
+    return max(1, math.ceil(max(item.width, item.height) / _longest(request)))
+
+
+def _longest(request: HttpRequest) -> int:
+    """The longest side of the picture that is asked for."""
+    return min(LARGEST, max(16, int(_number(request, "max", LARGEST))))
 
 
 def _number(request: HttpRequest, name: str, default: float) -> float:

@@ -19,6 +19,7 @@ urlpatterns = [
     path("items/<int:item_id>/", views.item, name="item"),
     path("items/<int:item_id>/thumbnail.webp", media.thumbnail, name="item-thumbnail"),
     path("items/<int:item_id>/image.png", media.image, name="item-image"),
+    path("items/<int:item_id>/tiles/<int:level>/<int:column>-<int:row>.png", media.tile, name="item-tile"),
     path("items/<int:item_id>/masks/<str:layer>.png", media.mask, name="item-mask"),
     path("items/<int:item_id>/histogram.json", media.histogram, name="item-histogram"),
 ]

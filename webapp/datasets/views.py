@@ -18,6 +18,7 @@ from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST
 from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.datasets.pyramids import TILE, is_large, levels_of
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
@@ -143,7 +144,7 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "made": runs,
         "may_edit": may_edit(user, found.dataset.project),
         "newer": _newer(found),
-        "reduced": max(found.width, found.height) > LARGEST,
+        "reduced": is_large(found) and bool(masks),
         "viewer": _viewer(found, masks, runs),
     }
     return render(request, "datasets/item.html", context)
@@ -181,6 +182,14 @@ def _newer(item: Item) -> int | None:
     return newer.order_by("-added_in").values_list("pk", flat=True).first()
 
 
+def _tiles(item: Item) -> dict[str, Any] | None:
+    """Where the tiles of a large image are, how large each is, and how many levels there are."""
+    if not is_large(item):
+        return None
+    address = reverse("item-tile", args=[item.pk, 0, 0, 0]).removesuffix("0/0-0.png")
+    return {"address": address, "size": TILE, "levels": levels_of(item.width, item.height)}
+
+
 def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> dict[str, Any]:
     """What the page's script needs to know."""
     return {
@@ -194,6 +203,7 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
         "pixelSize": item.pixel_size_nm,
         "image": reverse("item-image", args=[item.pk]),
         "longest": LARGEST,
+        "tiles": _tiles(item),
         "histogram": reverse("item-histogram", args=[item.pk]),
         "masks": masks,
         "predictions": runs["prediction"],

@@ -9,7 +9,7 @@ import { Layers, type LayerData } from "./viewer/layers";
 import { Overlay } from "./viewer/overlay";
 import { picture } from "./viewer/picture";
 import { scaleBar } from "./viewer/scalebar";
-import { Stage, type Raster } from "./viewer/stage";
+import { Stage, type Raster, type Tiles } from "./viewer/stage";
 import { onThemeChange } from "./colours";
 
 interface Item extends LayerData {
@@ -23,6 +23,7 @@ interface Item extends LayerData {
   pixelSize: number | null;
   image: string;
   longest: number;
+  tiles: Tiles | null;
   histogram: string;
 }
 
@@ -34,11 +35,14 @@ const isWhole = !item.dtype.startsWith("float");
 const eightBit = item.dtype === "uint8";
 const scope = one<HTMLSelectElement>('[data-act="scope"]');
 const invert = one<HTMLInputElement>('[data-act="invert"]');
-const own: Window = { low: item.low, high: item.high };
+// An item whose window is stored the other way round is a negative: dark means much.
+const turned = item.low > item.high;
+const own: Window = { low: Math.min(item.low, item.high), high: Math.max(item.low, item.high) };
 
 let raster: Raster = rasterOf(own);
 let windowNow: Window = start.window ?? own;
 let values: ByteMap | null = null;
+invert.checked = start.inverted !== turned;
 let barWanted = localStorage.getItem("scale-bar") !== "off";
 let pointer: { left: number; top: number } | null = null;
 let finer = 0;
@@ -49,8 +53,7 @@ function rasterOf(window: Window): Raster {
   return { url: `${item.image}?${asked}`, ...window };
 }
 
-const factor = Math.ceil(Math.max(item.width, item.height) / item.longest);
-const stage = new Stage(one("#stage"), item, factor, raster, { moved, failed: () => trouble("The image could not be read. Reload the page.") });
+const stage = new Stage(one("#stage"), item, item.tiles, raster, { moved, failed: () => trouble("The image could not be read. Reload the page.") });
 const overlay = new Overlay(one("#stage"), () => stage.placement);
 const layers = new Layers(one("#panels"), item, start, { changed: drawLayers, failed: trouble });
 const contrast = new ContrastPanel(one("#contrast"), windowNow, isWhole, setWindow);
@@ -83,7 +86,7 @@ function setWindow(window: Window): void {
 
 async function fetchWindow(window: Window): Promise<void> {
   const next = rasterOf(window);
-  if (!(await stage.show(next.url)) || windowNow !== window) return;
+  if (!(await stage.show(next)) || windowNow !== window) return;
   raster = next;
   values = null;
   applyWindow();
@@ -160,7 +163,7 @@ function say(): void {
 
 function state(): Parameters<typeof written>[1] {
   const changed = windowNow.low !== own.low || windowNow.high !== own.high;
-  const shown = { ...layers.shown, inverted: invert.checked, view: stage.view };
+  const shown = { ...layers.shown, inverted: invert.checked !== turned, view: stage.view };
   return changed ? { ...shown, window: windowNow } : shown;
 }
 

@@ -13,6 +13,7 @@ export interface Shown {
   prediction?: number;
   cam?: number;
   window?: Window;
+  /** Shown the other way round than it is stored. */
   inverted: boolean;
   view?: View;
 }

@@ -9,6 +9,13 @@ export interface Raster {
   high: number;
 }
 
+/** A large item's picture in squares: `levels` counts from full size to the one that fits into a single square. */
+export interface Tiles {
+  address: string;
+  size: number;
+  levels: number;
+}
+
 /** Where the reader looks: image pixel at the centre, and device pixels per image pixel. */
 export interface View {
   x: number;
@@ -38,11 +45,11 @@ export class Stage {
   /** Resolves once the first picture is there. */
   readonly ready: Promise<boolean>;
 
-  /** `size` is the item's; its pictures are smaller by the whole `factor`. */
+  /** `size` is the item's. */
   constructor(
     readonly element: HTMLElement,
     private readonly size: { width: number; height: number },
-    private readonly factor: number,
+    private readonly tiles: Tiles | null,
     raster: Raster,
     private readonly told: { moved: () => void; failed: (url: string) => void },
   ) {
@@ -82,11 +89,28 @@ export class Stage {
     });
     this.viewer.addHandler("update-viewport", () => this.moved());
     this.viewer.addHandler("resize", () => this.moved());
-    this.ready = this.show(raster.url);
+    this.viewer.addHandler("tile-load-failed", () => this.told.failed(this.asked));
+    this.ready = this.show(raster);
+  }
+
+  private source(raster: Raster): object {
+    const { tiles, size } = this;
+    if (!tiles) return { type: "image", url: raster.url };
+    const query = new URLSearchParams({ low: String(raster.low), high: String(raster.high) });
+    const top = Math.ceil(Math.log2(Math.max(size.width, size.height)));
+    return {
+      ...size,
+      tileSize: tiles.size,
+      tileOverlap: 0,
+      maxLevel: top,
+      minLevel: top - tiles.levels + 1,
+      getTileUrl: (level: number, x: number, y: number) => `${tiles.address}${top - level}/${x}-${y}.png?${query}`,
+    };
   }
 
   /** Puts another picture in the place of the one shown, which stays until the new one is there. */
-  async show(url: string): Promise<boolean> {
+  async show(raster: Raster): Promise<boolean> {
+    const { url } = raster;
     this.asked = url;
     return new Promise((resolve) => {
       const fail = (): void => {
@@ -94,9 +118,8 @@ export class Stage {
         resolve(false);
       };
       this.viewer.addTiledImage({
-        tileSource: { type: "image", url },
-        // A reduced picture has whole pixels only: its last column may reach beyond the item.
-        width: (Math.ceil(this.size.width / this.factor) * this.factor) / this.size.width,
+        tileSource: this.source(raster) as OpenSeadragon.TileSourceOptions,
+        width: 1,
         success: (event) => {
           const item = (event as unknown as { item: OpenSeadragon.TiledImage }).item;
           if (this.asked !== url) {
@@ -115,10 +138,6 @@ export class Stage {
   }
 
   private home(): void {
-    // A reduced picture may be magnified by so much more, until 32 device pixels stand for one of the item's.
-    // The types leave this property of the options out.
-    const limits = this.viewer.viewport as unknown as { maxZoomPixelRatio: number };
-    limits.maxZoomPixelRatio = LARGEST * this.factor;
     this.viewer.viewport.goHome(true);
   }
 
