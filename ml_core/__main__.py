@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ml_core.commands import convert, doctor, presets, run
+from ml_core.commands import convert, describe, doctor, export, presets, run
 from ml_core.reporting import USER_CAN_MEND, UserError
 from ml_core.specs import SpecError
 
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, presets, doctor, convert):
+    for command in (run, presets, describe, doctor, convert, export):
         command.add(commands)
     return parser
 

@@ -26,7 +26,7 @@ DECODERS: Mapping[str, Callable[..., nn.Module]] = {
     "fpn": smp.FPN,
 }
 _U_WIDTHS = {"full": {}, "half": {"decoder_channels": (128, 64, 32, 16, 8)}}
-_WIDTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+WIDTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "unet": _U_WIDTHS,
     "unetplusplus": _U_WIDTHS,
     "fpn": {"full": {}, "half": {"decoder_pyramid_channels": 128, "decoder_segmentation_channels": 64}},
@@ -43,7 +43,7 @@ def network_of(*, architecture: str, decoder: str, width: str, channels: int, ou
         if (decoder, width) != ("unet", "full"):
             raise UserError("Casser's network has its own decoder: choose U-Net at full width, or another encoder.")
         return casser.Casser(channels=channels, classes=outputs)
-    if decoder not in DECODERS or width not in _WIDTHS[decoder]:
+    if decoder not in DECODERS or width not in WIDTHS[decoder]:
         raise UserError(f"There is no decoder {decoder} of {width} width; there are: {', '.join(DECODERS)}.")
     if architecture not in encoders.ARCHITECTURES:
         raise UserError(f"There is no encoder called {architecture}; there are: {', '.join(encoders.ARCHITECTURES)}.")
@@ -53,7 +53,7 @@ def network_of(*, architecture: str, decoder: str, width: str, channels: int, ou
         encoder_weights=None,
         in_channels=channels,
         classes=outputs,
-        **_WIDTHS[decoder][width],
+        **WIDTHS[decoder][width],
     )
 
 
