@@ -29,19 +29,21 @@ from typing import Any, Protocol
 import psutil
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 from ml_core.data import manifest as manifests
 from ml_core.data.pairs import Pairs, source_size
 from ml_core.data.prepare import prepare
 from ml_core.data.sampler import ResumableSampler
-from ml_core.data.synthetic import write_folder
+from ml_core.data.synthetic import micrograph
 from ml_core.devices import choose_device, choose_precision, device_name, set_threads
 from ml_core.models import encoders
 from ml_core.recipes.pretrain import begin, learn
 from ml_core.specs import PretrainSpec
 
 SIZE = 128
+PATCH = 224
 STEPS = 3
 """In a block, after one that is not counted."""
 
@@ -172,6 +174,18 @@ CONTENDERS: dict[str, tuple[type[Any], str]] = {
 }
 
 
+def write_images(folder: Path, *, count: int) -> None:
+    """PNG files of the size of CEM500K's patches, cut from larger micrographs."""
+    folder.mkdir()
+    edge = 4
+    for number in range(count):
+        source, place = divmod(number, edge * edge)
+        if place == 0:
+            whole, _ = micrograph(source, size=edge * PATCH)
+        y, x = (PATCH * n for n in divmod(place, edge))
+        Image.fromarray(whole[y : y + PATCH, x : x + PATCH]).save(folder / f"{number}.png")
+
+
 def finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -252,7 +266,7 @@ def main() -> int:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_folder(folder, count=max(200, 4 * given.batch), size=224, layers=())
+        write_images(folder / "images", count=max(240, 4 * given.batch))
         found = measure(folder, batch=given.batch, rounds=given.rounds, steps=given.steps)
     checks = report(found, batch=given.batch, device=device)
     print(json.dumps({"checks": checks}))
