@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import resource
 import select
@@ -25,6 +26,7 @@ from PIL import Image
 
 from ml_core.data import pairing, readers
 from ml_core.data.formats import Refused
+from ml_core.data.likeness import bits_of
 from ml_core.data.manifest import only_value
 from ml_core.data.windowing import is_constant, lightness, windowed
 
@@ -137,8 +139,8 @@ def look(
     """Reads a whole file and yields, per page, what the dataset needs to know of it. Raises Refused.
 
     Of a mask: `width`, `height` and `values` (pixels per class value). Of an image: also `dtype`, the window `low`
-    and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, and `thumbnail`, the SHA-256 of a WebP
-    picture that was put into the folder `thumbnails`, its shorter side `size` px.
+    and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, the bits of its `likeness`, and `thumbnail`,
+    the SHA-256 of a WebP picture that was put into the folder `thumbnails`, its shorter side `size` px.
 
     With `marked`, every other value of a mask is background: where it holds others, or comes in colour, the file is
     replaced by an 8-bit PNG of what is left.
@@ -164,6 +166,7 @@ def look(
                 if page == 0:
                     colour = header.colour and readers.differs(pixels)
                 pixels = lightness(pixels)
+            small = _small(windowed(pixels, low=low, high=high), size=size)
             yield facts | {
                 "dtype": header.dtype,
                 "low": low,
@@ -172,7 +175,8 @@ def look(
                 "constant": is_constant(pixels),
                 "colour": colour,
                 "notes": list(header.notes),
-                "thumbnail": _thumbnail(windowed(pixels, low=low, high=high), folder=thumbnails, size=size),
+                "likeness": bits_of(np.asarray(small)),
+                "thumbnail": _thumbnail(small, folder=thumbnails),
             }
 
 
@@ -197,12 +201,15 @@ def _values(mask: NDArray[np.uint8]) -> dict[str, int]:
     return values
 
 
-def _thumbnail(pixels: NDArray[np.uint8], *, folder: Path, size: int) -> str:
+def _small(pixels: NDArray[np.uint8], *, size: int) -> Image.Image:
     height, width = pixels.shape
     scale = min(1.0, size / min(height, width), 2 * size / max(height, width))
-    small = Image.fromarray(pixels).resize(
+    return Image.fromarray(pixels).resize(
         (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX, reducing_gap=2.0
     )
+
+
+def _thumbnail(small: Image.Image, *, folder: Path) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=82, method=2)
     digest = sha256(buffer.getvalue()).hexdigest()
@@ -238,7 +245,8 @@ def _say(answers: IO[bytes], what: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Libraries print warnings: they must not end up among the answers.
+    # Libraries print warnings: they must not end up among the answers, and of a broken file tifffile has thousands.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _serve(sys.stdin.buffer, out)

@@ -196,7 +196,7 @@ class Catalogue:
     def _add(self, name: str, facts: Mapping[str, Any]) -> None:
         content = (facts["sha256"], facts["page"])
         twin = self._by_content.setdefault(content, name)
-        kept = {key: facts[key] for key in ("constant", "colour") if facts[key]}
+        kept = {key: facts[key] for key in ("constant", "colour", "likeness") if facts[key]}
         if facts["notes"]:
             kept["notes"] = facts["notes"]
         if facts["pages"] > 1:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from ml_core.data import synthetic
+from tests.webapp.datasets.test_commit import upload
 from tests.webapp.datasets.test_edits import fill, newest
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import edits, services
@@ -66,3 +71,13 @@ def test_slices_that_share_a_stack_are_not_told_of_twice(dataset: Dataset, alice
         facts = {"likeness": "0123456789abcdef"}
         dataset.all_items.filter(pk=row.pk).update(group="A", index=50 * (side == "test"), split=side, facts=facts)
     assert remake(dataset, alice) == []
+
+
+def test_an_upload_is_looked_at_for_look_alikes(dataset: Dataset, alice: User, tmp_path: Path) -> None:
+    grey, _ = synthetic.micrograph(4, size=128)
+    flatter = (grey * 0.7 + 30).astype(np.uint8)
+    other, _ = synthetic.micrograph(5, size=128)
+    upload(dataset, {"train/a.png": grey, "test/b.png": flatter, "test/c.png": other}, user=alice, folder=tmp_path)
+    (leak,) = newest(dataset).summary["leaks"]
+    names = {item.pk: item.name for item in newest(dataset).items}
+    assert [{names[a], names[b]} for a, b in leak["examples"]] == [{"train/a.png", "test/b.png"}]
