@@ -99,7 +99,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Te
 
 def _exactly(device: torch.device) -> AbstractContextManager[Any]:
     """A stretch in which autocast does not take products of logits in half precision."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    known = torch.amp.is_autocast_available(device.type)  # not of the device meta, where operations are counted
+    if known and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def is_folded(places: int, device: torch.device) -> bool:
