@@ -109,9 +109,14 @@ def convert(
             tensors=found.tensors,
             architecture=found.architecture,
             channels=found.channels,
-            mean=_fact("mean", mean, stated_mean, known and known.mean, found=found, source=path.name),
+            mean=_fact("mean", mean, stated_mean, known.mean if known else None, found=found, source=path.name),
             deviation=_fact(
-                "deviation", deviation, stated_deviation, known and known.deviation, found=found, source=path.name
+                "deviation",
+                deviation,
+                stated_deviation,
+                known.deviation if known else None,
+                found=found,
+                source=path.name,
             ),
             facts={
                 "origin": _origin(file, known, digest=digest, architecture=found.architecture),

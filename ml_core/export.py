@@ -79,7 +79,7 @@ def _torchvision(model: Trained) -> tuple[Mapping[str, Tensor], tuple[str, ...]]
     if name not in IN_TORCHVISION:
         raise UserError(f"torchvision has no {name}. Take --format smp or torch-export.")
     module = model.module
-    encoder = module.network.encoder if isinstance(module, Segmenter) else module.encoder
+    encoder = module.network.get_submodule("encoder") if isinstance(module, Segmenter) else module.encoder
     tensors: dict[str, Tensor] = dict(encoder.state_dict())
     head = "model.fc = torch.nn.Identity()"
     if isinstance(module, Classifier):

@@ -82,8 +82,8 @@ def _fetched(published: PublishedFile, *, target: Path) -> Path:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # the disk is full, which is another sentence
         raise UserError(
-            f"The weights of {published.network} could not be downloaded: this server does not reach "
-            f"{published.address}. {published.remedy}"
+            f"The weights of {published.network} could not be downloaded: no network leads there from "
+            f"this machine. {published.remedy}"
         ) from error
     return target
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core.models.colour_bins import BINS
 from ml_core.models.colour_network import SHRINKS, ColourNetwork
-from ml_core.reporting import UserError, write_whole
+from ml_core.published_files import PublishedFile, state_dict_of
+from ml_core.reporting import UserError
 
-ECCV16_ADDRESS = "https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth"
-ECCV16_HASH_PREFIX = "9b330a0b"
-"""The first digits of the published file's SHA-256; its author put them into the file's name."""
+PUBLISHED = PublishedFile(
+    network="eccv16",
+    address="https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth",
+    hash_prefix="9b330a0b",
+    bring_in="bring it in as the job's colorizer weights",
+    otherwise="choose the method structured, which needs none",
+)
 
 
 class ECCV16(ColourNetwork):
@@ -42,59 +43,16 @@ def eccv16_from(path: Path | None, *, keep: Path) -> ECCV16:
     `path` is the weights file that was brought in (the published .pth, or a safetensors file of the same tensors).
     Without it the published file is fetched once into the folder `keep`. Raises UserError with what to do.
     """
-    if path is None:
-        path = _fetch(keep / Path(ECCV16_ADDRESS).name)
+    source = path.name if path else PUBLISHED.name
     network = ECCV16()
-    state = _read_state(path)
+    state = state_dict_of(PUBLISHED, path=path, keep=keep)
     if "bins" in state:
-        raise UserError(f"The colorizer in {path.name} was trained here. Choose the method trained for it.")
+        raise UserError(f"The colorizer in {source} was trained here. Choose the method trained for it.")
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"The colorizer file {path.name} does not hold the weights of eccv16 (Zhang et al. 2016). "
-            f"Bring in the published file {Path(ECCV16_ADDRESS).name}."
+            f"The colorizer file {source} does not hold the weights of eccv16 (Zhang et al. 2016). "
+            f"Bring in the published file {PUBLISHED.name}."
         ) from error
     return network.eval()
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """A pickle is opened only if it is the very file that was published, and then for tensors alone."""
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"The colorizer file {path} could not be read: {error.strerror}. Bring it in again.") from error
-    if digest.startswith(ECCV16_HASH_PREFIX):
-        return torch.load(path, map_location="cpu", weights_only=True)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"The colorizer file {path.name} is neither the published weights (SHA-256 {ECCV16_HASH_PREFIX}…, this one "
-            f"is {digest[:8]}…) nor a safetensors file. Bring in {Path(ECCV16_ADDRESS).name}, or choose structured."
-        ) from error
-
-
-def _fetch(target: Path) -> Path:
-    """Downloads the published weights to `target`, unless they are there."""
-    if target.is_file():
-        return target
-    remedy = (
-        f"Download {ECCV16_ADDRESS} on a machine with internet and bring it in as the job's colorizer weights, "
-        "or choose the method structured, which needs none."
-    )
-    try:
-        with urllib.request.urlopen(ECCV16_ADDRESS, timeout=30) as answer:
-            body = answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise UserError(
-            f"The weights of eccv16 could not be downloaded: this server does not reach it. {remedy}"
-        ) from error
-    if not hashlib.sha256(body).hexdigest().startswith(ECCV16_HASH_PREFIX):
-        raise UserError(f"The downloaded weights of eccv16 are not the published ones and were not kept. {remedy}")
-    write_whole(target, lambda file: file.write(body))
-    return target
