@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from ml_core.models.activation_maps import eigen_cam, grad_cam
 from ml_core.models.encoders import features
+from ml_core.models.layers import DECODER, decoder_of, stage_of
+from ml_core.models.probes import Classifier
 from ml_core.models.unet import Segmenter, class_map, probabilities_of
 
-DECODER = "decoder"
-"""The decoder's last block but one, at half of the image's size: there the skip connections have joined what the
-encoder's stages found. The last block all but repeats the prediction."""
+Method = Literal["gradcam", "eigencam"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,32 @@ class Looker(Protocol):
 class SegmenterLooker:
     """Asks a segmenter what makes it see the foreground that it predicts.
 
-    Of several classes, the one that it finds most of. Where it finds none, the question is what comes nearest to
-    foreground, anywhere in the image.
+    Of several classes, the one that it finds most of, unless a `category` (1, 2, ...) is asked for. Where it finds
+    none, the question is what comes nearest to that foreground, anywhere in the image. `names` holds those of the
+    classes.
     """
 
     def __init__(
-        self, trained: Segmenter, random: Segmenter, *, method: Literal["gradcam", "eigencam"], layer: str
+        self,
+        trained: Segmenter,
+        random: Segmenter,
+        *,
+        names: Sequence[str],
+        method: Method,
+        layer: str,
+        category: int | None = None,
     ) -> None:
+        self._names = names
         self._trained, self._random = trained.eval(), random.eval()
         self._method = method
         self._layer = layer
+        self._category = category
 
     def look(self, grey: Tensor) -> Look:
         with torch.inference_mode():
             classes = class_map(self._trained(grey))[0]
         counts = torch.bincount(classes.flatten(), minlength=self._trained.classes)[1:]
-        category = int(counts.argmax()) + 1
+        category = self._category or int(counts.argmax()) + 1
         found = classes == category
         mask = found if bool(found.any()) else torch.ones_like(found)
 
@@ -64,22 +74,62 @@ class SegmenterLooker:
         def confidence(image: Tensor) -> float:
             return float(probabilities_of(self._trained(image))[0, category][mask].mean())
 
-        asked = "the predicted foreground" if self._trained.classes == 2 else f"class {category} as predicted"
+        alone = self._trained.classes == 2
+        asked = "the predicted foreground" if alone else f"class {self._names[category]} as predicted"
+        nothing = "foreground (none was predicted)" if alone else f"class {self._names[category]} (none was predicted)"
         return Look(
             cam=self._map(self._trained, grey, category=category, mask=mask),
             random_cam=self._map(self._random, grey, category=category, mask=mask),
-            target=asked if bool(found.any()) else "foreground (none was predicted)",
+            target=asked if bool(found.any()) else nothing,
             confidence=confidence,
         )
 
     def _map(self, segmenter: Segmenter, grey: Tensor, *, category: int, mask: Tensor) -> np.ndarray:
         network, x = segmenter.network, segmenter.normalised(grey)
-        layer = network.decoder.blocks[-2] if self._layer == DECODER else network.encoder.get_submodule(self._layer)
+        layer = decoder_of(network) if self._layer == DECODER else stage_of(network.encoder, self._layer)
         if self._method == "eigencam":
-            return eigen_cam(network, layer, x)
+            return eigen_cam(network, layer, x)[0]
         # With one foreground class the network has one channel of logits: that of foreground.
         channel = category - 1 if segmenter.classes == 2 else category
-        return grad_cam(network, layer, x, category=channel, mask=mask.cpu().numpy())
+        weight = mask.float()
+        return grad_cam(network, layer, x, score=lambda logits: (logits[0, channel] * weight).sum())[0]
+
+
+class ClassifierLooker:
+    """Asks a classifier what makes it answer as it does, or what speaks for the class of number `category`."""
+
+    def __init__(
+        self, trained: Classifier, random: Classifier, *, method: Method, layer: str, category: int | None = None
+    ) -> None:
+        self._trained, self._random = trained.eval(), random.eval()
+        self._method = method
+        self._layer = layer
+        self._category = category
+
+    def look(self, grey: Tensor) -> Look:
+        with torch.inference_mode():
+            shares = self._trained(grey).softmax(dim=1)[0]
+        predicted = int(shares.argmax())
+        category = predicted if self._category is None else self._category
+
+        @torch.inference_mode()
+        def confidence(image: Tensor) -> float:
+            return float(self._trained(image).softmax(dim=1)[0, category])
+
+        name = self._trained.classes[category]
+        answer = "as predicted" if category == predicted else f"where {self._trained.classes[predicted]} is predicted"
+        return Look(
+            cam=self._map(self._trained, grey, category=category),
+            random_cam=self._map(self._random, grey, category=category),
+            target=f"{name}, {answer}",
+            confidence=confidence,
+        )
+
+    def _map(self, classifier: Classifier, grey: Tensor, *, category: int) -> np.ndarray:
+        layer = stage_of(classifier.encoder, self._layer)
+        if self._method == "eigencam":
+            return eigen_cam(classifier, layer, grey)[0]
+        return grad_cam(classifier, layer, grey, score=lambda logits: logits[0, category])[0]
 
 
 class EncoderLooker:
@@ -104,7 +154,7 @@ class EncoderLooker:
         def confidence(image: Tensor) -> float:
             return float(functional.cosine_similarity(features(self._trained, self._normalised(image)), whole))
 
-        cam, random_cam = (eigen_cam(e, e.get_submodule(self._layer), x) for e in (self._trained, self._random))
+        cam, random_cam = (eigen_cam(e, stage_of(e, self._layer), x)[0] for e in (self._trained, self._random))
         return Look(cam=cam, random_cam=random_cam, target=self.target, confidence=confidence)
 
     def _normalised(self, grey: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""Class activation maps: what a segmenter or a bare encoder looks at, each map with two checks of its truth."""
+"""Class activation maps: what a segmenter, a classifier or a bare encoder looks at, each map with two checks of its
+truth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml_core import weights
-from ml_core.data.manifest import ManifestItem
+from ml_core.data.labelled import labelled
+from ml_core.data.manifest import Manifest, ManifestItem
 from ml_core.data.prepare import read_image
 from ml_core.data.splits import split
 from ml_core.engine import Context
 from ml_core.models import encoders
 from ml_core.models.activation_maps import confidence_drop, correlation
-from ml_core.models.lookers import DECODER, EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.layers import DECODER
+from ml_core.models.lookers import ClassifierLooker, EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.probes import classifier_from
+from ml_core.models.probes import new_like as new_classifier_like
 from ml_core.models.tiles import STRIDE
-from ml_core.models.unet import new_like, segmenter_from
+from ml_core.models.unet import new_like as new_segmenter_like
+from ml_core.models.unet import segmenter_from
 from ml_core.pictures import cam_sheet, write_png
 from ml_core.recipes.sources import open_manifest
 from ml_core.reporting import Stopped, UserError
@@ -55,11 +62,15 @@ class Checks:
 def run(context: Context[CamSpec]) -> None:
     """Maps the first images of the test or validation part, or of a dataset that has no such part."""
     spec, reporter = context.spec, context.reporter
+    _check_one_network(context)
     layer = _layer(context)
     looker, facts = _looker(context, layer=layer)
     size = None if facts.get("framing") == "crops" else spec.image_size
-    items = open_manifest(context.inputs).items
-    positions = _held_out(items, layer=str(facts.get("mask_layer", "")), seed=spec.seed)[: spec.images]
+    if size and facts.get("image_size", size) != size:
+        reporter.note(f"The network was trained at {facts['image_size']} px and is mapped at {size} px.")
+    manifest = open_manifest(context.inputs)
+    items = manifest.items
+    positions = _held_out(manifest, facts, seed=spec.seed)[: spec.images]
     checks: list[Checks] = []
     for done, position in enumerate(positions.tolist(), start=1):
         if reporter.should_stop():
@@ -85,20 +96,41 @@ def run(context: Context[CamSpec]) -> None:
     )
 
 
-def _held_out(items: Sequence[ManifestItem], *, layer: str, seed: int) -> NDArray[np.int64]:
+def _held_out(manifest: Manifest, facts: Mapping[str, Any], *, seed: int) -> NDArray[np.int64]:
     """Positions of the test part, else of the validation part, else of all.
 
-    Of the items with a mask in the segmenter's layer, where there are such: its own parts were told apart among them.
+    Of the items with a mask in the segmenter's layer, or with a label for a classifier, where there are such: its own
+    parts were told apart among them. For a classifier the classes take turns.
     """
-    chosen = [position for position, item in enumerate(items) if layer in item.masks]
-    parts = split(items, chosen=chosen or None, seed=seed)
+    if "split" in facts and "seed" in facts:
+        # A dataset that a classifier was not trained on may have no labels, or too few for parts.
+        with contextlib.suppress(UserError):
+            data = labelled(manifest, rule=facts["split"], seed=int(facts["seed"]))
+            places = data.places(data.judged)
+            turn = np.concatenate([np.arange(np.sum(data.labels[places] == k)) for k in range(len(data.classes))])
+            by_class = places[np.argsort(data.labels[places], kind="stable")]
+            return data.positions[by_class[np.argsort(turn, kind="stable")]]
+    layer = str(facts.get("mask_layer", ""))
+    chosen = [position for position, item in enumerate(manifest.items) if layer in item.masks]
+    parts = split(manifest.items, chosen=chosen or None, seed=seed)
     return next(part for part in (parts.test, parts.validation, parts.train) if len(part))
 
 
+NETWORKS = {"segmenter": "a segmentation model", "classifier": "a classifier", "encoder": "an encoder"}
+
+
+def _check_one_network(context: Context[CamSpec]) -> None:
+    """Raises the sentence of the specification: at a terminal nobody has asked it yet."""
+    given = [name for name in ("dataset", *NETWORKS) if context.inputs.slot(name) is not None]
+    for refusal in context.spec.lacking([*given, "dataset"]):
+        raise UserError(refusal.sentence)
+
+
 def _layer(context: Context[CamSpec]) -> str:
-    """The layer to map: the wanted one, or the encoder's last where a bare encoder has no decoder."""
+    """The layer to map: the wanted one, or the encoder's last where a network has no decoder."""
     if context.spec.layer == DECODER and context.inputs.slot("segmenter") is None:
-        context.reporter.note("A bare encoder has no decoder, so its layer4 is mapped.")
+        bare = "A classifier" if context.inputs.slot("classifier") is not None else "A bare encoder"
+        context.reporter.note(f"{bare} has no decoder, so its layer4 is mapped.")
         return "layer4"
     return context.spec.layer
 
@@ -106,27 +138,52 @@ def _layer(context: Context[CamSpec]) -> str:
 def _looker(context: Context[CamSpec], *, layer: str) -> tuple[Looker, dict[str, Any]]:
     """The network that is asked, on its device, and the facts of its file."""
     spec, device = context.spec, context.device
-    if context.inputs.slot("segmenter") is not None:
-        path = context.inputs.path("segmenter")
-        found = weights.load(path)
-        trained = segmenter_from(found, source=path.name).to(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            random = new_like(trained).to(device)
-        return SegmenterLooker(trained, random, method=spec.method, layer=layer), found.facts
-    if spec.method == "gradcam":
-        raise UserError("Grad-CAM asks what raises the foreground's score: choose a segmentation model, or EigenCAM.")
-    path = context.inputs.path("encoder")
-    kept = weights.load_encoder(path)
-    encoder = encoders.build(kept.architecture)
-    encoders.load_weights(encoder, kept.tensors, architecture=kept.architecture, source=path.name)
+    name = next(name for name in NETWORKS if context.inputs.slot(name) is not None)
+    path = context.inputs.path(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        random_encoder = encoders.build(kept.architecture)
-    looker = EncoderLooker(
-        encoder.to(device), random_encoder.to(device), layer=layer, mean=kept.mean, deviation=kept.deviation
-    )
+        if name == "segmenter":
+            found = weights.load(path)
+            trained = segmenter_from(found, source=path.name).to(device)
+            names = [str(value) for value in found.facts["classes"]]
+            category = _category(spec.target, names, background=True)
+            torch.manual_seed(spec.seed)
+            random = new_segmenter_like(trained).to(device)
+            looker = SegmenterLooker(trained, random, names=names, method=spec.method, layer=layer, category=category)
+            return looker, found.facts
+        if name == "classifier":
+            found = weights.load(path)
+            classifier = classifier_from(found, source=path.name).to(device)
+            category = _category(spec.target, classifier.classes, background=False)
+            torch.manual_seed(spec.seed)
+            twin = new_classifier_like(classifier).to(device)
+            return ClassifierLooker(classifier, twin, method=spec.method, layer=layer, category=category), found.facts
+        return _encoder_looker(context, path, layer=layer)
+
+
+def _encoder_looker(context: Context[CamSpec], path: Path, *, layer: str) -> tuple[Looker, dict[str, Any]]:
+    spec, device = context.spec, context.device
+    if spec.target:
+        raise UserError("A bare encoder knows no classes. Leave the field Class empty, or choose a classifier.")
+    kept = weights.load_encoder(path)
+    encoder = encoders.build(kept.architecture, channels=kept.channels)
+    encoders.load_weights(encoder, kept.tensors, architecture=kept.architecture, source=path.name)
+    torch.manual_seed(spec.seed)
+    twin = encoders.build(kept.architecture, channels=kept.channels)
+    looker = EncoderLooker(encoder.to(device), twin.to(device), layer=layer, mean=kept.mean, deviation=kept.deviation)
     return looker, kept.facts
+
+
+def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int | None:
+    """The number of the class called `wanted`; None where none is. Raises UserError for one that is not there."""
+    if not wanted:
+        return None
+    if wanted not in classes[background:]:
+        raise UserError(
+            f"This network knows no class {wanted} to explain. It knows: {', '.join(classes[background:])}. Name one "
+            "of these, or leave the field Class empty."
+        )
+    return list(classes).index(wanted, int(background))
 
 
 @dataclass(frozen=True)

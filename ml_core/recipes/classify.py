@@ -229,6 +229,9 @@ def _keep_classifier(
         "image_size": context.spec.image_size,
         "classes": list(network.classes),
         "step": step,
+        # By which the parts can be told again: maps are of images that it has not learnt from.
+        "split": context.spec.split,
+        "seed": context.spec.seed,
     }
     path = context.artifacts / "classifier.safetensors"
     weights.save(path, network.state_dict(), facts=facts)

@@ -16,17 +16,25 @@ class CamSpec(Spec):
     inputs: ClassVar = (
         DATASET,
         InputSlot("segmenter", "Segmentation model", "segmenter", required=False),
+        InputSlot("classifier", "Classifier", "classifier", required=False),
         InputSlot("encoder", "Encoder", "encoder", required=False),
     )
     makes: ClassVar = ()
 
     def lacking(self, given: Collection[str]) -> list[Refusal]:
         missing = super().lacking(given)
-        if self.method == "gradcam" and "segmenter" not in given:
-            sentence = "Grad-CAM needs a segmentation model. Choose one, or take EigenCAM, which maps a bare encoder."
+        networks = [name for name in ("segmenter", "classifier", "encoder") if name in given]
+        if len(networks) > 1:
+            sentence = "Choose one network to map: a segmentation model, a classifier or an encoder."
+            missing.append(Refusal(networks[-1], sentence))
+        elif self.method == "gradcam" and networks in ([], ["encoder"]):
+            sentence = (
+                "Grad-CAM needs a segmentation model or a classifier. Choose one, or take EigenCAM, which maps a bare "
+                "encoder."
+            )
             missing.append(Refusal("segmenter", sentence))
-        elif not {"segmenter", "encoder"} & set(given):
-            missing.append(Refusal("encoder", "Choose an encoder or a segmentation model to map."))
+        elif not networks:
+            missing.append(Refusal("encoder", "Choose an encoder, a segmentation model or a classifier to map."))
         return missing
 
     kind: Literal["cam"] = "cam"
@@ -34,8 +42,8 @@ class CamSpec(Spec):
         "gradcam",
         "Method",
         group="Map",
-        help="Grad-CAM asks what raises the foreground's score and needs a segmentation model. EigenCAM shows the "
-        "strongest common pattern of an encoder's features.",
+        help="Grad-CAM asks what raises the score of the foreground, or of a class, and needs a segmentation model or "
+        "a classifier. EigenCAM shows the strongest common pattern of a layer's features and asks for no class.",
         choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
         refusal="Choose gradcam or eigencam.",
     )
@@ -43,8 +51,8 @@ class CamSpec(Spec):
         "layer4",
         "Layer",
         group="Map",
-        help="The stages are those of the encoder. The decoder shows most of a segmentation model, and a bare encoder "
-        "has none.",
+        help="The stages are those of the encoder. The decoder shows most of a segmentation model; classifiers and "
+        "bare encoders have none.",
         choices={
             "layer4": "Stage 4 (coarse)",
             "layer3": "Stage 3",
@@ -52,6 +60,15 @@ class CamSpec(Spec):
             "decoder": "Decoder (segmentation models)",
         },
         refusal="Choose layer2, layer3, layer4 or decoder.",
+    )
+    target: str = field(
+        "",
+        "Class",
+        group="Map",
+        help="Which class Grad-CAM explains: a label of the classifier, or a value in the segmentation model's masks. "
+        "Empty takes what is predicted, of several classes in an image the largest.",
+        max_length=200,
+        refusal="At most 200 characters.",
     )
     image_size: int = field(
         224, "Size", unit="px", group="Map", ge=32, le=1024, multiple_of=32, refusal="A multiple of 32, 32 to 1,024 px."

@@ -11,15 +11,19 @@ import torch
 from PIL import Image
 
 from ml_core import weights
+from ml_core.data.labelled import labelled
+from ml_core.data.manifest import from_folder
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
 from ml_core.models import encoders
+from ml_core.models.probes import Classifier
 from ml_core.models.unet import Segmenter
 from ml_core.recipes import cam
 from ml_core.reporting import Stopped, UserError
 from ml_core.specs import CamSpec
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
+from tests.ml_core.textures import write_textures
 
 pytestmark = pytest.mark.slow  # runs networks: seconds each
 
@@ -41,6 +45,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         segmenter = Segmenter(architecture="resnet18", classes=len(values), mean=[0.5] * 3, deviation=[0.2] * 3)
         facts |= {"classes": values, "framing": framing}
         weights.save(folder / f"{name}.safetensors", segmenter.network.state_dict(), facts=facts)
+    for name, architecture, decoder in (("casser", "casser", "unet"), ("fpn", "attention26", "fpn")):
+        tone = {"mean": [0.5], "deviation": [0.2]}
+        segmenter = Segmenter(architecture=architecture, decoder=decoder, classes=2, **tone)
+        facts = {"architecture": architecture, "decoder": decoder, "classes": [0, 255], "framing": "resize", **tone}
+        weights.save(folder / f"{name}.safetensors", segmenter.network.state_dict(), facts=facts)
+    classifier = Classifier(
+        architecture="resnet18", classes=("mouse", "human"), mean=[0.5] * 3, deviation=[0.2] * 3, image_size=64
+    )
+    facts = {"architecture": "resnet18", "mean": [0.5] * 3, "deviation": [0.2] * 3, "image_size": 64}
+    facts |= {"classes": ["mouse", "human"], "split": "dataset", "seed": 0}
+    weights.save(folder / "classifier.safetensors", classifier.state_dict(), facts=facts)
     kept = weights.Encoder(
         tensors=encoders.build("resnet18").state_dict(),
         architecture="resnet18",
@@ -72,6 +87,10 @@ def _cam(folder: Path, dataset: Path, files: dict[str, Path], *, heard: Heard | 
         ("segmenter", "four", "gradcam", "layer2"),
         ("segmenter", "four", "eigencam", "decoder"),
         ("encoder", "encoder", "eigencam", "layer4"),
+        ("classifier", "classifier", "gradcam", "layer3"),
+        ("classifier", "classifier", "eigencam", "layer4"),
+        ("segmenter", "casser", "gradcam", "decoder"),
+        ("segmenter", "fpn", "gradcam", "decoder"),
     ],
 )
 def test_every_map_has_the_images_size_its_sheet_and_its_checks(
@@ -114,8 +133,62 @@ def test_the_images_are_those_of_the_held_out_part(tmp_path: Path, disks: Path, 
 
 
 def test_grad_cam_of_a_bare_encoder_is_refused(tmp_path: Path, disks: Path, models: Path) -> None:
-    with pytest.raises(UserError, match="choose a segmentation model, or EigenCAM"):
+    with pytest.raises(UserError, match="needs a segmentation model or a classifier"):
         _cam(tmp_path, disks, {"encoder": models / "encoder.safetensors"}, method="gradcam")
+
+
+def test_two_networks_at_once_are_refused(tmp_path: Path, disks: Path, models: Path) -> None:
+    files = {"segmenter": models / "two.safetensors", "classifier": models / "classifier.safetensors"}
+    with pytest.raises(UserError, match="Choose one network"):
+        _cam(tmp_path, disks, files)
+
+
+def test_a_classifier_explains_the_class_that_is_named_or_says_which_it_knows(
+    tmp_path: Path, disks: Path, models: Path
+) -> None:
+    files = {"classifier": models / "classifier.safetensors"}
+    targets = {}
+    for name in ("mouse", "human"):
+        heard = _cam(tmp_path / name, disks, files, target=name, layer="layer3")
+        targets[name] = [facts["target"] for kind, _, facts in heard.artifacts if kind == "cam"]
+        assert all(target.startswith(f"{name}, ") for target in targets[name])
+    answers = [target.endswith("as predicted") for found in targets.values() for target in found]
+    assert sum(answers) == len(answers) / 2, "each image has one predicted class of the two"
+    with pytest.raises(UserError, match=r"no class worm.*It knows: mouse, human"):
+        _cam(tmp_path / "worm", disks, files, target="worm")
+
+
+def test_a_segmenter_explains_the_mask_value_that_is_named(tmp_path: Path, disks: Path, models: Path) -> None:
+    files = {"segmenter": models / "four.safetensors"}
+    heard = _cam(tmp_path / "2", disks, files, target="2", layer="layer3")
+    assert {facts["target"].partition(" (")[0] for _, _, facts in heard.artifacts} <= {
+        "class 2 as predicted",
+        "class 2",
+    }
+    with pytest.raises(UserError, match=r"no class 0.*It knows: 1, 2, 3"):
+        _cam(tmp_path / "0", disks, files, target="0")
+
+
+def test_a_bare_encoder_is_asked_for_no_class(tmp_path: Path, disks: Path, models: Path) -> None:
+    files = {"encoder": models / "encoder.safetensors"}
+    with pytest.raises(UserError, match="knows no classes"):
+        _cam(tmp_path, disks, files, method="eigencam", target="mouse")
+
+
+def test_a_classifiers_maps_are_of_images_it_has_not_learnt_from_the_classes_in_turn(
+    tmp_path: Path, models: Path
+) -> None:
+    images = write_textures(tmp_path / "set", each=10, side=64)
+    heard = _cam(tmp_path / "out", images, {"classifier": models / "classifier.safetensors"}, images=6, layer="layer4")
+    data = labelled(from_folder(images), rule="dataset", seed=0)
+    shown = [facts["item"] for kind, _, facts in heard.artifacts if kind == "cam"]
+    assert sorted(shown) == data.split.test.tolist()
+    assert [int(n) for n in data.labels[np.searchsorted(data.positions, shown)]] == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_map_at_another_size_than_the_networks_own_is_said(tmp_path: Path, disks: Path, models: Path) -> None:
+    heard = _cam(tmp_path, disks, {"classifier": models / "classifier.safetensors"}, image_size=96, layer="layer4")
+    assert any("trained at 64 px and is mapped at 96 px" in text for _, text in heard.notes)
 
 
 def test_a_bare_encoder_shows_its_last_stage_where_the_decoder_is_asked_for(
