@@ -46,24 +46,18 @@ class Terminal:
         self._steps_per_epoch = int(facts.get("steps_per_epoch") or self._steps_per_epoch)
 
     def progress(self, done: int, total: int, unit: str, *, stage: str, rate: float | None, left: float | None) -> None:
-        now = self._clock()
         ends = done >= total
-        if not self._rewrites:
-            if not ends and now - self._said_at.get(stage, now - SELDOM) < SELDOM:
-                return
-            self._said_at[stage] = now
-        parts = [f"{stage + ': ' if stage else ''}{done:,} of {total:,} {unit}"]
-        if unit == "steps" and self._steps_per_epoch:
-            epochs = -(-total // self._steps_per_epoch)
-            epoch = min(done // self._steps_per_epoch + 1, epochs)
-            parts.insert(0, f"epoch {epoch:,} of {epochs:,}")
+        if not self._rewrites and not self._due(stage, unit=unit, ends=ends):
+            return
+        parts = [self._place(done, total, unit, stage=stage)]
         if rate:
             parts.append(f"{_short(rate)}/s")
         if left is not None and not ends:
             parts.append(f"{duration(left)} left")
-        if unit == "steps":
-            parts += self._figures()
         line = " · ".join(parts)
+        for figure in self._figures() if unit == "steps" else ():
+            if not self._rewrites or len(line) + len(figure) + 3 < self._width():
+                line += f" · {figure}"
         if not self._rewrites:
             self._write(f"{line}\n")
             return
@@ -71,6 +65,22 @@ class Terminal:
         self._standing = not ends
         if ends:
             self._write("\n")
+
+    def _due(self, stage: str, *, unit: str, ends: bool) -> bool:
+        """Whether a line may come where it stays: at the end, seldom before it, and where a training begins."""
+        now = self._clock()
+        begins = stage not in self._said_at
+        if begins or ends or now - self._said_at[stage] >= SELDOM:
+            self._said_at[stage] = now
+            return ends or not begins or unit == "steps"
+        return False
+
+    def _place(self, done: int, total: int, unit: str, *, stage: str) -> str:
+        if unit != "steps" or not self._steps_per_epoch:
+            return f"{stage + ': ' if stage else ''}{done:,} of {total:,} {unit}"
+        epochs = -(-total // self._steps_per_epoch)
+        epoch = min(done // self._steps_per_epoch + 1, epochs)
+        return f"epoch {epoch:,}/{epochs:,} · step {done:,}/{total:,}"
 
     def note(self, text: str, *, level: str) -> None:
         self.line(text if level == "info" else f"{level}: {text}")

@@ -38,7 +38,17 @@ def test_a_terminal_shows_one_line_that_is_rewritten() -> None:
     _train(terminal, steps=100, clock=clock)
     assert "\n" not in stream.getvalue()
     line = stream.getvalue().split("\r\x1b[K")[-1]
-    assert line == "epoch 3 of 30 · 100 of 1,200 steps · 1.00/s · 18 min 20 s left · loss 0.00990"[:79]
+    assert line == "epoch 3/30 · step 100/1,200 · 1.00/s · 18 min 20 s left · loss 0.00990"
+
+
+def test_the_line_leaves_out_what_would_make_it_two() -> None:
+    stream, clock = _Tty(), _Clock()
+    terminal = Terminal(stream, clock=clock)
+    terminal.point("foreground_iou/validation", 0.5)
+    _train(terminal, steps=100, clock=clock)
+    line = stream.getvalue().split("\r\x1b[K")[-1]
+    assert line.endswith("left · loss 0.00990")
+    assert len(line) < 80
 
 
 def test_a_note_does_not_run_into_the_line_that_stands() -> None:
@@ -57,10 +67,18 @@ def test_a_pipe_gets_a_line_seldom_and_at_the_end() -> None:
     _train(terminal, steps=1200, clock=clock, seconds=0.1)
     lines = stream.getvalue().splitlines()
     assert 4 <= len(lines) <= 6  # 120 seconds, one line in 30
-    assert lines[0].startswith("epoch 1 of 30 · 0 of 1,200 steps")
-    assert lines[-1].startswith("epoch 30 of 30 · 1,200 of 1,200 steps · 10.0/s · loss")
+    assert lines[0].startswith("epoch 1/30 · step 0/1,200")
+    assert lines[-1].startswith("epoch 30/30 · step 1,200/1,200 · 10.0/s · loss")
     assert "left" not in lines[-1]
     assert "\r" not in stream.getvalue()
+
+
+def test_a_short_stage_is_one_line_in_a_pipe() -> None:
+    stream, clock = io.StringIO(), _Clock()
+    terminal = Terminal(stream, clock=clock)
+    for done in range(1, 17):
+        terminal.progress(done, 16, "images", stage="Preparing images", rate=None, left=None)
+    assert stream.getvalue() == "Preparing images: 16 of 16 images\n"
 
 
 def test_the_best_is_the_least_of_a_loss_and_the_greatest_of_a_score() -> None:
@@ -119,7 +137,7 @@ def test_a_run_at_a_terminal_says_what_it_writes(tmp_path: Path) -> None:
     events.results(loss=0.5)
     events.close()
     assert stream.getvalue().splitlines() == [
-        "epoch 2 of 2 · 4 of 4 steps · loss 0.500",
+        "epoch 2/2 · step 4/4 · loss 0.500",
         f"encoder: {tmp_path / 'encoder.safetensors'}",
         "Results",
         "  loss  0.5000",
