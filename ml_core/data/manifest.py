@@ -20,6 +20,8 @@ from ml_core.data import label_tables, layouts, pairing, readers
 from ml_core.reporting import UserError, sha256_of, write_whole
 
 VERSION = 1
+EXPORTED = "cristae-manifest.jsonl"
+"""What a manifest is called in the zip of a revision; an intake takes its word for names, sides, labels and masks."""
 
 
 @dataclass(frozen=True, slots=True)

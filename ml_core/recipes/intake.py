@@ -2,7 +2,8 @@
 
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
 what `ml_core.data.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels say of
-images by name) and `report.json` (what was refused, and why). Which mask belongs to which image is decided at the
+images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and `report.json`
+(what was refused, and why). Which mask belongs to which image is decided at the
 commit, where the dataset's earlier images are known.
 
 Every `FILES_PER_CHECKPOINT` files all is brought onto the disk at once and a checkpoint says how far it is; the next
@@ -17,7 +18,7 @@ import queue
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,7 @@ from typing import Any
 
 from ml_core import checkpoints
 from ml_core.context import PlainContext
-from ml_core.data import archives, journal, label_tables, layouts, pairing
+from ml_core.data import archives, journal, label_tables, layouts, manifest, pairing
 from ml_core.data.ahead import in_order
 from ml_core.data.decoder import Decoder
 from ml_core.data.formats import Refused
@@ -36,7 +37,7 @@ from ml_core.specs import IntakeSpec
 
 DECODERS = 2
 FILES_PER_CHECKPOINT = 500
-_LISTS = ("items", "tables", "refused", "left_out")
+_LISTS = ("items", "tables", "manifests", "refused", "left_out")
 _OTHER = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".py", ".yml", ".yaml", ".log", ".rst", ""}
 """Read-mes, licences and tables that come along with images: named in the report, and no fault."""
 _MOST_LEFT_OUT = 1000
@@ -53,6 +54,7 @@ class Looked:
     mask: bool = False
     pages: tuple[dict[str, Any], ...] = ()
     entries: tuple[label_tables.Entry, ...] = ()
+    manifest: bool = False
     left_out: bool = False
     refused: Refused | None = None
 
@@ -160,6 +162,7 @@ class _Reading:
         left_out = [*self._left_out, *(entry["name"] for entry in self._journal.entries("left_out"))]
         self._journal.become("items", folder / "items.jsonl")
         self._journal.become("tables", folder / "tables.jsonl")
+        self._journal.become("manifests", folder / "manifests.jsonl")
         report = {
             "files": len(self._wanted),
             "refused": refused,
@@ -214,6 +217,9 @@ class _Reading:
     def _looked(self, looked: Looked, arrived: Path, *, progress: Callable[[int, int], None] | None) -> Looked:
         if looked.refused is not None:
             return looked
+        if PurePosixPath(looked.name).name == manifest.EXPORTED:
+            os.replace(arrived, self._blobs / looked.sha256)
+            return replace(looked, manifest=True)
         if PurePosixPath(looked.name).suffix.lower() in label_tables.SUFFIXES:
             return _read_table(looked, arrived)
         mask = bool(pairing.role_of(looked.name).layer)
@@ -255,6 +261,8 @@ class _Reading:
             self._refuse(archives.shown(name), looked.refused)
         elif looked.left_out:
             self._journal.add("left_out", {"name": archives.shown(name)})
+        if looked.manifest:
+            self._journal.add("manifests", {"sha256": looked.sha256})
         for page in looked.pages:
             entry = {"name": name, "sha256": looked.sha256, "size": looked.size, "mask": looked.mask, **page}
             self._journal.add("items", entry)

@@ -69,7 +69,7 @@ class Catalogue:
                 name = page_name(facts["name"], facts["page"], pages=facts["pages"])
                 there = self.rows.get(name)
                 if there is None:
-                    self._add(name, facts)
+                    self.add(name, facts, file=facts["name"])
                 elif there.image != facts["sha256"]:
                     refused.append(
                         {
@@ -89,7 +89,7 @@ class Catalogue:
             for file, layers in wanted.items()
             for n in [len(masks[next(iter(layers.values())).name])]
         }
-        items = self._items([name for group in names.values() for name in group])
+        items = self.items([name for group in names.values() for name in group])
         for file, layers in wanted.items():
             for layer, found in layers.items():
                 for name, facts in zip(names[file], masks[found.name], strict=True):
@@ -103,7 +103,7 @@ class Catalogue:
                             {"name": found.name, "reason": reason, "remedy": "Export it at the image's size."}
                         )
                         item.facts = {**item.facts, "size_mismatch": reason}
-                        self._changed(item)
+                        self.changed(item)
                         continue
                     mask = {
                         "sha256": facts["sha256"],
@@ -115,7 +115,7 @@ class Catalogue:
                     if item.masks.get(layer) != mask:
                         item.masks = {**item.masks, layer: mask}
                         item.facts = {key: value for key, value in item.facts.items() if key != "size_mismatch"}
-                        self._changed(item)
+                        self.changed(item)
         return refused
 
     def regroup(self) -> None:
@@ -125,7 +125,7 @@ class Catalogue:
         places = pairing.places([(name, *sizes[name]) for name in files])
         alone = [row.name for row in self.rows.values() if not row.group]
         moved = [name for name in alone if name in places and places[name].group]
-        items = self._items(moved)
+        items = self.items(moved)
         for item in [*self.new.values(), *items.values()]:
             file = file_of(item.name, item.facts)
             place = places[file].at(item.page, of=files[file])
@@ -134,18 +134,18 @@ class Catalogue:
             if not item.group:
                 item.group, item.index = place.group[:400], place.index
                 if item.pk is not None:
-                    self._changed(item)
+                    self.changed(item)
 
     def tell(self, finder: Finder) -> tuple[int, set[tuple[int, int]]]:
         """What a table says of images, those that are there too. Returns how many it labels, and their sizes."""
         said = {item.name: told for item in self._all() if (told := finder.find(file_of(item.name, item.facts)))}
         labelled, sizes = 0, set()
-        for item in self._items(list(said)).values():
+        for item in self.items(list(said)).values():
             told = said[item.name]
             labelled += bool(told.label)
             sizes.add((item.width, item.height))
             if _apply(told, item):
-                self._changed(item)
+                self.changed(item)
         return labelled, sizes
 
     def label(self, labels: Mapping[str, str]) -> int:
@@ -154,9 +154,9 @@ class Catalogue:
         if any(item.label not in ("", wanted[item.name]) for item in self._all()):
             return 0
         bare = [item.name for item in self._all() if not item.label and wanted[item.name]]
-        for item in self._items(bare).values():
+        for item in self.items(bare).values():
             item.label = wanted[item.name][:LABEL]
-            self._changed(item)
+            self.changed(item)
         return len(bare)
 
     def has_masks(self) -> bool:
@@ -193,17 +193,18 @@ class Catalogue:
         yield from self.rows.values()
         yield from self.new.values()
 
-    def _add(self, name: str, facts: Mapping[str, Any]) -> None:
+    def add(self, name: str, facts: Mapping[str, Any], *, file: str) -> Item:
+        """A new item of a page that intake has looked at. `file` is what its file is called, where it has several."""
         content = (facts["sha256"], facts["page"])
         twin = self._by_content.setdefault(content, name)
         kept = {key: facts[key] for key in ("constant", "colour", "likeness") if facts[key]}
         if facts["notes"]:
             kept["notes"] = facts["notes"]
         if facts["pages"] > 1:
-            kept |= {"file": facts["name"], "pages": facts["pages"]}
+            kept |= {"file": file, "pages": facts["pages"]}
         if twin != name:
             kept["duplicate_of"] = twin
-        self.new[name] = Item(
+        self.new[name] = item = Item(
             dataset=self.dataset,
             name=name,
             image=facts["sha256"],
@@ -217,8 +218,9 @@ class Catalogue:
             pixel_size_nm=facts["pixel_size_nm"],
             facts=kept,
         )
+        return item
 
-    def _items(self, names: Sequence[str]) -> dict[str, Item]:
+    def items(self, names: Sequence[str]) -> dict[str, Item]:
         """Items to look at and perhaps to change, by name."""
         found = {name: self.new[name] for name in names if name in self.new}
         ids = [self.rows[name].id for name in names if name in self.rows]
@@ -228,7 +230,8 @@ class Catalogue:
             found |= {item.name: item for item in Item.objects.filter(pk__in=missing[start : start + CHUNK])}
         return found
 
-    def _changed(self, item: Item) -> None:
+    def changed(self, item: Item) -> None:
+        """Says that an item that was there is another now; a new one needs no word."""
         if item.pk is not None:
             self.touched[item.pk] = item
 
@@ -246,8 +249,8 @@ class Catalogue:
                 bare[item.name] = folder
         self._unpaired = {name for name, folder in bare.items() if masked[folder] * 2 >= total[folder]}
         late = [name for name in self._unpaired if name in self.rows and not self.rows[name].called_unpaired]
-        for item in self._items(late).values():
-            self._changed(item)
+        for item in self.items(late).values():
+            self.changed(item)
 
     def _has_mask(self, item: Row | Item) -> bool:
         if isinstance(item, Row):

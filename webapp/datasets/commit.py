@@ -17,7 +17,7 @@ from django.db import transaction
 
 from ml_core.data import pairing
 from ml_core.data.pairing import Entry, Pairing, natural
-from webapp.datasets import labels
+from webapp.datasets import imports, labels
 from webapp.datasets.catalogue import CHUNK, Catalogue
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
 from webapp.datasets.positions import numbered_anew, positions_between
@@ -37,20 +37,23 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
     dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
     read = json.loads((folder / "report.json").read_bytes())
     files = _read_files(folder / "items.jsonl")
-    images = [pages for pages in files.values() if not pages[0]["mask"]]
-    masks = {name: pages for name, pages in files.items() if pages[0]["mask"]}
     waiting = _waiting_masks(dataset)
 
     catalogue = Catalogue(dataset)
-    refused = [*read["refused"], *catalogue.add_images(images)]
+    brought = imports.manifests_apply(catalogue, folder, files)
+    files = {name: pages for name, pages in files.items() if name not in brought.files}
+    images = [pages for pages in files.values() if not pages[0]["mask"]]
+    masks = {name: pages for name, pages in files.items() if pages[0]["mask"]}
+    refused = [*read["refused"], *brought.refused, *catalogue.add_images(images)]
     paired = Pairing()
     every = {**waiting, **masks}
     if every:
         paired = pairing.pair([*catalogue.files(), *(Entry(name, len(pages)) for name, pages in every.items())])
         refused += catalogue.pair(paired, masks=every)
-    catalogue.regroup()
+    if not brought.items:
+        catalogue.regroup()
     told = labels.tables_apply(catalogue, folder / "tables.jsonl")
-    if not told.labelled:
+    if not told.labelled and not brought.items:
         told = replace(labels.folders_apply(catalogue), unmatched=told.unmatched)
     unpaired = [entry.name for entry in paired.unpaired]
     rules = Counter[str]()
@@ -62,7 +65,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         "masks": sum(rules.values()),
         "paired": dict(rules),
         "unpaired": unpaired[:KEPT_NAMES],
-        "already_there": sum(len(pages) for pages in images) - len(catalogue.new),
+        "already_there": sum(len(pages) for pages in images) + brought.items - len(catalogue.new),
         "refused": refused,
         "left_out": read["left_out"],
         "labels": {told.source: told.labelled} if told.labelled else {},

@@ -11,11 +11,10 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 
+from ml_core.data.manifest import EXPORTED
 from webapp.datasets.catalogue import file_of
 from webapp.datasets.models import Revision
 
-MANIFEST = "cristae-manifest.jsonl"
-"""What the zip says about itself; an intake takes its word for names, sides and labels."""
 PART = 1 << 20
 _UNFIT = re.compile(r'[<>:"|?*\x00-\x1f]')
 
@@ -30,7 +29,7 @@ def zipped(revision: Revision) -> Iterator[bytes]:
     files = _files(revision)
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        yield from _written(archive, sink, MANIFEST, Path(default_storage.path(revision.manifest)))
+        yield from _written(archive, sink, EXPORTED, Path(default_storage.path(revision.manifest)))
         for name, sha256 in files.items():
             yield from _written(archive, sink, name, Path(default_storage.path(sha256)))
     yield sink.taken()

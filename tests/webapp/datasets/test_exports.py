@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.test import AsyncClient
 
+from ml_core.data.manifest import EXPORTED
 from ml_core.data.pairing import DEFAULT_LAYER
 from tests.webapp.datasets.test_commit import encoded, mask, newest, picture, upload
 from tests.webapp.datasets.test_pages import Seen, seen_by
@@ -40,14 +41,14 @@ def test_the_zip_holds_every_file_as_it_came_beside_the_manifest(dataset: Datase
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [
-            exports.MANIFEST,
+            EXPORTED,
             "images/images/a.png",
             f"masks/{DEFAULT_LAYER}/masks/a.png",
             "images/stack.tif",
         ]
-        assert hashlib.sha256(archive.read(exports.MANIFEST)).hexdigest() == revision.manifest
+        assert hashlib.sha256(archive.read(EXPORTED)).hexdigest() == revision.manifest
         assert archive.read("images/stack.tif") == encoded(stack, "stack.tif")
-        items = [json.loads(line) for line in archive.read(exports.MANIFEST).splitlines()[1:]]
+        items = [json.loads(line) for line in archive.read(EXPORTED).splitlines()[1:]]
         held = {hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
     assert {item["image"]["sha256"] for item in items} <= held
     assert b"".join(exports.zipped(revision)) == content

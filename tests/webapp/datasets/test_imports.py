@@ -1,0 +1,119 @@
+"""A revision that left as a zip comes back identical, and masks that were corrected elsewhere find their images."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_core.data.manifest import EXPORTED
+from ml_core.data.pairing import DEFAULT_LAYER
+from tests.webapp.datasets.test_commit import encoded, mask, newest, picture, upload
+from webapp.datasets import edits, exports, services
+from webapp.datasets.edits import Selection
+from webapp.datasets.models import Blob, Dataset
+from webapp.datasets.revisions import revision_manifest
+from webapp.projects.models import Project, User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def dataset(project: Project, alice: User, tmp_path: Path) -> Dataset:
+    """Images with masks in two layers, a stack, labels, sides, a pixel size, names of classes."""
+    made = services.dataset_create(project=project, user=alice, name="Lucchi")
+    files: dict[str, object] = {f"images/x{n}.png": picture(n) for n in range(4)}
+    files |= {f"masks/x{n}.png": mask(n) for n in range(3)}
+    files |= {f"masks_membranes/x{n}.png": mask(n + 9) for n in range(2)}
+    files["stack.tif"] = np.stack([picture(50 + n) for n in range(5)]).astype(np.uint16) * 200
+    upload(made, files, user=alice, folder=tmp_path)
+    ids = list(newest(made).items.values_list("pk", flat=True))
+    edits.items_label(made, selection=Selection(ids=ids[:2]), label="mouse", base=1, user=alice)
+    ids = list(newest(made).items.values_list("pk", flat=True))
+    edits.items_split(made, selection=Selection(ids=ids[1:4]), split="test", base=2, user=alice)
+    ids = list(newest(made).items.values_list("pk", flat=True))
+    edits.items_measure(made, selection=Selection(ids=ids[:3]), pixel_size_nm=5.0, base=3, user=alice)
+    named = {"255": {"name": "mitochondria", "colour": "#0072b2"}}
+    edits.classes_name(made, layer=DEFAULT_LAYER, classes=named, base=4, user=alice)
+    return made
+
+
+def contents(zipped: bytes) -> dict[str, object]:
+    with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_an_exported_revision_comes_back_identical_and_costs_no_second_blob(
+    dataset: Dataset, project: Project, alice: User, tmp_path: Path
+) -> None:
+    revision = newest(dataset)
+    files = contents(b"".join(exports.zipped(revision)))
+    blobs = Blob.objects.count()
+    back = services.dataset_create(project=project, user=alice, name="Lucchi")
+    report = upload(back, files, user=alice, folder=tmp_path, filename="Lucchi-3f9c.zip")
+    assert report["refused"] == []
+    assert report["added"] == revision.items_count == 9
+    assert newest(back).manifest == revision.manifest
+    assert Blob.objects.count() == blobs
+    named = [item.masks for item in newest(back).items if item.masks]
+    assert named[0]["membranes"]["name"] == "masks_membranes/x0.png"
+    again = b"".join(exports.zipped(newest(back)))
+    assert contents(again) == files
+
+
+def test_brought_into_the_dataset_it_came_from_it_makes_items_what_they_were(
+    dataset: Dataset, alice: User, tmp_path: Path
+) -> None:
+    revision = newest(dataset)
+    files = contents(b"".join(exports.zipped(revision)))
+    everything = Selection(ids=list(revision.items.values_list("pk", flat=True)))
+    edits.items_label(dataset, selection=everything, label="wrong", base=revision.number, user=alice)
+    report = upload(dataset, files, user=alice, folder=tmp_path)
+    assert (report["added"], report["refused"]) == (0, [])
+    assert newest(dataset).manifest == revision.manifest
+    upload(dataset, files, user=alice, folder=tmp_path)
+    assert newest(dataset).number == revision.number + 2  # nothing to change the second time
+
+
+def test_what_a_manifest_names_and_the_zip_lacks_is_refused_by_name(
+    dataset: Dataset, project: Project, alice: User, tmp_path: Path
+) -> None:
+    files = contents(b"".join(exports.zipped(newest(dataset))))
+    del files["images/images/x1.png"]
+    files["images/images/x2.png"] = encoded(picture(77), "x.png")
+    back = services.dataset_create(project=project, user=alice, name="Lucchi")
+    report = upload(back, files, user=alice, folder=tmp_path)
+    assert sorted(each["name"] for each in report["refused"]) == ["images/x1.png", "images/x2.png"]  # type: ignore[index,attr-defined]
+    assert "images/x0.png" in {item.name for item in newest(back).items}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 1}\nnot json', b"\x00\xff" * 50])
+def test_a_manifest_that_is_none_is_refused_and_the_images_go_in(
+    project: Project, alice: User, tmp_path: Path, content: bytes
+) -> None:
+    made = services.dataset_create(project=project, user=alice, name="New")
+    report = upload(made, {EXPORTED: content, "a.png": picture(1)}, user=alice, folder=tmp_path)
+    assert report["added"] == 1
+    assert len(report["refused"]) <= 1  # type: ignore[arg-type]
+
+
+def test_corrected_masks_come_back_in_one_drop(dataset: Dataset, alice: User, tmp_path: Path) -> None:
+    before = newest(dataset)
+    names = {item.name: item.masks["membranes"]["name"] for item in before.items if "membranes" in item.masks}
+    corrected = {name: mask(30) for name in names.values()}
+    report = upload(dataset, corrected, user=alice, folder=tmp_path)
+    assert (report["masks"], report["unpaired"], report["refused"]) == (2, [], [])
+    after = revision_manifest(newest(dataset))
+    changed = [
+        item.name
+        for old, item in zip(revision_manifest(before).items, after.items, strict=True)
+        if old.masks != item.masks
+    ]
+    assert changed == sorted(names)
+    first = json.loads(json.dumps(after.items[0].as_json()))
+    assert first["label"] == "mouse"
+    assert first["masks"]["membranes"]["sha256"] != first["masks"][DEFAULT_LAYER]["sha256"]
