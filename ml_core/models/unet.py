@@ -65,6 +65,8 @@ class Segmenter(nn.Module):
     learns nothing: no gradient, and its BatchNorm statistics stay what they are, as it never leaves evaluation mode.
     """
 
+    network: Any
+    """A module in the parts `encoder`, `decoder` and `segmentation_head`; the library that makes most is not typed."""
     mean: Tensor
     deviation: Tensor
 

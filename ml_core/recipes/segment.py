@@ -13,7 +13,7 @@ from ml_core import weights
 from ml_core.data.augmentation import augment
 from ml_core.data.masked import Masked
 from ml_core.data.pairs import tone_of
-from ml_core.engine import Best, Context, Loop, ResumableSampler
+from ml_core.engine import Best, Context, Loop, ResumableSampler, Stateful
 from ml_core.metrics import ConfusionMeter, foreground_iou_per_image, scores
 from ml_core.models import casser, encoders, published
 from ml_core.models.average import WeightAverage
@@ -51,12 +51,19 @@ def run(context: Context[SegmentSpec]) -> None:
     average = WeightAverage(segmenter, keep=spec.average) if spec.average else None
     judged = average.module if average else segmenter
     best = Best()
-    state = {"network": segmenter.network, "optimizer": optimizer, "plateau": plateau, "best": best}
+    state: dict[str, Stateful] = {
+        "network": segmenter.network,
+        "optimizer": optimizer,
+        "plateau": plateau,
+        "best": best,
+    }
+    if average:
+        state["average"] = average
     loop = Loop(
         context,
         total_steps=total_steps,
         steps_per_epoch=sampler.steps_per_epoch,
-        state=state | ({"average": average} if average else {}),
+        state=state,
     )
     for step in loop:
         _set_rate(optimizer, spec, step=step, total_steps=total_steps)
