@@ -66,8 +66,9 @@ class ColourCounter:
 class ColourFigures:
     """Over all cells of all photographs.
 
-    `cross_entropy` is that of the 313 bins in nats, `loss` the same as it is trained, each cell by its weight; beside
-    both, the marginal's. `ab_error` is the distance in ab between the colour that is shown and the true one, averaged
+    `loss` is the cross-entropy over the 313 bins in nats as it is trained, each cell by its weight. A network trained
+    so says weight x probability, up to a factor; `cross_entropy` is that of the probabilities, the weights divided
+    out, each cell counting alike. Beside both, the marginal's. `ab_error` is the distance in ab between the colour that is shown and the true one, averaged
     within each bin that occurs and then over these bins, so that grey walls do not decide; beside it, that of the
     training photographs' mean colour for every cell, and of grey.
     """
@@ -114,10 +115,11 @@ class ColourMeter:
         nearest = truth.bins[:, 0]
         weight = known.weights[nearest]
         found = cross_entropy(logits, truth)
+        probable = cross_entropy(logits.float() - known.weights.log().view(1, -1, 1, 1), truth)
         plain, weighted = (
             -(truth.shares * share.log()[truth.bins]).sum(dim=1) for share in (known.share, known.weighted_share)
         )
-        sums = [found.sum(), plain.sum(), (weight * found).sum(), (weight * weighted).sum()]
+        sums = [probable.sum(), plain.sum(), (weight * found).sum(), (weight * weighted).sum()]
         self._sums += torch.stack(sums).double()
         self._cells += nearest.numel()
 

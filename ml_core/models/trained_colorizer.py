@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core import weights
@@ -31,6 +32,26 @@ class TrainedColorizer(ColourNetwork):
         super().__init__(width=width)
         self.temperature = temperature
         self.register_buffer("bins", colour_bins())
+
+    def begin(self, share: Tensor) -> None:
+        """Weights to begin a training with, by the global generator; `share` (313,) is how common each colour is.
+
+        By He et al. 2015 for layers before a ReLU, and the last layer says `share` whatever it is shown. A network of
+        this depth without shortcuts otherwise takes most of a short training to find out just that.
+        """
+        head = self.model8[-1]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module is not head:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.ConvTranspose2d):  # of its 4x4 taps, 2x2 meet in each pixel
+                nn.init.normal_(module.weight, std=(2 / (4 * module.in_channels)) ** 0.5)
+            elif module is head:
+                nn.init.normal_(module.weight, std=0.05)
+            else:
+                continue
+            nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            head.bias += share.log().to(head.bias)
 
     def forward(self, lightness: Tensor) -> Tensor:
         return self.colours(self.logits(lightness))

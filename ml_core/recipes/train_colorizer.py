@@ -49,8 +49,9 @@ def run(context: Context[TrainColorizerSpec]) -> None:
     data = _photographs(context)
     width = SMALL_WIDTH if spec.network == "small" else FULL_WIDTH
     network = TrainedColorizer(width=width, temperature=spec.temperature)
-    network = network.to(memory_format=torch.channels_last).to(context.device)
-    marginal = _marginal(context, data, bins=network.bins)
+    marginal = _marginal(context, data, bins=network.bins.to(context.device))
+    network.begin(marginal.weighted_share)
+    network.to(memory_format=torch.channels_last).to(context.device)
     sampler = ResumableSampler(len(data.split.train), batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
     optimizer = torch.optim.Adam(

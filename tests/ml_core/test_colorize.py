@@ -13,14 +13,18 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from ml_core import weights
+from ml_core.colour import lightness_of_grey
 from ml_core.data import manifest
+from ml_core.data.pairs import Pairs
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
 from ml_core.models.eccv16 import ECCV16
 from ml_core.models.structured_colour import structured_ab
+from ml_core.models.trained_colorizer import TrainedColorizer
 from ml_core.recipes import colorize
 from ml_core.reporting import Stopped, UserError
-from ml_core.specs import ColorizeSpec
+from ml_core.specs import ColorizeSpec, PretrainSpec, from_preset
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
 
@@ -124,3 +128,73 @@ def test_eccv16_colours_from_weights_that_are_brought_in(tmp_path: Path, disks: 
     path, facts = _colour(_colorize(tmp_path / "out", disks, Heard(), method="eccv16", weights=weights))
     assert facts["origin"] == "eccv16"
     assert load_file(path)["ab"].std() > 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a colorizer as a train_colorizer job leaves it, with colours that are far apart."""
+    torch.manual_seed(0)
+    network = TrainedColorizer(width=2)
+    torch.nn.init.normal_(network.model8[6].weight, std=9)
+    path = tmp_path_factory.mktemp("trained") / "colorizer.safetensors"
+    weights.save(path, network.state_dict(), facts=network.facts())
+    return path
+
+
+def _trained_ab(trained: Path, grey: torch.Tensor) -> torch.Tensor:
+    network = TrainedColorizer(width=2).eval()
+    network.load_state_dict(weights.load(trained).tensors)
+    with torch.inference_mode():
+        return network(lightness_of_grey(grey))
+
+
+def test_a_colorizer_that_was_trained_here_colours_and_is_named_as_the_origin(
+    tmp_path: Path, disks: Path, trained: Path
+) -> None:
+    heard = _colorize(tmp_path / "out", disks, Heard(), method="trained", weights=trained)
+    path, facts = _colour(heard)
+    assert facts["origin"] == heard.figures["origin"] == "trained"
+    items = manifest.from_folder(disks).items
+    grey = torch.from_numpy(np.array(Image.open(items[4].image.path)))[None, None].float() / 255
+    expected = _trained_ab(trained, grey)[0].numpy()
+    assert expected.std() > 3
+    assert np.abs(load_file(path)["ab"][4].astype(float) - 128 - expected).max() <= 0.51
+
+
+def test_the_method_trained_without_a_colorizer_says_what_to_choose(tmp_path: Path, disks: Path) -> None:
+    spec = from_preset("colorize", "quick", method="trained")
+    assert [refusal.field for refusal in spec.lacking(["dataset"])] == ["colorizer"]
+    assert spec.lacking(["dataset", "colorizer"]) == []
+    with pytest.raises(UserError, match="train_colorizer"):
+        _colorize(tmp_path / "out", disks, Heard(), method="trained")
+
+
+def test_planes_of_one_trained_colorizer_are_not_gone_on_with_by_another(
+    tmp_path: Path, disks: Path, trained: Path
+) -> None:
+    with pytest.raises(Stopped):
+        _colorize(tmp_path / "out", disks, StopsAfter(3), method="trained", weights=trained)
+    network = TrainedColorizer(width=2)
+    weights.save(tmp_path / "other.safetensors", network.state_dict(), facts=network.facts())
+    with pytest.raises(UserError, match="other settings"):
+        _colorize(tmp_path / "out", disks, Heard(), method="trained", weights=tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("method", ["structured", "trained"])
+def test_pretraining_reads_back_every_ab_within_half_a_step(
+    tmp_path: Path, disks: Path, trained: Path, method: str
+) -> None:
+    """From the colorizer through the kept bytes to the view that the network is given."""
+    given = {"weights": trained} if method == "trained" else {}
+    colour, _ = _colour(_colorize(tmp_path / "out", disks, Heard(), method=method, **given))
+    greys = [np.array(Image.open(item.image.path)) for item in manifest.from_folder(disks).items]
+    spec = PretrainSpec(views="colour", image_size=64)
+    ab_kept = weights.load(colour).tensors["ab"]
+    pairs = Pairs(np.stack(greys), ab=ab_kept, spec=spec, device=torch.device("cpu"))
+    positions = np.array([6, 1])
+    grey, view = pairs.views(positions)
+    ab = view[:, 1:].cpu() * 255 - 128
+    light = grey[:, :1].cpu()
+    expected = structured_ab(light) if method == "structured" else _trained_ab(trained, light)
+    assert expected.std() > 3
+    assert (ab - expected).abs().max() <= 0.51
