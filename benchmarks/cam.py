@@ -79,9 +79,8 @@ def main() -> None:
         "EigenCAM": lambda x: packages_eigen_cam(network, x),
         "Grad-CAM": lambda x: packages_grad_cam(network, x),
     }
-    print(
-        f"ResNet-50, {SIZE} px, layer4, {options.images} images at a time, float32, {device_name(device)}, {threads} threads"
-    )
+    print(f"ResNet-50, {SIZE} px, layer4, {options.images} images at a time, float32")
+    print(f"{device_name(device)}, {threads} threads")
     print(f"{'':10} {'ours, maps/s':>14} {'package, maps/s':>16} {'ratio':>7}")
     ratios = {}
     for name in ours:

@@ -11,6 +11,8 @@ from webapp.jobs.models import Job
 _FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
     "segment": (("foreground_iou", "foreground IoU"), ("mean_iou", "mean IoU")),
     "pretrain": (("knn_accuracy", "kNN accuracy"), ("embedding_std", "embedding spread"), ("loss", "loss")),
+    "classify": (("accuracy", "accuracy"),),
+    "train_colorizer": (("cross_entropy", "cross-entropy"), ("ab_error", "colour error")),
     "colorize": (("images", "images"),),
     "cam": (("confidence_drop", "confidence drop"), ("images", "maps")),
 }

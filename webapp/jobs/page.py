@@ -10,7 +10,7 @@ from webapp.datasets.models import Revision
 from webapp.jobs import services
 from webapp.jobs.figures import headline
 from webapp.jobs.models import Job
-from webapp.jobs.results import result_rows, worst_images
+from webapp.jobs.results import class_rows, confusion_of, mistakes_of, result_rows, worst_images
 
 
 def context_of(job: Job) -> dict[str, Any]:
@@ -23,6 +23,9 @@ def context_of(job: Job) -> dict[str, Any]:
         "figure": headline(job),
         "results": result_rows(job),
         "worst": worst_images(job),
+        "confusion": confusion_of(job),
+        "classes": class_rows(job),
+        "mistakes": mistakes_of(job),
         "inputs": _inputs(job),
         "followers": job.followers.all(),
         "spec_rows": _spec_rows(job),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,22 @@ from webapp.jobs.models import Job
 
 _NAMES = {
     "foreground_iou": "Foreground IoU",
+    "foreground_iou_per_image": "Foreground IoU, mean over images",
+    "foreground_iou_at_half": "Foreground IoU at threshold 0.5",
     "background_iou": "Background IoU",
     "mean_iou": "Mean IoU",
     "dice": "Dice",
     "precision": "Precision",
     "recall": "Recall",
+    "average_precision": "Average precision",
+    "accuracy": "Accuracy",
+    "chance": "Chance (largest class)",
+    "grey_accuracy": "Accuracy of grey mean and variance alone",
+    "beyond_grey": "Beyond grey values and chance",
+    "cross_entropy": "Cross-entropy",
+    "marginal_cross_entropy": "Cross-entropy of the training colours' frequencies",
+    "ab_error": "Colour error, class-balanced",
+    "constant_ab_error": "Colour error of one constant colour",
     "loss": "Loss",
     "embedding_std": "Embedding spread",
     "effective_rank": "Effective rank",
@@ -27,9 +39,19 @@ _NAMES = {
     "part": "Judged on",
     "threshold": "Threshold",
     "steps": "Steps",
+    "features": "Features per image",
+    "weight_decay": "Weight decay, chosen on validation",
+    "origin": "Weights",
 }
 _RATIOS = {
     "foreground_iou",
+    "foreground_iou_per_image",
+    "foreground_iou_at_half",
+    "average_precision",
+    "accuracy",
+    "chance",
+    "grey_accuracy",
+    "beyond_grey",
     "background_iou",
     "mean_iou",
     "dice",
@@ -39,7 +61,7 @@ _RATIOS = {
     "confidence_drop",
     "random_correlation",
 }
-_BESIDE = {"floor", "healthy_std", "split"}
+_BESIDE = {"floor", "healthy_std", "split", "shows_nothing", "verdict"}
 """Said beside another figure, or as a sentence of their own."""
 FEWEST_GROUPS = 5
 """With fewer, an interval over groups says nothing."""
@@ -76,6 +98,8 @@ def _note(key: str, results: dict[str, Any]) -> str:
     interval = results.get(f"{key}_interval")
     if isinstance(interval, list | tuple) and len(interval) == 2 and None not in interval:
         return f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+    if key == "accuracy" and isinstance(results.get("chance"), int | float):
+        return f"chance: {results['chance']:.3f}"
     if key == "mean_iou" and isinstance(results.get("floor"), int | float):
         return f"predict nothing: {results['floor']:.3f}"
     if key == "embedding_std" and isinstance(results.get("healthy_std"), int | float):
@@ -84,6 +108,71 @@ def _note(key: str, results: dict[str, Any]) -> str:
     if key == "groups" and isinstance(groups, int) and groups < FEWEST_GROUPS:
         return "too few for an interval"
     return ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """So many images of one class that were taken for another, and their share of the row. `heat` is 1 to HEATS."""
+
+    count: int
+    share: str
+    heat: int
+    right: bool
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    label: str
+    cells: list[Cell]
+    total: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A confusion matrix as it is shown: a row per true class, a column per predicted one, totals at the edge."""
+
+    labels: list[str]
+    rows: list[ConfusionRow]
+    column_totals: list[int]
+    total: int
+
+
+HEATS = 5
+"""Steps from surface, for nothing, to accent, by the share of the row."""
+
+
+def confusion_of(job: Job) -> Confusion | None:
+    """The confusion matrix of a classification; None where the job recorded none."""
+    found = job.results.get("confusion")
+    if not isinstance(found, dict):
+        return None
+    labels, counts = found.get("labels"), found.get("counts")
+    if not isinstance(labels, list) or not isinstance(counts, list) or len(labels) != len(counts):
+        return None
+    rows = []
+    for place, (label, row) in enumerate(zip(labels, counts, strict=True)):
+        total = sum(row)
+        cells = []
+        for column, count in enumerate(row):
+            share = count / total if total else 0.0
+            heat = 1 + math.ceil(share * (HEATS - 1))
+            text = f"{100 * share:.0f} %" if total else "no image"
+            cells.append(Cell(count=count, share=text, heat=heat, right=column == place))
+        rows.append(ConfusionRow(label=label, cells=cells, total=total))
+    columns = [sum(column) for column in zip(*counts, strict=True)]
+    return Confusion(labels=labels, rows=rows, column_totals=columns, total=sum(columns))
+
+
+def class_rows(job: Job) -> list[dict[str, Any]]:
+    """One row per class of a classification: label, precision, recall, support."""
+    rows = job.results.get("per_class")
+    return [row for row in rows if isinstance(row, dict) and "label" in row] if isinstance(rows, list) else []
+
+
+def mistakes_of(job: Job, most: int = 24) -> list[dict[str, Any]]:
+    """The surest mistakes of a classification, the surest first."""
+    rows = job.results.get("mistakes")
+    return [row for row in rows if isinstance(row, dict)][:most] if isinstance(rows, list) else []
 
 
 def worst_images(job: Job, most: int = 12) -> list[dict[str, Any]]:

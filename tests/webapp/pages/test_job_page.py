@@ -16,6 +16,7 @@ from django.test import Client
 
 from ml_core.specs import from_preset
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from webapp.jobs.figures import headline
 from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import User
 
@@ -221,3 +222,61 @@ def test_the_page_hands_its_script_data_that_cannot_break_out(client: Client, ma
     (reference,) = data["references"]
     assert reference["value"] == pytest.approx(128**-0.5)
     assert reference["label"] == "healthy, 1/√128"
+
+
+CLASSIFIED = {
+    "accuracy": 0.8,
+    "accuracy_interval": [0.71, 0.88],
+    "chance": 0.5,
+    "grey_accuracy": 0.79,
+    "beyond_grey": 0.01,
+    "shows_nothing": True,
+    "verdict": "Grey values alone do as well, so this task shows nothing about the encoder.",
+    "images": 1210,
+    "per_class": [
+        {"label": "c. elegans", "precision": None, "recall": 0.0, "support": 10},
+        {"label": "mouse", "precision": 0.75, "recall": 1.0, "support": 1200},
+        {"label": "worm <b>", "precision": 0.0, "recall": None, "support": 0},
+    ],
+    "confusion": {"labels": ["c. elegans", "mouse", "worm <b>"], "counts": [[0, 9, 1], [0, 1200, 0], [0, 0, 0]]},
+    "mistakes": [{"name": "w1.png", "label": "c. elegans", "predicted": "mouse", "confidence": 0.97}],
+}
+
+
+def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_show(
+    client: Client, make_job: JobMaker
+) -> None:
+    job = make_job("classify", State.DONE, results=CLASSIFIED)
+    page = client.get(f"/jobs/{job.pk}/").content.decode()
+    results = page[page.index('id="results"') : page.index('id="curves"')]
+    assert "shows nothing about the encoder" in results
+    matrix = results[results.index('class="confusion"') :]
+    matrix = matrix[: matrix.index("</table>")]
+    cells = re.findall(r'heat-(\d)( right)?"><span class="count">([\d,]+)</span> <span class="share">([^<]+)<', matrix)
+    assert [cell[1:] for cell in cells] == [
+        *((" right", "0", "0 %"), ("", "9", "90 %"), ("", "1", "10 %")),
+        *(("", "0", "0 %"), (" right", "1,200", "100 %"), ("", "0", "0 %")),
+        *(("", "0", "no image"), ("", "0", "no image"), (" right", "0", "no image")),
+    ]
+    assert [cell[0] for cell in cells] == ["1", "5", "2", "1", "5", "1", "1", "1", "1"]
+    edge = [int(text.replace(",", "")) for text in re.findall(r'<td class="figure">([\d,]+)</td>', matrix)]
+    assert edge == [10, 1200, 0, 0, 1209, 1, 1210], "totals of the rows, of the columns, and of all"
+    assert "never answered" in results
+    assert "no image" in results
+    assert "worm &lt;b&gt;" in results
+    assert "w1.png" in results
+    for words in ("None", "nan", "True", "Shows nothing"):
+        assert words not in results
+
+
+def test_a_segmentation_has_no_confusion_of_classes(client: Client, make_job: JobMaker) -> None:
+    results = {"foreground_iou": 0.8, "per_class": [{"value": 1, "iou": 0.8}]}
+    page = client.get(f"/jobs/{make_job('segment', State.DONE, results=results).pk}/").content.decode()
+    assert "Confusion" not in page
+    assert "By class" not in page
+
+
+def test_the_accuracy_stands_for_a_classification_in_lists(make_job: JobMaker) -> None:
+    figure = headline(make_job("classify", State.DONE, results=CLASSIFIED))
+    assert figure is not None
+    assert (figure.name, figure.text, figure.interval) == ("accuracy", "0.800", "[0.71, 0.88]")
