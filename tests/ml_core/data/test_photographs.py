@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+import tifffile
 import torch
+from PIL import Image
 from skimage import color
 
+from ml_core.data import manifest, prepare, readers
 from ml_core.data.photographs import Photographs, listed, with_colour
+from ml_core.reporting import UserError
 
 
 def _photographs(*, count: int = 3, size: int = 24) -> np.ndarray:
@@ -67,3 +74,66 @@ def test_grey_pictures_and_their_noise_have_no_colour() -> None:
 def test_names_are_listed_up_to_a_point() -> None:
     assert listed(["a", "b"]) == "a, b"
     assert listed([str(n) for n in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
+
+
+COLOUR = np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def _png(path: Path, *, mode: str) -> None:
+    picture = Image.fromarray(COLOUR)
+    (picture.quantize(256) if mode == "P" else picture.convert(mode)).save(path)
+
+
+def test_colours_are_read_as_they_are_grey_is_repeated_and_transparency_left_out(tmp_path: Path) -> None:
+    for mode in ("RGB", "RGBA"):
+        _png(tmp_path / "a.png", mode=mode)
+        assert np.array_equal(readers.read_colour(tmp_path / "a.png"), COLOUR)
+    for mode in ("L", "LA"):
+        _png(tmp_path / "a.png", mode=mode)
+        grey = np.asarray(Image.fromarray(COLOUR).convert("L"))
+        assert np.array_equal(readers.read_colour(tmp_path / "a.png"), np.stack([grey] * 3, axis=-1))
+    _png(tmp_path / "a.png", mode="P")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.array_equal(readers.read_colour(tmp_path / "a.png"), np.asarray(picture.convert("RGB")))
+    deep = COLOUR.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    assert np.array_equal(readers.read_colour(tmp_path / "deep.tif"), deep)
+
+
+def test_photographs_are_prepared_as_squares_of_their_colours_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    Image.fromarray(COLOUR).save(folder / "b.png")
+    plain = np.full((24, 24, 3), (200, 40, 90), np.uint8)
+    Image.fromarray(plain).save(folder / "a.png")
+    deep = np.zeros((16, 16, 3), np.uint16)
+    deep[:, 8:] = (60_000, 30_000, 0)
+    tifffile.imwrite(folder / "c.tif", deep, photometric="rgb")
+    found = prepare.prepare_colour(manifest.from_folder(folder), blobs=None, root=tmp_path / "prepared", size=24)
+    assert found.array.shape == (3, 24, 24, 3)
+    assert np.array_equal(found.array[0], plain)
+    assert np.array_equal(
+        found.array[1], np.asarray(Image.fromarray(COLOUR).resize((24, 24), Image.Resampling.BILINEAR))
+    )
+    red, green, blue = found.array[2, 12, 20].tolist()
+    assert red > green > blue == 0
+
+
+def test_the_colours_of_a_dataset_are_not_taken_for_its_greys(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    Image.fromarray(COLOUR).save(tmp_path / "set" / "a.png")
+    listed_images = manifest.from_folder(tmp_path / "set")
+    root = tmp_path / "prepared"
+    colour = prepare.prepare_colour(listed_images, blobs=None, root=root, size=16)
+    grey = prepare.prepare(listed_images, blobs=None, root=root, size=16)
+    assert (colour.array.shape, grey.array.shape) == ((1, 16, 16, 3), (1, 16, 16))
+    assert colour.key != grey.key
+
+
+def test_a_photograph_of_another_size_than_the_dataset_says_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    Image.fromarray(COLOUR).save(tmp_path / "set" / "a.png")
+    listed_images = manifest.from_folder(tmp_path / "set")
+    Image.fromarray(COLOUR[:10]).save(tmp_path / "set" / "a.png")
+    with pytest.raises(UserError, match="30 x 10 px"):
+        prepare.prepare_colour(listed_images, blobs=None, root=tmp_path / "prepared", size=16)
