@@ -10,7 +10,6 @@ from webapp.jobs.models import Job
 
 _NAMES = {
     "foreground_iou": "Foreground IoU",
-    "foreground_iou_per_image": "Foreground IoU, mean over images",
     "foreground_iou_at_half": "Foreground IoU at threshold 0.5",
     "background_iou": "Background IoU",
     "mean_iou": "Mean IoU",
@@ -24,8 +23,11 @@ _NAMES = {
     "beyond_grey": "Beyond grey values and chance",
     "cross_entropy": "Cross-entropy",
     "marginal_cross_entropy": "Cross-entropy of the training colours' frequencies",
+    "marginal_loss": "Loss of the training colours' frequencies",
     "ab_error": "Colour error, class-balanced",
     "constant_ab_error": "Colour error of one constant colour",
+    "grey_ab_error": "Colour error of grey",
+    "photographs": "Photographs",
     "loss": "Loss",
     "embedding_std": "Embedding spread",
     "effective_rank": "Effective rank",
@@ -45,7 +47,6 @@ _NAMES = {
 }
 _RATIOS = {
     "foreground_iou",
-    "foreground_iou_per_image",
     "foreground_iou_at_half",
     "average_precision",
     "accuracy",
@@ -63,6 +64,7 @@ _RATIOS = {
 }
 _BESIDE = {"floor", "healthy_std", "split", "shows_nothing", "verdict"}
 """Said beside another figure, or as a sentence of their own."""
+PER_IMAGE = "_per_image"
 FEWEST_GROUPS = 5
 """With fewer, an interval over groups says nothing."""
 
@@ -83,14 +85,20 @@ def result_rows(job: Job) -> list[ResultRow]:
         value = results[key]
         if key in _BESIDE or key.endswith("_interval") or isinstance(value, dict | list) or value is None:
             continue
-        name = _NAMES.get(key, key.replace("_", " ").capitalize().replace("iou", "IoU"))
+        name = _name(key)
         rows.append(ResultRow(name, _text(key, value), _note(key, results)))
     return rows
 
 
+def _name(key: str) -> str:
+    base = key.removesuffix(PER_IMAGE)
+    name = _NAMES.get(base, base.replace("_", " ").capitalize().replace("iou", "IoU"))
+    return name if base == key else f"{name}, mean over images"
+
+
 def _text(key: str, value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if key in _RATIOS else f"{value:.4g}"
+        return f"{value:.3f}" if key.removesuffix(PER_IMAGE) in _RATIOS else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
