@@ -6,7 +6,7 @@ JOBS ?= 2
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up check test format chaos containers env
+.PHONY: help setup setup-dev demo up check test format chaos fuzz containers env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,10 +27,13 @@ check: setup-dev ## format, lint, types, import contracts, Django's checks, fast
 	@$(PY) bin/check.py
 
 test: setup-dev ## all tests, against a real PostgreSQL and Redis
-	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not chaos and not containers"
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not chaos and not containers and not fuzz"
 
 chaos: setup-dev ## the long fault injection
 	@$(PY) -m pytest -m chaos
+
+fuzz: setup-dev ## 10,000 broken files of every format: 20 minutes, seed printed
+	@$(PY) -m pytest -m fuzz -s
 
 containers: setup-dev ## build the images, start the stack, run a job in it
 	@$(PY) -m pytest -m containers

@@ -55,7 +55,11 @@ def checks(variables: dict[str, str]) -> list[Check]:
 
 def fast_tests(variables: dict[str, str]) -> Check:
     words = [PYTHON, "-m", "pytest", "-q", "-n", str(AT_ONCE), "--dist", "loadfile"]
-    return Check("fast tests", [*words, "-m", "not slow and not browser and not containers and not chaos"], variables)
+    return Check(
+        "fast tests",
+        [*words, "-m", "not slow and not browser and not containers and not chaos and not fuzz"],
+        variables,
+    )
 
 
 def perform(check: Check) -> bool:

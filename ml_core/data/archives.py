@@ -53,11 +53,17 @@ def opened(path: Path, *, filename: str) -> Archive | None:
     from ml_core.data.tars import Tar, is_tar
     from ml_core.data.zips import Zip, is_zip
 
+    archive: Archive
     if is_zip(path):
-        return Zip(path, filename=filename)
-    if is_tar(path, filename=filename):
-        return Tar(path, filename=filename)
-    return None
+        archive = Zip(path, filename=filename)
+    elif is_tar(path, filename=filename):
+        archive = Tar(path, filename=filename)
+    else:
+        return None
+    if not archive.members:
+        archive.close()
+        raise UserError(f"There are no files in {filename}. Archive the folder of images again and add it.")
+    return archive
 
 
 def is_noise(name: str) -> bool:

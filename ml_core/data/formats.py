@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "floa
 
 CREDIBLE_NM = (0.01, 10_000.0)
 """Pixel sizes of microscopes. The 72 or 300 dpi that drawing programs write stand far above it."""
+
+_FILES_FAULT = {None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG}
+"""Of errors of the system, those that come of an offset that no file has; decoders leave the number empty."""
 
 AGAIN = "Export it again and add it here."
 
@@ -112,8 +116,8 @@ def refusing() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise Refused(f"The image has more than {2 * MAX_PIXELS:,} pixels.", "Cut it into tiles.") from error
     except OSError as error:
-        if error.errno is not None:
-            raise  # The disk's fault or a missing file, and not what is in it; decoders leave the number empty.
+        if error.errno not in _FILES_FAULT:
+            raise  # The disk's fault or a missing file, and not what is in it.
         raise Refused("The file is damaged or cut off.", AGAIN) from error
     except (ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error) as error:
         raise Refused("The file is damaged or cut off.", AGAIN) from error

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import mrc, npy, picture, tiff
-from ml_core.data.formats import MAX_PIXELS, Header, Refused, Source, judged
+from ml_core.data.formats import MAX_PIXELS, Header, Refused, Source, judged, refusing
 from ml_core.data.windowing import lightness, window, windowed
 
 __all__ = [
@@ -77,7 +77,8 @@ class Opened:
     @cached_property
     def header(self) -> Header:
         """Raises Refused where the file cannot be taken."""
-        return judged(self._source.header(), size=self._size)
+        with refusing():  # what should be a number may be a list of them
+            return judged(self._source.header(), size=self._size)
 
     def pixels(self, page: int = 0) -> NDArray[np.generic]:
         """One page as the file has it, (H, W) or (H, W, C). Raises Refused."""

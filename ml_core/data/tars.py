@@ -77,7 +77,7 @@ class Tar:
                         "Nothing was unpacked. Archive the images in several parts."
                     )
                 judge.check(entries=entries, total=data)
-                if kind == tarfile.DIRTYPE:
+                if kind == tarfile.DIRTYPE or kind in _ABOUT_OTHERS:
                     continue
                 fault = None if kind in (tarfile.REGTYPE, tarfile.AREGTYPE) else _ANOTHER
                 if (member := judge.member(name, size, kind=fault, handle=data)) is not None:
@@ -131,7 +131,7 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 
 def _headers(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes, int]]:
-    """Name, size, type and the place of the data of each entry. Raises one of _ERRORS where it is damaged."""
+    """Name, size, type and the place of the data of each header. Raises one of _ERRORS where it is damaged."""
     at = 0
     long_name, long_size = "", -1
     while True:
@@ -159,8 +159,8 @@ def _headers(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes, int]]:
                 records = _records(extended)
                 long_name = records.get("path", long_name)
                 long_size = int(records["size"]) if "size" in records else long_size
-        elif info.type not in _ABOUT_OTHERS:
-            yield long_name or info.name, size, info.type, data
+        yield long_name or info.name, size, info.type, data  # of every header: whoever counts must see them all
+        if info.type not in _ABOUT_OTHERS:
             long_name, long_size = "", -1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from ml_core.data.formats import DTYPES, MAX_PAGES, MAX_RATIO, Header, Refused, credible, refusing
+from ml_core.data.formats import AGAIN, DTYPES, MAX_PAGES, MAX_RATIO, Header, Refused, credible, refusing
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CODECS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34887, 34892, 34925, 50000, 33003, 33005, 34712})
@@ -184,5 +185,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
             f"It holds {page.samplesperpixel} channels in {page.imagedepth} layers per page.",
             "Save one channel as a stack of grey images.",
         )
+    if len(page.dataoffsets) < math.prod(page.chunked):
+        raise Refused("Parts of its pixels are missing.", AGAIN)
     if page.is_tiled and page.tilewidth * page.tilelength * page.samplesperpixel * page.dtype.itemsize > TILE_BYTES:
         raise Refused(f"Its tiles are {page.tilewidth:,} x {page.tilelength:,} px.", "Save it again without tiles.")

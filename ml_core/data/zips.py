@@ -30,7 +30,7 @@ class Zip:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
             raise UserError(f"{filename} is not a whole zip file ({error}). Make it again and add it.") from error
         try:
-            infos = [info for info in self._zip.infolist() if not info.is_dir()]
+            infos = [info for info in self._zip.infolist() if not info.filename.endswith("/")]
             self._check_overlap(infos)
             judge = Judge(path, filename=filename)
             found = (judge.member(i.filename, i.file_size, kind=_kind_of(i), handle=i) for i in infos)
