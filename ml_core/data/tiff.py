@@ -20,6 +20,7 @@ TILE_BYTES = 64 * 2**20
 RATIO_CCITT = 10_000
 
 _NM = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "micron": 1e3, "microns": 1e3, "\\u00b5m": 1e3, "mm": 1e6}
+_NM |= {"\u00c5": 0.1, "\u212b": 0.1, "angstrom": 0.1, "pm": 1e-3, "cm": 1e7, "m": 1e9}
 
 
 class Tiff:
@@ -116,6 +117,8 @@ def _read_page(file: tifffile.TiffFile, page: int, *, offset: int) -> NDArray[np
         pixels = first.asarray(maxworkers=1)
     white_is_zero = first.photometric == 0  # turned, so that bright is bright
     if pixels.dtype == np.bool_ or first.bitspersample == 1:
+        # tifffile calls bits "white is zero" and leaves them as they are: its own True has to stay true.
+        white_is_zero &= not str(first.software).startswith("tifffile")
         pixels = ((pixels > 0) ^ white_is_zero).astype(np.uint8) * np.uint8(255)
     elif white_is_zero and pixels.dtype.kind == "u":
         pixels = np.invert(pixels, out=pixels if pixels.flags.writeable else None)
