@@ -33,13 +33,25 @@ REMEDIES = {
 }
 
 
+FIXES = {
+    "constant": ("remove", "Leave all out"),
+    "duplicate": ("remove", "Leave the second of each out"),
+    "colour": ("remove", "Leave all out"),
+    "inverted": ("invert", "Invert all"),
+}
+"""Kind of problem -> what `editor.CHANGES` calls the cure, and what its button says."""
+
+
 @dataclass(frozen=True)
 class Finding:
+    """A kind of problem with what to do. `fix` is a cure by one click and its words; empty where there is none."""
+
     kind: str
     title: str
     remedy: str
     count: int
     items: list[Item]
+    fix: tuple[str, str] | None
 
 
 def findings_of(revision: Revision) -> list[Finding]:
@@ -52,6 +64,7 @@ def findings_of(revision: Revision) -> list[Finding]:
             remedy=REMEDIES.get(kind, ""),
             count=count,
             items=list(revision.items.filter(problems__contains=[{"kind": kind}])[:EXAMPLES]),
+            fix=FIXES.get(kind),
         )
         for kind, count in sorted(counts.items(), key=lambda pair: -pair[1])
     ]

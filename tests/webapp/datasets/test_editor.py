@@ -147,3 +147,18 @@ def test_a_subset_is_made_of_what_the_page_shows(seen_by: Seen, dataset: Dataset
         "Give the subset a name"
         in seen_by(bob).post(f"/revisions/{revision.pk}/subset/", fields, follow=True).content.decode()
     )
+
+
+def test_the_doctor_cures_by_one_click_what_can_be_cured_so(seen_by: Seen, dataset: Dataset, bob: User) -> None:
+    fill(dataset, 5)
+    found = [{"kind": "constant", "text": "All pixels have the same value."}]
+    dataset.all_items.filter(name__endswith="3.png").update(problems=found)
+    client = seen_by(bob)
+    send(client, dataset, 0, do="label", label="mouse")
+    page = client.get(f"/datasets/{dataset.pk}/?tab=doctor").content.decode()
+    assert 'name="filter-problem" value="constant"' in page
+    assert "Leave all out" in page
+    fields = {"do": "remove", "all": "1", "filter-problem": "constant", "base": 2}
+    client.post(f"/datasets/{dataset.pk}/edit/", fields)
+    assert [item.name[-8:-4] for item in newest(dataset).items] == ["0000", "0001", "0002", "0004"]
+    assert newest(dataset).summary["problems"] == {}
