@@ -40,18 +40,18 @@ class TrainedColorizer(ColourNetwork):
         this depth without shortcuts otherwise takes most of a short training to find out just that.
         """
         head = self.model8[-1]
+        assert isinstance(head, nn.Conv2d)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module is not head:
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             elif isinstance(module, nn.ConvTranspose2d):  # of its 4x4 taps, 2x2 meet in each pixel
                 nn.init.normal_(module.weight, std=(2 / (4 * module.in_channels)) ** 0.5)
-            elif module is head:
-                nn.init.normal_(module.weight, std=0.05)
-            else:
-                continue
-            nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(head.weight, std=0.05)
         with torch.no_grad():
-            head.bias += share.log().to(head.bias)
+            assert head.bias is not None
+            head.bias.copy_(share.log())
 
     def forward(self, lightness: Tensor) -> Tensor:
         return self.colours(self.logits(lightness))

@@ -94,7 +94,7 @@ def _colorizer(context: Context[ColorizeSpec]) -> Callable[[Tensor], Tensor]:
     else:
         brought = context.inputs.path("colorizer") if context.inputs.slot("colorizer") is not None else None
         network = eccv16_from(brought, keep=context.inputs.prepared / "weights")
-    network = network.to(context.device, memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last).to(context.device)
 
     def colorize(grey: Tensor) -> Tensor:
         with context.autocast():
