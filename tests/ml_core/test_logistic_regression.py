@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from ml_core.models.logistic_regression import (
+    ITERATIONS,
     WEIGHT_DECAYS,
     Batches,
     Convergence,
@@ -70,6 +71,15 @@ def test_the_weight_decay_of_least_validation_loss_is_taken(converged_path: dict
     losses = {decay: judged(linear, validation)[0] for decay, linear in converged_path.items()}
     assert judged(chosen, validation)[0] == pytest.approx(min(losses.values()), abs=1e-6)
     assert min(losses, key=losses.__getitem__) not in (WEIGHT_DECAYS[0], WEIGHT_DECAYS[-1])
+
+
+def test_each_weight_decay_begins_without_the_curvature_of_the_one_before() -> None:
+    descent = Convergence(_examples(200), classes=3, epochs=2)
+    for step in range(1, 4):
+        descent.step(step)
+    assert descent.optimizer.state[descent.linear.weight]["n_iter"] <= ITERATIONS, (
+        "the third step is the second's first"
+    )
 
 
 def test_a_stopped_descent_goes_on_as_if_it_had_not_been() -> None:
