@@ -201,6 +201,7 @@ def serve(orders: Connection, name: str, folder: Path, batch: int) -> None:
         torch.backends.cudnn.benchmark = True
     at_first = peak(device)
     contender = kind(folder, batch=batch, device=device, precision=precision)
+    orders.send("ready")
     while (steps := orders.recv()) > 0:
         orders.send((contender.block(steps), contender.outside))
     helpers = getattr(contender, "helpers", 0) if device.type == "cpu" else 0
@@ -213,7 +214,8 @@ def peak(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def measure(folder: Path, *, batch: int, rounds: int, steps: int) -> dict[str, dict[str, Any]]:
+def measure(folder: Path, *, batch: int, rounds: int, steps: int, minutes: float) -> dict[str, dict[str, Any]]:
+    """Rounds in which each contender has one block: as many as asked for, or as fit into the minutes; one at least."""
     spawn = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for name in CONTENDERS:
@@ -221,13 +223,20 @@ def measure(folder: Path, *, batch: int, rounds: int, steps: int) -> dict[str, d
         processes.append(spawn.Process(target=serve, args=(theirs, name, folder, batch)))
         processes[-1].start()
         theirs.close()
+    for line in lines.values():
+        line.recv()  # so that nobody is measured while another begins
     found: dict[str, dict[str, Any]] = {name: {"seconds": [], "outside": []} for name in CONTENDERS}
-    for _ in range(rounds):
+    start = time.monotonic()
+    for number in range(1, rounds + 1):
         for name, line in lines.items():
             line.send(steps)
             seconds, outside = line.recv()
             found[name]["seconds"] += seconds
             found[name]["outside"].append(outside)
+            print(f"round {number}, {name}: {', '.join(f'{s:.2f}' for s in seconds)} s", file=sys.stderr, flush=True)
+        passed = (time.monotonic() - start) / 60
+        if passed * (number + 1) / number > minutes:
+            break  # another round would not be done in time
     for name, line in lines.items():
         line.send(0)
         found[name]["memory"] = line.recv()
@@ -262,12 +271,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--batch", type=int, default=256 if device.type == "cuda" else 20)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--minutes", type=float, default=4)
     options.add_argument("--steps", type=int, default=STEPS if device.type == "cpu" else 20)
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder / "images", count=max(240, 4 * given.batch))
-        found = measure(folder, batch=given.batch, rounds=given.rounds, steps=given.steps)
+        found = measure(folder, batch=given.batch, rounds=given.rounds, steps=given.steps, minutes=given.minutes)
     checks = report(found, batch=given.batch, device=device)
     print(json.dumps({"checks": checks}))
     return 0 if all(check["ok"] for check in checks) else 1
