@@ -106,7 +106,8 @@ def _of_integers(arrays: list[NDArray[np.generic]]) -> tuple[float, float, float
 
 
 def _of_numbers(arrays: list[NDArray[np.generic]]) -> tuple[float, float, float, float]:
-    values = np.concatenate([np.asarray(a, np.float64) for a in arrays]) if arrays else np.empty(0)
+    with np.errstate(invalid="ignore"):
+        values = np.concatenate([np.asarray(a, np.float64) for a in arrays]) if arrays else np.empty(0)
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0, 0.0, 1.0

@@ -175,7 +175,8 @@ def intake_commit(job: Job, folder: Path) -> None:
 def _clear(folder: Path, spool: Path) -> None:
     """The files are in the storage now."""
     spool.unlink(missing_ok=True)
-    shutil.rmtree(folder / "blobs", ignore_errors=True)
+    for attempt in {folder, *folder.parent.glob("epoch-*")}:  # earlier ones hold links to the same files
+        shutil.rmtree(attempt / "blobs", ignore_errors=True)
 
 
 def dataset_from_folder(*, project: Project, name: str, folder: Path, user: User | None = None) -> Dataset:
