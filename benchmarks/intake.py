@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,7 @@ def compare(folder: Path, *, files: int, stack_mb: int) -> list[dict[str, object
     print(f"{'':24} {'seconds':>9} {'beside plain':>13} {'peak MB':>9}")
     for name, make, slice_mb in cases:
         source = make()
+        os.sync()  # the making is nobody's time
         plain = measured([f"--only=plain-{name}", f"--folder={folder}"])
         print(f"{name + ', plain loop':24} {plain.seconds:9.1f} {'':>13} {plain.peak_mb:9.0f}", flush=True)
         for decoders in (1, intake.DECODERS):

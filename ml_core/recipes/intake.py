@@ -202,7 +202,7 @@ class _Reading:
                 os.link(self._source, to)
             except OSError:  # Another file system.
                 shutil.copyfile(self._source, to)
-            return Looked(name, sha256=sha256_of(to), size=member.size)
+            return Looked(name, size=member.size)  # hashed beside its decoder, as it may be of gigabytes
         digest = sha256()
         try:
             with self._archive.open(member) as stream, open(to, "wb", buffering=0) as file:
@@ -218,13 +218,16 @@ class _Reading:
         if looked.refused is not None:
             return looked
         if PurePosixPath(looked.name).name == manifest.EXPORTED:
-            os.replace(arrived, self._blobs / looked.sha256)
-            return replace(looked, manifest=True)
+            digest = looked.sha256 or sha256_of(arrived)
+            os.replace(arrived, self._blobs / digest)
+            return replace(looked, sha256=digest, manifest=True)
         if PurePosixPath(looked.name).suffix.lower() in label_tables.SUFFIXES:
             return _read_table(looked, arrived)
         mask = bool(pairing.role_of(looked.name).layer)
         marked = layouts.marked_value(looked.name) if mask else None
         decoder = self._decoders.get()
+        hashing = ThreadPoolExecutor(max_workers=1) if not looked.sha256 else None
+        hashed = hashing.submit(sha256_of, arrived) if hashing else None
         try:
             pages = decoder.look(
                 arrived,
@@ -240,7 +243,9 @@ class _Reading:
             return Looked(looked.name, refused=refused)
         finally:
             self._decoders.put(decoder)
-        digest, size = looked.sha256, looked.size
+            if hashing is not None:
+                hashing.shutdown()
+        digest, size = hashed.result() if hashed else looked.sha256, looked.size
         if marked is not None:  # the decoder may have put a cleaned mask in its place
             digest, size = sha256_of(arrived), arrived.stat().st_size
         os.replace(arrived, self._blobs / digest)
