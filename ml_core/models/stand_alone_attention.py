@@ -106,7 +106,15 @@ def _exactly(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def is_folded(places: int, device: torch.device) -> bool:
-    """Whether a map of H x W `places` is attended to as a whole rather than window by window."""
+    """Whether a map of H x W `places` is attended to as a whole rather than window by window.
+
+    As a whole, the work grows with the square of the places, in a few large products; by shifts, with the places and
+    the window, in some hundred small steps. Measured on one CPU core, forward and backward, four maps in 8 heads and
+    7x7 windows, milliseconds by shifts and as a whole: 4x4 of 512 channels 12 and 2, 8x8 of 256 channels 11 and 4,
+    14x14 of 256 channels 25 and 22, 16x16 of 256 channels 31 and 41, 16x16 of 128 channels 17 and 29. As a whole, a
+    14x14 map also keeps 4 times as many probabilities, so that nothing speaks for more than 200 places. On a GPU the
+    same holds until somebody has measured it: a small map is then a handful of launches instead of hundreds.
+    """
     return places <= SMALL_MAP
 
 
@@ -297,8 +305,8 @@ class _Flat:
         shift = torch.arange(self.size, device=self.device)[:, None] - self.radius
         y, x = place // self.pitch, place % self.pitch
         above_or_below = (y + shift < 0) | (y + shift >= self.height)
-        # A query in the zeros after a row is nobody's, but its softmax must not be one over nothing.
-        beside = ((x + shift < 0) | (x + shift >= self.width)) & (x < self.width)
+        # True of some taps of a query, never of all, and so too in the zeros after a row: no softmax is over nothing.
+        beside = (x + shift < 0) | (x + shift >= self.width)
         lowest = float("-inf")
         return self.dots(q, k, (by_row.masked_fill(above_or_below, lowest), by_column.masked_fill(beside, lowest)))
 
