@@ -80,7 +80,7 @@ def images(folder: Path) -> dict[str, bytes]:
         "zstd.tif": tiff(DEEP, compression="zstd"),
         "jpeg.tif": tiff(SMOOTH, compression="jpeg"),
         "tiled.tif": tiff(DEEP, tile=(16, 16), compression="zlib"),
-        "big.tif": tiff(STACK, bigtiff=True),
+        "big.tif": tiff(STACK, bigtiff=True, photometric="minisblack"),
         "imagej.tif": tiff(STACK, imagej=True, metadata={"axes": "ZYX", "unit": "um"}, resolution=(200, 200)),
         "ome.ome.tif": tiff(STACK, ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 8, "PhysicalSizeXUnit": "nm"}),
         "volume.mrc": mrc(STACK, folder),
