@@ -17,7 +17,7 @@ from ml_core.reporting import UserError
 ORIGIN = "trained"
 ARCHITECTURE = "zhang2016"
 SMALL_WIDTH = 16
-"""A quarter of the published width: 2 million parameters."""
+"""A quarter of the published width: with shortcuts 2 million parameters."""
 
 
 class TrainedColorizer(ColourNetwork):
@@ -28,8 +28,8 @@ class TrainedColorizer(ColourNetwork):
 
     bins: Tensor
 
-    def __init__(self, *, width: int = SMALL_WIDTH, temperature: float = TEMPERATURE) -> None:
-        super().__init__(width=width)
+    def __init__(self, *, width: int = SMALL_WIDTH, shortcuts: bool = True, temperature: float = TEMPERATURE) -> None:
+        super().__init__(width=width, shortcuts=shortcuts)
         self.temperature = temperature
         self.register_buffer("bins", colour_bins())
 
@@ -67,6 +67,7 @@ class TrainedColorizer(ColourNetwork):
             "origin": ORIGIN,
             "architecture": ARCHITECTURE,
             "width": self.width,
+            "shortcuts": self.shortcut is not None,
             "bins": BINS,
             "temperature": self.temperature,
         }
@@ -82,7 +83,11 @@ def trained_from(path: Path) -> TrainedColorizer:
     if found.facts.get("architecture") != ARCHITECTURE:
         raise UserError(f"{path.name} is no colorizer that was trained here. {remedy}")
     try:
-        network = TrainedColorizer(width=int(found.facts["width"]), temperature=float(found.facts["temperature"]))
+        network = TrainedColorizer(
+            width=int(found.facts["width"]),
+            shortcuts=bool(found.facts["shortcuts"]),
+            temperature=float(found.facts["temperature"]),
+        )
         network.load_state_dict(found.tensors, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(

@@ -47,8 +47,10 @@ def run(context: Context[TrainColorizerSpec]) -> None:
     """
     spec = context.spec
     data = _photographs(context)
-    width = SMALL_WIDTH if spec.network == "small" else FULL_WIDTH
-    network = TrainedColorizer(width=width, temperature=spec.temperature)
+    small = spec.network == "small"
+    network = TrainedColorizer(
+        width=SMALL_WIDTH if small else FULL_WIDTH, shortcuts=small, temperature=spec.temperature
+    )
     marginal = _marginal(context, data, bins=network.bins.to(context.device))
     network.begin(marginal.weighted_share)
     network.to(memory_format=torch.channels_last).to(context.device)

@@ -19,11 +19,43 @@ def _kept(path: Path, network: TrainedColorizer) -> Path:
 
 
 def test_the_small_one_has_two_million_weights_and_the_full_one_those_of_eccv16() -> None:
-    assert sum(p.numel() for p in TrainedColorizer().parameters()) == 2_032_585
-    full = {name: tensor.shape for name, tensor in TrainedColorizer(width=64).state_dict().items()}
+    assert sum(p.numel() for p in TrainedColorizer().parameters()) == 2_069_513
+    full = {name: tensor.shape for name, tensor in TrainedColorizer(width=64, shortcuts=False).state_dict().items()}
     published = {name: tensor.shape for name, tensor in ECCV16().state_dict().items()}
     assert full.keys() ^ published.keys() == {"bins", "model_out.weight"}
     assert all(full[name] == published[name] for name in full.keys() & published.keys())
+
+
+def test_shortcuts_pass_on_the_detail_and_without_them_it_is_the_published_network() -> None:
+    torch.manual_seed(0)
+    plain = TrainedColorizer(width=2, shortcuts=False).eval()
+    short = TrainedColorizer(width=2).eval()
+    short.load_state_dict(plain.state_dict(), strict=False)
+    assert short.shortcut is not None
+    lightness = torch.rand(1, 1, 32, 32) * 100
+    with torch.inference_mode():
+        assert not torch.allclose(short.logits(lightness), plain.logits(lightness))
+        # Written out: what goes in is added to what comes out of blocks 5 to 7, and detail to the enlarged last block.
+        x = plain.model2(plain.model1((lightness - 50) / 100))
+        detail = plain.model3[3](plain.model3[2](plain.model3[1](plain.model3[0](x))))
+        x = plain.model4(plain.model3[6](plain.model3[5](plain.model3[4](detail.clone()))))
+        x = x + plain.model5(x)
+        x = x + plain.model6(x)
+        x = x + plain.model7(x)
+        x = plain.model8[0](x) + short.shortcut(detail)
+        torch.testing.assert_close(short.logits(lightness), plain.model8[1:](x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_training_begins_with_how_common_each_colour_is() -> None:
+    torch.manual_seed(0)
+    network = TrainedColorizer(width=4)
+    share = torch.rand(313) ** 8 + 1e-4
+    share /= share.sum()
+    network.begin(share)
+    with torch.no_grad():
+        said = network.logits(torch.rand(4, 1, 32, 32) * 100).softmax(dim=1).mean(dim=(0, 2, 3))
+    assert torch.corrcoef(torch.stack([said, share]))[0, 1] > 0.9
+    assert said[share.argmax()] > 0.5 * share.max()
 
 
 def test_it_colours_at_the_size_of_its_input() -> None:
