@@ -40,7 +40,8 @@ def decoder_of(network: nn.Module) -> nn.Module:
         return merge
     blocks = getattr(decoder, "blocks", None)
     if isinstance(blocks, nn.ModuleDict):
-        return blocks[f"x_0_{len(network.encoder.out_channels) - 3}"]
+        # `x_0_n` are those of the top row, by ever finer maps.
+        return blocks[sorted(name for name in blocks if name.startswith("x_0_"))[-2]]
     if isinstance(blocks, nn.ModuleList):
         return blocks[-2]
     raise UserError("This model's decoder is of an unknown kind. Choose a stage of its encoder as the layer.")

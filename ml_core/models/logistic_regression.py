@@ -65,9 +65,11 @@ class Descent(Protocol):
     """A way of training: so many steps, each of which changes `linear`."""
 
     linear: nn.Linear
-    optimizer: torch.optim.Optimizer
     total_steps: int
     steps_per_epoch: int
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
 
     def step(self, step: int) -> Tensor:
         """Makes step `step`, counted from 1; returns the cross-entropy of what it trained on, of shape ()."""

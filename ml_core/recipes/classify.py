@@ -64,7 +64,9 @@ def run(context: Context[ClassifySpec]) -> None:
         for own, folded in zip(network.linear.parameters(), scale.folded_into(descent.linear), strict=True):
             own.copy_(folded)
     _keep_classifier(context, network, encoder, step=best.step)
-    chosen = {"weight_decay": descent.weight_decay(best.step)} if isinstance(descent, Convergence) else {}
+    chosen: dict[str, float] = (
+        {"weight_decay": descent.weight_decay(best.step)} if isinstance(descent, Convergence) else {}
+    )
     say_results(
         context,
         Answers.of(network.linear, x, data=data, manifest=manifest),

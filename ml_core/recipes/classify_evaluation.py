@@ -178,7 +178,7 @@ def _keep_tables(context: Context[ClassifySpec], answers: Answers, scores: Class
     data = answers.data
     part_of = np.full(len(data.positions), "left out", dtype=object)
     for part in ("train", "validation", "test"):
-        part_of[data.places(part)] = part  # type: ignore[arg-type]
+        part_of[data.places(part)] = part
     rows: list[list[Any]] = [["item", "name", "part", "label", "predicted", "confidence"]]
     rows[0] += [f"p({label})" for label in data.classes]
     for place in range(len(data.positions)):
