@@ -45,7 +45,7 @@ class AttentionBottleneck(nn.Module):
         self.bn1 = norm(planes)
         self.attention = StandAloneAttention(planes, planes)
         # An odd row or column is averaged with what there is, so that sizes are those of a convolution with stride 2.
-        self.pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.bn2 = norm(planes)
         self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
         self.bn3 = norm(planes * self.expansion)

@@ -160,13 +160,13 @@ def test_a_frozen_segmenter_on_it_trains_its_decoder_alone() -> None:
 @pytest.mark.parametrize("layer", ["layer2", "layer4"])
 def test_activation_maps_of_it_are_drawn_at_every_stage(layer: str) -> None:
     torch.manual_seed(0)
-    segmenter = Segmenter(architecture="attention26", classes=2, mean=[0.5], deviation=[0.2]).eval()
-    stage = getattr(segmenter.network.encoder, layer)
+    network = Segmenter(architecture="attention26", classes=2, mean=[0.5], deviation=[0.2]).eval().network
+    stage = getattr(network.encoder, layer)
     grey = torch.rand(1, 1, 96, 96)
-    raising = grad_cam(segmenter, stage, grey, score=torch.Tensor.sum)
-    lowering = grad_cam(segmenter, stage, grey, score=lambda logits: -logits.sum())
+    raising = grad_cam(network, stage, grey, score=torch.Tensor.sum)
+    lowering = grad_cam(network, stage, grey, score=lambda logits: -logits.sum())
     assert max(raising.max(), lowering.max()) == pytest.approx(1), "what does not raise the score lowers it"
     assert min(raising.min(), lowering.min()) == 0
-    pattern = eigen_cam(segmenter, stage, grey)
+    pattern = eigen_cam(network, stage, grey)
     assert raising.shape == pattern.shape == (1, 96, 96)
     assert pattern.max() == pytest.approx(1)
