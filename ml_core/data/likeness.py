@@ -37,7 +37,7 @@ def alike_across(bits: Sequence[str], sides: Sequence[int]) -> list[tuple[int, i
     other side is named. Two hashes that differ in 3 of 64 bits agree in one of 4 quarters at least, so only those that
     share a quarter are compared: half a million in seconds.
     """
-    known = np.flatnonzero([bool(b) and bool(s) for b, s in zip(bits, sides, strict=True)])
+    known = [n for n, (b, s) in enumerate(zip(bits, sides, strict=True)) if b and s]
     if len(known) < 2:
         return []
     hashes = np.frombuffer(bytes.fromhex("".join(bits[n] for n in known)), ">u8").astype(np.uint64)
@@ -51,7 +51,7 @@ def alike_across(bits: Sequence[str], sides: Sequence[int]) -> list[tuple[int, i
             if len(group) > 1 and len(np.unique(side[group])) > 1:
                 _pairs_in(group, hashes=hashes, side=side, found=found)
     pairs = {(int(min(a, b)), int(max(a, b))) for a, b in found.values()}
-    return sorted((int(known[a]), int(known[b])) for a, b in pairs)
+    return sorted((known[a], known[b]) for a, b in pairs)
 
 
 def _pairs_in(
