@@ -24,6 +24,8 @@ from ml_core.models import encoders
 from ml_core.models.layouts import encoder_in
 from ml_core.reporting import UserError
 
+pytestmark = pytest.mark.slow  # builds networks: seconds in all
+
 
 @pytest.fixture(scope="module")
 def grey() -> dict[str, Tensor]:

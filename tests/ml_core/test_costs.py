@@ -18,6 +18,8 @@ from ml_core.models.stand_alone_attention import StandAloneAttention
 from ml_core.reporting import UserError
 from ml_core.specs import from_preset
 
+pytestmark = pytest.mark.slow  # builds networks: seconds in all
+
 
 @pytest.mark.parametrize(
     ("architecture", "published"),

@@ -17,6 +17,8 @@ from torch import Tensor
 from ml_core.models import encoders, published
 from ml_core.reporting import UserError, sha256_of
 
+pytestmark = pytest.mark.slow  # builds networks: seconds in all
+
 
 @pytest.fixture(scope="module")
 def theirs() -> dict[str, Tensor]:
