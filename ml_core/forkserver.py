@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.reporting import ABANDONED
+from ml_core.specs import SPECS
 
 PRELOADED = (
     "torch",
@@ -37,10 +38,7 @@ PRELOADED = (
     "pytorch_grad_cam",
     "ml_core.__main__",
     "ml_core.engine",
-    "ml_core.recipes.colorize",
-    "ml_core.recipes.pretrain",
-    "ml_core.recipes.segment",
-    "ml_core.recipes.cam",
+    *(f"ml_core.recipes.{kind}" for kind, spec in SPECS.items() if spec.needs_torch),
 )
 _LARGEST_REQUEST = 128 * 1024
 _STREAMS = 3

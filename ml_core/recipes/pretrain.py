@@ -142,6 +142,11 @@ def _encoder(context: Context[PretrainSpec]) -> nn.Module:
     if context.inputs.slot("start") is not None:
         path = context.inputs.path("start")
         start = weights.load_encoder(path)
+        if start.channels != encoders.CHANNELS:
+            raise UserError(
+                f"{path.name} takes {start.channels} channel, and the views of a pretraining have {encoders.CHANNELS}. "
+                "Start from random weights or from an encoder that was pretrained here; segment and classify take it."
+            )
         encoders.load_weights(encoder, start.tensors, architecture=architecture, source=path.name)
     return encoder
 

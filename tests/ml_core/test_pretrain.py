@@ -162,6 +162,18 @@ def test_it_starts_from_an_encoder_that_it_is_given(tmp_path: Path, micrographs:
     torch.testing.assert_close(after.tensors["conv1.weight"], before.tensors["conv1.weight"], atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
+def test_an_encoder_of_one_channel_cannot_be_pretrained_on_and_the_sentence_says_so(
+    tmp_path: Path, micrographs: Path
+) -> None:
+    tensors = encoders.build("resnet18", channels=1).state_dict()
+    kept = weights.Encoder(tensors, architecture="resnet18", channels=1, mean=(0.5,), deviation=(0.1,))
+    start = tmp_path / "one.safetensors"
+    weights.save_encoder(start, kept)
+    with pytest.raises(UserError, match="takes 1 channel, and the views of a pretraining have 3"):
+        _pretrain(tmp_path / "out", micrographs, Heard(), views="byol", epochs=1, start=start)
+
+
 def test_an_encoder_that_answers_the_same_for_every_image_is_warned_of(tmp_path: Path, micrographs: Path) -> None:
     alike = tmp_path / "alike"
     alike.mkdir()
