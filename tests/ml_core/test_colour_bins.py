@@ -113,6 +113,8 @@ def test_smoothing_moves_shares_to_neighbours_and_loses_none() -> None:
     share[middle] = 1
     smooth = smoothed(share, bins=bins)
     assert float(smooth.sum()) == pytest.approx(1, abs=1e-6)
+    anywhere = torch.rand(BINS, generator=torch.Generator().manual_seed(0))  # at the border of the gamut too
+    assert float(smoothed(anywhere, bins=bins).sum()) == pytest.approx(float(anywhere.sum()), rel=1e-5)
     beside = int((bins == torch.tensor([10.0, 0.0])).all(dim=1).nonzero())
     # exp(-10^2 / (2 x 5^2)): what a neighbour one step away gets of it.
     assert float(smooth[beside] / smooth[middle]) == pytest.approx(np.exp(-2), rel=1e-5)

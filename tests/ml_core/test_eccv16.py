@@ -87,14 +87,17 @@ def _normalised(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch
 def test_eccv16_computes_what_the_published_network_does() -> None:
     torch.manual_seed(0)
     network = ECCV16().eval()
+    # As they begin, the layers nearly forget what they are shown, and means and variances hide a mistake.
     for name, tensor in network.state_dict().items():
-        if "running" in name or name.split(".")[0] == "model_out":
-            tensor.copy_(torch.rand_like(tensor) + 0.5)  # as they begin, means and variances would hide a mistake
+        if "running" in name:
+            tensor.copy_(torch.rand_like(tensor) + 0.5)
+        elif tensor.dim() == 4:
+            torch.nn.init.kaiming_normal_(tensor, nonlinearity="relu")
     lightness = torch.rand(1, 1, 32, 40) * 100
     with torch.inference_mode():
         ours = network(lightness)
         theirs = _as_published(network.state_dict(), lightness)
-    assert theirs.std() > 0.01
+    assert theirs.std() > 0.2
     torch.testing.assert_close(ours.double(), theirs, atol=1e-3, rtol=1e-4)
 
 

@@ -98,6 +98,10 @@ def test_it_leaves_a_colorizer_sheets_and_curves_and_the_same_seed_says_the_same
     assert weights.load(path).facts == facts
     assert heard.records["steps_per_epoch"] == 3
     assert list(heard.curve("loss/train")) == [2, 4, 6]
+    weighted, plain = heard.figures["marginal_loss"], heard.figures["marginal_cross_entropy"]
+    assert abs(heard.curve("loss/train")[2] - weighted) < 0.5 * (plain - weighted), (
+        "it begins at the marginal, weighted"
+    )
     for name in ("loss", "cross_entropy", "ab_error"):
         assert list(heard.curve(f"{name}/validation")) == [3, 6]
     levels = heard.curve("cross_entropy/marginal")
