@@ -30,12 +30,12 @@ def run(context: Context[PretrainSpec]) -> None:
     """Trains an encoder on pairs of views and leaves it as the artifact `encoder`."""
     spec, device = context.spec, context.device
     manifest = open_manifest(context.inputs)
-    pairs = _pairs(context, manifest)
+    pairs = open_pairs(context, manifest)
     judged = _judged(context, manifest)
     sampler = ResumableSampler(len(pairs), batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
 
-    network, optimizer = begin(spec, encoder=_encoder(context), device=device)
+    network, optimizer = begin(spec, encoder=starting_encoder(context), device=device)
     watch = CollapseWatch(context.reporter, size=spec.projection_size)
     loop = Loop(
         context,
@@ -59,9 +59,9 @@ def run(context: Context[PretrainSpec]) -> None:
             accuracy = knn_accuracy(network.encoder, parts=judged, images=pairs.whole, autocast=context.autocast)
             loop.measure("knn_accuracy/validation", accuracy)
         if step == 1 or step % spec.pictures_every == 0:
-            _show(context, pairs, view_1, view_2, step=step)
+            show_pairs(context, pairs, view_1, view_2, step=step)
 
-    _keep_encoder(context, network.encoder, pairs, step=loop.step)
+    keep_encoder(context, network.encoder, pairs, step=loop.step)
     labels = {"knn_accuracy": watch.latest.get("knn_accuracy/validation")} if judged is not None else {}
     context.reporter.results(
         loss=watch.latest.get("loss/train"),
@@ -100,7 +100,7 @@ def learn(
     return output
 
 
-def _pairs(context: Context[PretrainSpec], manifest: Manifest) -> Pairs:
+def open_pairs(context: Context[PretrainSpec], manifest: Manifest) -> Pairs:
     """The dataset's pairs of views, with the colour planes that the views need. Raises UserError."""
     spec = context.spec
     if len(manifest) < 2:
@@ -135,7 +135,7 @@ def _colour(context: Context[PretrainSpec], manifest: Manifest) -> Tensor:
     return ab
 
 
-def _encoder(context: Context[PretrainSpec]) -> nn.Module:
+def starting_encoder(context: Context[PretrainSpec]) -> nn.Module:
     """The encoder to begin with: random weights, or those in the slot `start`."""
     architecture = context.spec.encoder
     encoder = encoders.build(architecture)
@@ -186,7 +186,7 @@ def _say_what_differs(context: Context[PretrainSpec], loop: Loop) -> None:
     )
 
 
-def _show(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:
+def show_pairs(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:
     """A sheet of the very pairs of this step: one row per view, one column per micrograph."""
     rows = [
         [fitted(picture) for picture in pairs.pictures(view[:SHOWN], second=second)]
@@ -198,7 +198,8 @@ def _show(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: 
     context.reporter.artifact("pairs", path, step=step, columns=list(names))
 
 
-def _keep_encoder(context: Context[PretrainSpec], encoder: nn.Module, pairs: Pairs, *, step: int) -> None:
+def keep_encoder(context: Context[PretrainSpec], encoder: nn.Module, pairs: Pairs, *, step: int) -> None:
+    """Leaves the encoder as the artifact `encoder`, with how it sees an image and where its weights came from."""
     spec = context.spec
     kept = weights.Encoder(
         tensors=encoder.state_dict(),

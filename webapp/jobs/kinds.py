@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_core.specs import Spec
+from ml_core.specs import SPECS, Spec
 from webapp.datasets.models import Revision
 from webapp.jobs.models import Artifact, Job, Queue
 
@@ -22,7 +22,7 @@ def _finish_intake(job: Job, folder: Path) -> None:
     intake_commit(job, folder)
 
 
-def _finish_pretrain(job: Job, folder: Path) -> None:
+def _finish_encoder(job: Job, folder: Path) -> None:
     from webapp.encoders.services import encoder_from_artifact
 
     encoder_from_artifact(Artifact.objects.filter(job=job, kind="encoder").latest("pk"))
@@ -42,12 +42,12 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "colorize": Kind(Queue.DEVICE),
-    "pretrain": Kind(Queue.DEVICE, finish=_finish_pretrain),
-    "segment": Kind(Queue.DEVICE),
-    "classify": Kind(Queue.DEVICE),
+    # A kind of job that only has its specification and its recipe trains on a device; its encoder enters the registry.
+    **{
+        kind: Kind(Queue.DEVICE, finish=_finish_encoder if "encoder" in spec.makes else _finish_nothing)
+        for kind, spec in SPECS.items()
+    },
     "cam": Kind(Queue.INTERACTIVE),
-    "train_colorizer": Kind(Queue.DEVICE),
     "intake": Kind(Queue.IO, forkable=False, finish=_finish_intake),
 }
 

@@ -16,8 +16,18 @@ GIB = 2**30
 
 # Counted with torch's saved-tensor hooks, float32, one image of 224 x 224: bytes kept for the backward pass per pixel
 # of input. (encoder alone, U-Net, U-Net on a frozen encoder)
-_KEPT_PER_PIXEL = {"resnet18": (443, 1279, 836), "resnet50": (1716, 2660, 944)}
-_PARAMETERS = {"resnet18": (11.2e6, 14.3e6), "resnet50": (23.5e6, 32.5e6)}
+_KEPT_PER_PIXEL = {
+    "resnet18": (443, 1279, 836),
+    "resnet50": (1716, 2660, 944),
+    "attention26": (1755, 2699, 944),
+    "attention50": (3010, 3954, 944),
+}
+_PARAMETERS = {
+    "resnet18": (11.2e6, 14.3e6),
+    "resnet50": (23.5e6, 32.5e6),
+    "attention26": (8.3e6, 17.3e6),
+    "attention50": (16.0e6, 25.0e6),
+}
 _WORKSPACE = 1.3
 """Room for what the backward pass and the allocator take on top."""
 _CONTEXT = 0.5 * GIB
