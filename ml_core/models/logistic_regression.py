@@ -16,7 +16,7 @@ from torch.nn import functional
 from ml_core.data.sampler import ResumableSampler
 from ml_core.engine import Best
 
-WEIGHT_DECAYS = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
+WEIGHT_DECAYS = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
 """From strong to weak, each begun where the one before ended: so every one is near its optimum at its start."""
 ITERATIONS = 10
 """Of L-BFGS in one step: a step is what can be stopped and resumed, and what a point is said of."""
