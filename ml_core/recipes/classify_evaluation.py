@@ -159,7 +159,8 @@ def _verdict(accuracy: float, *, grey: float, chance: float) -> str:
     )
     return (
         f"{rival} {100 * value:.1f} %, and the encoder's features {100 * accuracy:.1f} %. That is not more "
-        "than 2 points better, so this task shows nothing about the encoder. Take classes that differ in more than brightness and contrast."
+        "than 2 points better, so this task shows nothing about the encoder. Take classes that differ in more than "
+        "brightness and contrast."
     )
 
 
