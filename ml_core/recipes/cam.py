@@ -99,10 +99,11 @@ def run(context: Context[CamSpec]) -> None:
 def _held_out(manifest: Manifest, facts: Mapping[str, Any], *, seed: int) -> NDArray[np.int64]:
     """Positions of the test part, else of the validation part, else of all.
 
-    Of the items with a mask in the segmenter's layer, or with a label for a classifier, where there are such: its own
-    parts were told apart among them. For a classifier the classes take turns.
+    Of the items with a mask in the segmenter's layer, or with a label for a classifier, where there are such: by the
+    rule, the share and the seed of its training, so that no image is shown that it has learned from. For a classifier
+    the classes take turns.
     """
-    if "split" in facts and "seed" in facts:
+    if "mask_layer" not in facts and "split" in facts and "seed" in facts:
         # A dataset that a classifier was not trained on may have no labels, or too few for parts.
         with contextlib.suppress(UserError):
             data = labelled(manifest, rule=facts["split"], seed=int(facts["seed"]))
@@ -112,7 +113,13 @@ def _held_out(manifest: Manifest, facts: Mapping[str, Any], *, seed: int) -> NDA
             return data.positions[by_class[np.argsort(turn, kind="stable")]]
     layer = str(facts.get("mask_layer", ""))
     chosen = [position for position, item in enumerate(manifest.items) if layer in item.masks]
-    parts = split(manifest.items, chosen=chosen or None, seed=seed)
+    parts = split(
+        manifest.items,
+        chosen=chosen or None,
+        rule=facts.get("split", "dataset"),
+        validation=float(facts.get("validation_share", 0.25)),
+        seed=int(facts.get("seed", seed)),
+    )
     return next(part for part in (parts.test, parts.validation, parts.train) if len(part))
 
 

@@ -291,6 +291,9 @@ def _keep_segmenter(
         "mask_layer": data.layer,
         "threshold": threshold,
         "framing": context.spec.framing,
+        "split": context.spec.validation,
+        "validation_share": context.spec.validation_share,
+        "seed": context.spec.seed,
         "decoder": segmenter.decoder,
         "decoder_width": segmenter.width,
     }

@@ -13,6 +13,7 @@ from PIL import Image
 from ml_core import weights
 from ml_core.data.labelled import labelled
 from ml_core.data.manifest import from_folder
+from ml_core.data.splits import split
 from ml_core.engine import open_context
 from ml_core.inputs import Inputs, Slot
 from ml_core.models import encoders
@@ -125,6 +126,19 @@ def test_the_same_seed_draws_the_same_maps_and_checks(tmp_path: Path, disks: Pat
     assert [facts for _, _, facts in first.artifacts] == [facts for _, _, facts in again.artifacts]
     pictures = [[path.read_bytes() for _, path, _ in heard.artifacts] for heard in (first, again)]
     assert pictures[0] == pictures[1]
+
+
+def test_a_segmenters_maps_are_of_images_that_it_has_not_learned_from(
+    tmp_path: Path, disks: Path, models: Path
+) -> None:
+    found = weights.load(models / "two.safetensors")
+    rule = {"mask_layer": "mitochondria", "split": "random", "validation_share": 0.5, "seed": 7}
+    weights.save(tmp_path / "ours.safetensors", found.tensors, facts={**found.facts, **rule})
+    heard = _cam(tmp_path / "out", disks, {"segmenter": tmp_path / "ours.safetensors"}, images=8, layer="layer2")
+    manifest = from_folder(disks)
+    parts = split(manifest.items, rule="random", validation=0.5, seed=7)
+    shown = sorted(facts["item"] for kind, _, facts in heard.artifacts if kind == "cam")
+    assert shown == parts.validation.tolist()
 
 
 def test_the_images_are_those_of_the_held_out_part(tmp_path: Path, disks: Path, models: Path) -> None:
