@@ -90,24 +90,8 @@ def run(context: Context[TrainColorizerSpec]) -> None:
                 _show(context, network, data, step=step, error=found.ab_error)
 
     network.load_state_dict(best.weights)
-    part = "test" if len(data.split.test) else "validation"
-    positions = data.split.test if part == "test" else data.split.validation
-    found = _judge(context, network, data, marginal, positions)
     _keep(context, network, data, step=best.step)
-    context.reporter.results(
-        **found.as_results(),
-        part=part,
-        split=data.split.sentence,
-        photographs=len(positions),
-        best_step=best.step,
-        best_epoch=best.step // sampler.steps_per_epoch,
-    )
-    if found.cross_entropy >= found.marginal_cross_entropy:
-        context.reporter.note(
-            "The colorizer knows no more of a photograph's colours than how common each colour is. Train it longer, or "
-            "on more photographs.",
-            level="warning",
-        )
+    _say_results(context, network, data, marginal, step=best.step, epoch=best.step // sampler.steps_per_epoch)
 
 
 def rate_at(step: int, *, total: int, spec: TrainColorizerSpec) -> float:
@@ -185,6 +169,35 @@ def _judge(
             logits = network.logits(lab[:, :1])
         meter.add(logits, cell_colours(lab))
     return meter.figures()
+
+
+def _say_results(
+    context: Context[TrainColorizerSpec],
+    network: TrainedColorizer,
+    data: _Data,
+    marginal: Marginal,
+    *,
+    step: int,
+    epoch: int,
+) -> None:
+    """Judges the kept weights on the test part, where there is one."""
+    part = "test" if len(data.split.test) else "validation"
+    positions = data.split.test if part == "test" else data.split.validation
+    found = _judge(context, network, data, marginal, positions)
+    context.reporter.results(
+        **found.as_results(),
+        part=part,
+        split=data.split.sentence,
+        photographs=len(positions),
+        best_step=step,
+        best_epoch=epoch,
+    )
+    if found.cross_entropy >= found.marginal_cross_entropy:
+        context.reporter.note(
+            "The colorizer knows no more of a photograph's colours than how common each colour is. Train it longer, or "
+            "on more photographs.",
+            level="warning",
+        )
 
 
 def _show(
