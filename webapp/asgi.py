@@ -28,7 +28,7 @@ _PIECE = re.compile(r"/uploads/[0-9a-f-]{36}/?\Z")
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
     """Django reads a request's body to its end before a view runs; a piece of an upload is written as it arrives."""
-    if scope["method"] in {"PATCH", "HEAD"} and _PIECE.match(scope["path"]):
+    if _PIECE.match(scope["path"]) and (scope["method"] in {"PATCH", "HEAD"} or uploads.stands_for_patch(scope)):
         await uploads.application(scope, receive, send)
     else:
         await pages(dict(scope), receive, send)  # type: ignore[arg-type]  # the same three, in narrower types

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import io
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -62,10 +63,17 @@ class _Gone(Exception):
     """The connection was cut: there is nobody left to answer."""
 
 
+def stands_for_patch(scope: Scope) -> bool:
+    """Whether a POST is a PATCH of somebody between whom and here methods are not all let through."""
+    return scope["method"] == "POST" and _headers(scope).get("x-http-method-override") == "PATCH"
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers PATCH and HEAD of /uploads/<uuid>/."""
     async with ThreadSensitiveContext():
         try:
+            if _headers(scope).get("tus-resumable") != VERSION:
+                raise Answer(412, f"Uploads speak tus {VERSION}; the header Tus-Resumable says otherwise.")
             upload_id = await database_sync_to_async(_entered)(scope)
             if scope["method"] == "HEAD":
                 answer = await _head(upload_id)
@@ -117,17 +125,22 @@ async def _head(upload_id: UUID) -> Answer:
     except (Locked, FileNotFoundError):
         pass  # Still writing, or read already: the offset in the database is right in both cases.
     upload = await _row(upload_id)
-    if upload.state in (Upload.State.ABANDONED, Upload.State.FAILED):
+    if _given_up(upload):
         raise Answer(410, "This upload was given up. Send the file again.")
     if upload.offset == upload.length:
         await database_sync_to_async(services.upload_finished)(upload_id)  # The answer to the last piece was lost.
-    return Answer(200, Upload_Offset=str(upload.offset), Upload_Length=str(upload.length), **_expires(upload))
+    name = base64.b64encode(upload.filename.encode()).decode()
+    return Answer(
+        200,
+        Upload_Offset=str(upload.offset),
+        Upload_Length=str(upload.length),
+        Upload_Metadata=f"filename {name}",
+        **_expires(upload),
+    )
 
 
 async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> Answer:
     """Adds a piece to the file."""
-    if headers.get("tus-resumable") != VERSION:
-        raise Answer(412, f"Uploads speak tus {VERSION}; the header Tus-Resumable says otherwise.")
     if headers.get("content-type") != "application/offset+octet-stream":
         raise Answer(415, "A piece has the type application/offset+octet-stream.")
     offset = _whole_number(headers, "upload-offset")
@@ -137,7 +150,7 @@ async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> 
     try:
         async with Spool(upload_id) as spool:
             upload = await _row(upload_id)
-            if upload.state in (Upload.State.ABANDONED, Upload.State.FAILED) or upload.expires_at < timezone.now():
+            if _given_up(upload):
                 raise Answer(410, "This upload was given up. Send the file again.")
             if offset != upload.offset:
                 raise Answer(
@@ -245,14 +258,23 @@ class _Piece:
         if self.offset == self._committed:
             return
         await self._spool.keep()
-        if not await database_sync_to_async(_raise_offset)(self._upload.pk, self._committed, self.offset):
+        expires_at = timezone.now() + services.UPLOAD_LIFE
+        if not await database_sync_to_async(_raise_offset)(
+            self._upload.pk, self._committed, self.offset, expires_at=expires_at
+        ):
             raise Answer(410, "This upload was given up. Send the file again.")
-        self._committed = self.offset
+        self._committed, self._upload.expires_at = self.offset, expires_at
 
 
-def _raise_offset(upload_id: UUID, known: int, now: int) -> bool:
+def _raise_offset(upload_id: UUID, known: int, now: int, *, expires_at: datetime) -> bool:
     rows = Upload.objects.filter(pk=upload_id, state=Upload.State.RECEIVING, offset=known)
-    return bool(rows.update(offset=now, expires_at=timezone.now() + services.UPLOAD_LIFE))
+    return bool(rows.update(offset=now, expires_at=expires_at))
+
+
+def _given_up(upload: Upload) -> bool:
+    """Also where it has stood still for too long and nobody has swept it yet."""
+    late = upload.state == Upload.State.RECEIVING and upload.expires_at < timezone.now()
+    return late or upload.state in (Upload.State.ABANDONED, Upload.State.FAILED)
 
 
 async def _row(upload_id: UUID) -> Upload:

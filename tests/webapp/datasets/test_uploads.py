@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import os
 import random
@@ -10,9 +11,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
+from django.utils import timezone
+from tusclient.client import TusClient
 
 from tests.webapp.datasets.server import Browser, serving
 from webapp.datasets import pieces, services
@@ -150,6 +155,106 @@ def test_wrong_pieces_are_refused_by_the_protocols_own_numbers(browser, dataset)
     assert browser.patch(path, b"12345", offset=5)[0] == 410
     assert browser.request("HEAD", path)[0] == 410
     assert not services.spool_path(row(path).pk).exists()
+
+
+def test_a_piece_outside_the_protocol_is_told_what_it_lacks(browser, dataset):
+    path = begin(browser, dataset, length=10)
+    for number in ("", "-1", "5.0", "²", "1" * 30):
+        headers = {"Content_Type": "application/offset+octet-stream", "Upload_Offset": number}
+        assert browser.request("PATCH", path, b"12345", **headers)[0] == 400, number
+    for checksum in ("sha256 !!!", "md5 " + base64.b64encode(b"x" * 16).decode(), "sha256"):
+        assert browser.patch(path, b"12345", offset=0, Upload_Checksum=checksum)[0] in (400, 460), checksum
+    assert row(path).offset == 0
+    nothing = path.replace(row(path).pk.hex[:8], "00000000")
+    for method in ("HEAD", "PATCH", "DELETE", "OPTIONS"):
+        assert browser.request(method, nothing)[0] in (404, 415), method
+    assert browser.patch(nothing, b"1", offset=0)[0] == 404
+
+
+def test_every_answer_says_which_tus_is_spoken_and_another_is_turned_away(browser, dataset, vera):
+    address = f"/datasets/{dataset.pk}/uploads/"
+    path = begin(browser, dataset, length=10)
+    answers = [
+        browser.request("OPTIONS", address),
+        browser.request("OPTIONS", path),
+        browser.request("POST", address),
+        browser.request("HEAD", path),
+        browser.patch(path, b"1", offset=3),
+        browser.request("HEAD", path[:-2] + "x/"),
+        browser.request("DELETE", path.replace(row(path).pk.hex[:8], "00000000")),
+        Browser(browser.port, vera).request("POST", address),
+        browser.request("POST", path),
+    ]
+    assert [status for status, _, _ in answers] == [204, 204, 400, 200, 409, 404, 404, 403, 405]
+    answers.pop(5)  # No upload's address: nothing of tus is there to answer.
+    assert {headers.get("tus-resumable") for _, headers, _ in answers} == {"1.0.0"}
+    can = answers[0][1]
+    assert can["tus-extension"] == "creation,termination,expiration,checksum"
+    assert (can["tus-version"], can["tus-checksum-algorithm"]) == ("1.0.0", "sha256,sha1")
+    assert int(can["tus-max-size"]) == 2**40
+    for method in ("POST", "HEAD", "PATCH", "DELETE"):
+        status, headers, _ = browser.request(method, address if method == "POST" else path, Tus_Resumable="0.2.2")
+        assert (method, status, headers["tus-version"]) == (method, 412, "1.0.0")
+    assert row(path).state == "receiving"
+
+
+def test_a_creation_that_cannot_be_is_refused_in_words(browser, dataset):
+    address = f"/datasets/{dataset.pk}/uploads/"
+    good = f"filename {base64.b64encode(b'a.png').decode()}"
+    tried = {
+        "from the start": (400, {"Upload_Defer_Length": "1", "Upload_Metadata": good}),
+        "how many bytes": (400, {"Upload_Length": "-5", "Upload_Metadata": good}),
+        "1 TiB": (413, {"Upload_Length": str(2**40 + 1), "Upload_Metadata": good}),
+        "up to 1 TiB": (413, {"Upload_Length": "9" * 5000, "Upload_Metadata": good}),
+        "must name the file": (400, {"Upload_Length": "5"}),
+        "Upload-Metadata must": (400, {"Upload_Length": "5", "Upload_Metadata": "filename =!="}),
+    }
+    for words, (status, headers) in tried.items():
+        answer = browser.request("POST", address, **headers)
+        assert (answer[0], words in answer[2].decode()) == (status, True), answer
+    assert Upload.objects.count() == 0
+
+
+def test_an_upload_says_what_it_is_called_and_until_when_it_waits(browser, dataset):
+    path = begin(browser, dataset, length=10, name="μm.png")
+    _, headers, _ = browser.request("HEAD", path)
+    assert headers["upload-metadata"] == f"filename {base64.b64encode('μm.png'.encode()).decode()}"
+    assert (headers["upload-length"], headers["cache-control"]) == ("10", "no-store")
+    Upload.objects.update(expires_at=timezone.now() + datetime.timedelta(hours=1))
+    _, headers, _ = browser.patch(path, b"12345", offset=0)
+    left = parsedate_to_datetime(headers["upload-expires"]) - timezone.now()
+    assert left > services.UPLOAD_LIFE - datetime.timedelta(minutes=1), "what comes puts the end off"
+    Upload.objects.update(expires_at=timezone.now() - datetime.timedelta(seconds=1))
+    assert browser.request("HEAD", path)[0] == 410
+    assert browser.patch(path, b"67890", offset=5)[0] == 410
+
+
+def test_where_only_post_gets_through_it_stands_for_patch_and_delete(browser, dataset):
+    path = begin(browser, dataset, length=10)
+    head = {"Content_Type": "application/offset+octet-stream", "Upload_Offset": "0"}
+    assert browser.request("POST", path, b"12345", X_HTTP_Method_Override="PATCH", **head)[0] == 204
+    assert offset_of(browser, path) == 5
+    assert browser.request("POST", path, b"12345", X_HTTP_Method_Override="PATCH", X_CSRFToken="", **head)[0] == 403
+    assert browser.request("POST", path, X_HTTP_Method_Override="DELETE")[0] == 204
+    assert row(path).state == "abandoned"
+
+
+def test_the_authors_own_client_goes_on_where_it_was_cut(port, browser, dataset, tmp_path):
+    data = os.urandom(2_500_000)
+    source = tmp_path / "scan.tif"
+    source.write_bytes(data)
+    client = TusClient(f"http://127.0.0.1:{port}/datasets/{dataset.pk}/uploads/", headers=browser.headers)
+    words = {"metadata": {"filename": "scan.tif"}, "upload_checksum": True, "chunk_size": 400_000}
+    first = client.uploader(str(source), **words)
+    first.upload(stop_at=900_000)
+    assert first.url is not None
+    path = urlsplit(first.url).path
+    assert 900_000 <= offset_of(browser, path) < len(data)
+    second = client.uploader(str(source), url=first.url, **words)
+    assert second.offset == offset_of(browser, path)
+    second.upload()
+    assert services.spool_path(row(path).pk).read_bytes() == data
+    assert (row(path).filename, row(path).state) == ("scan.tif", "reading")
 
 
 def test_a_full_disk_is_said_and_keeps_what_came(browser, dataset, monkeypatch):
