@@ -6,14 +6,16 @@ As quick at half a million items as at a thousand.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import BooleanField, Count, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
-from webapp.datasets.models import Item, Revision, Split
+from webapp.datasets.models import NAME_WORDS, Item, Revision, Split
 
 PAGE = 60
 COUNTED = 10_000
@@ -21,49 +23,84 @@ COUNTED = 10_000
 CHOICES = 200
 """Labels and groups that a filter offers; more of them are named in the address only."""
 NO_SPLIT = "none"
+NO_LABEL = "(none)"
+BRANCHES = 64
+"""Labels times splits that one page asks for one by one; more of them are looked through in order."""
+WORD = re.compile(r"[^\W\d_]+|[0-9]+")
+"""What a name is cut into to be searched: letters together, digits together."""
 _KEY = re.compile(r"(-?[0-9]{1,18})_([0-9]{1,18})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What the address asks for; an empty string is no filter. `mask` is `paired`, `unpaired` or a layer's name."""
+    """What the address asks for; empty is no filter.
+
+    `mask` is `paired`, `unpaired` or a layer's name, `size` (of pixels) `known` or `unknown`. An item has one of the
+    labels of `label`. Each word of `name` begins a part of the item's name: "sli 12" finds stack/slice_120.png.
+    """
 
     split: str = ""
     mask: str = ""
-    label: str = ""
+    label: tuple[str, ...] = ()
     group: str = ""
     problem: str = ""
+    size: str = ""
+    name: str = ""
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> Filters:
-        return cls(**{name: given.get(name, "") for name in cls.names()})
+    def of(cls, given: Mapping[str, Sequence[object]]) -> Filters:
+        """From lists of values, as `QueryDict.lists` has them; of what can be chosen once, the last one counts."""
+        values = {name: [str(value) for value in given.get(name, ()) if value] for name in cls.names()}
+        single = {name: found[-1] for name, found in values.items() if found and name != "label"}
+        return cls(**single, label=tuple(sorted(set(values["label"]))))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(cls.__dataclass_fields__)
 
     @property
-    def chosen(self) -> dict[str, str]:
+    def chosen(self) -> dict[str, Any]:
         return {name: value for name in self.names() if (value := getattr(self, name))}
 
-    def without(self, name: str) -> Filters:
-        return replace(self, **{name: ""})
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """As fields of a form: a name may come several times."""
+        several = ((name, [value] if isinstance(value, str) else value) for name, value in self.chosen.items())
+        return [(name, value) for name, values in several for value in values]
+
+    @property
+    def labels(self) -> list[str]:
+        return ["" if label == NO_LABEL else label for label in self.label]
 
     def apply(self, items: QuerySet[Item]) -> QuerySet[Item]:
         if self.split:
-            items = items.filter(split=Split.NONE if self.split == NO_SPLIT else self.split)
-        if self.mask == "paired":
-            items = items.exclude(masks={})
-        elif self.mask == "unpaired":
+            items = items.filter(split=self.splits[0])
+        if self.label:
+            items = items.filter(label__in=self.labels)
+        return self.apply_rest(items)
+
+    @property
+    def splits(self) -> list[str]:
+        """The sides on which a match may stand."""
+        return [Split.NONE if self.split == NO_SPLIT else self.split] if self.split else [*Split.values]
+
+    def apply_rest(self, items: QuerySet[Item]) -> QuerySet[Item]:
+        """All filters but those of split and label, which an index answers together."""
+        # Beside the condition itself stands the one of the index that holds few rows: PostgreSQL proves no more.
+        if self.mask == "unpaired":
             items = items.filter(masks={})
         elif self.mask:
-            items = items.filter(masks__has_key=self.mask)
-        if self.label:
-            items = items.filter(label=self.label)
+            items = items.exclude(masks={})
+            if self.mask != "paired":
+                items = items.filter(masks__has_key=self.mask)
         if self.group:
             items = items.filter(group=self.group)
         if self.problem:
-            items = items.filter(problems__contains=[{"kind": self.problem}])
+            items = items.exclude(problems=[]).filter(problems__contains=[{"kind": self.problem}])
+        if self.size in ("known", "unknown"):
+            items = items.filter(pixel_size_nm__isnull=self.size == "unknown")
+        if words := WORD.findall(self.name.lower()):
+            items = items.annotate(found=_named(words)).filter(found=True)
         return items
 
 
@@ -85,20 +122,19 @@ class Page:
         return self.first + len(self.items) - 1 if self.first else None
 
 
-def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], keep: Mapping[str, str]) -> Page:
+def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], keep: Mapping[str, Any]) -> Page:
     """The page that `given` asks for: `after` or `before` = "<position>_<id>", `at` = number of its first item.
 
     `keep` is written into the addresses of the pages beside it.
     """
     total, more = count(revision, filters)
-    items = filters.apply(revision.items)
-    after, before = _key(given.get("after", "")), _key(given.get("before", ""))
+    after, before = key_of(given.get("after", "")), key_of(given.get("before", ""))
     if before:
-        rows = list(items.filter(_beyond(before, "lt")).order_by("-position", "-id")[: PAGE + 1])
+        rows = items_beyond(revision, filters, before, back=True, number=PAGE + 1)
         shown = rows[:PAGE][::-1]
         has_before, has_after = len(rows) > PAGE, True
     else:
-        rows = list((items.filter(_beyond(after, "gt")) if after else items).order_by("position", "id")[: PAGE + 1])
+        rows = items_beyond(revision, filters, after, number=PAGE + 1)
         shown = rows[:PAGE]
         has_before, has_after = bool(after), len(rows) > PAGE
     at = given.get("at", "")
@@ -115,6 +151,49 @@ def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], k
     )
 
 
+def items_beyond(
+    revision: Revision, filters: Filters, key: tuple[int, int] | None, *, number: int, back: bool = False
+) -> list[Item]:
+    """The next items that match after `key` = (position, id), or before it, in the order of going.
+
+    A label that all stands at the end of half a million is found by its index, label by label and side by side.
+    """
+    if _none(revision, filters):
+        return []
+    items, order = revision.items, ("-position", "-id") if back else ("position", "id")
+    if key:
+        items = items.filter(_beyond(key, "lt" if back else "gt"))
+    branches = [*product(filters.labels, filters.splits)]
+    if not branches or len(branches) > BRANCHES:
+        return list(filters.apply(items).order_by(*order)[:number])
+    parts = [
+        filters.apply_rest(items.filter(label=label, split=split)).order_by(*order).values("position", "id")[:number]
+        for label, split in branches
+    ]
+    # One part needs no union, and Django makes none of it.
+    together = parts[0].union(*parts[1:], all=True).order_by(*order)[:number] if len(parts) > 1 else parts[0]
+    ids = [row["id"] for row in together]
+    found = Item.objects.in_bulk(ids)
+    return [found[pk] for pk in ids]
+
+
+def _none(revision: Revision, filters: Filters) -> bool:
+    """Whether the summary knows that nothing matches; to find none among the items, all would be looked at."""
+    known = counts(revision)
+    splits, labels = known["split"], known["label"]
+    return (
+        (bool(filters.split) and bool(splits) and not splits.get(filters.split))
+        or (bool(filters.label) and bool(labels) and not any(labels.get(label) for label in filters.label))
+        or any(known[name].get(value) == 0 for name in ("mask", "problem", "size") if (value := getattr(filters, name)))
+    )
+
+
+def _named(words: Sequence[str]) -> RawSQL:
+    """Whether each word begins a part of the name. The very expression of the index `item_name_words`."""
+    query = " & ".join(f"{word}:*" for word in words)
+    return RawSQL(f"{NAME_WORDS} @@ to_tsquery('simple', %s)", [query], output_field=BooleanField())  # noqa: S611
+
+
 def halves(name: str, *, end: int = 12) -> tuple[str, str]:
     """The file's name in two, so that a narrow cell can leave out its middle: the end tells slices apart."""
     short = name.rsplit("/", 1)[-1]
@@ -126,26 +205,49 @@ def count(revision: Revision, filters: Filters) -> tuple[int, bool]:
     chosen = filters.chosen
     if not chosen:
         return revision.items_count, False
-    if len(chosen) == 1:
-        [(name, value)] = chosen.items()
-        known = counts(revision).get(name, {}).get(value)
-        if known is not None:
-            return known, False
+    known = _known(revision, filters)
+    if known is not None:
+        return known, False
     found = filters.apply(revision.items)[: COUNTED + 1].count()
     return min(found, COUNTED), found > COUNTED
+
+
+def _known(revision: Revision, filters: Filters) -> int | None:
+    """How many match, where the summary knows it: one filter of any kind, or labels with a side of the split."""
+    chosen = filters.chosen
+    known = counts(revision)
+    if set(chosen) == {"label"} and known["label"]:
+        return sum(known["label"].get(label, 0) for label in filters.label)
+    if set(chosen) == {"label", "split"} and "label_splits" in revision.summary:
+        sides: dict[str, dict[str, int]] = revision.summary["label_splits"]
+        return sum(sides.get(label, {}).get(filters.splits[0], 0) for label in filters.labels)
+    if len(chosen) == 1 and not filters.label:
+        [(name, value)] = chosen.items()
+        return known.get(name, {}).get(value)
+    return 0 if _none(revision, filters) else None
 
 
 def counts(revision: Revision) -> dict[str, dict[str, int]]:
     """Filter -> value -> items, from the revision's summary, without touching the items."""
     summary: dict[str, Any] = revision.summary
     splits = {(split or NO_SPLIT): number for split, number in summary.get("splits", {}).items()}
+    labels = {(label or NO_LABEL): number for label, number in summary.get("labels", {}).items()}
     paired = summary.get("with_mask", 0)
+    unsized = summary.get("pixel_sizes", {}).get("", 0)
     return {
         "split": splits if set(splits) != {NO_SPLIT} else {},
         "mask": {"paired": paired, "unpaired": revision.items_count - paired, **summary.get("masks", {})},
-        "label": {label: number for label, number in summary.get("labels", {}).items() if label},
+        "label": labels if set(labels) != {NO_LABEL} else {},
         "problem": dict(summary.get("problems", {})),
+        "size": {"known": revision.items_count - unsized, "unknown": unsized} if "pixel_sizes" in summary else {},
     }
+
+
+def labels_offered(revision: Revision, filters: Filters) -> list[tuple[str, int]]:
+    """The labels to choose from with their counts: those chosen, and the most frequent ones, by name."""
+    known = counts(revision)["label"]
+    often = sorted(known, key=lambda label: (label not in filters.label, -known[label]))[:CHOICES]
+    return [(label, known[label]) for label in sorted(often)]
 
 
 def groups_of(revision: Revision) -> list[str]:
@@ -220,12 +322,12 @@ def problems_in(revision: Revision) -> int:
     return sum(summary.get("problems", {}).values()) + sum(leak["count"] for leak in summary.get("leaks", []))
 
 
-def neighbours(item: Item, items: QuerySet[Item]) -> tuple[int | None, int | None]:
-    """Ids of the items before and after `item` among `items`, in the dataset's order."""
+def neighbours(item: Item, revision: Revision, filters: Filters) -> tuple[int | None, int | None]:
+    """Ids of the items before and after `item` among those that match, in the dataset's order."""
     key = (item.position, item.pk)
-    before = items.filter(_beyond(key, "lt")).order_by("-position", "-id").values_list("pk", flat=True).first()
-    after = items.filter(_beyond(key, "gt")).order_by("position", "id").values_list("pk", flat=True).first()
-    return before, after
+    before = items_beyond(revision, filters, key, number=1, back=True)
+    after = items_beyond(revision, filters, key, number=1)
+    return before[0].pk if before else None, after[0].pk if after else None
 
 
 def number_of(item: Item, items: QuerySet[Item]) -> int | None:
@@ -241,12 +343,12 @@ def _beyond(key: tuple[int, int], side: str) -> Q:
     return within & (Q(**{f"position__{side}": position}) | Q(**{f"id__{side}": pk}))
 
 
-def _key(given: str) -> tuple[int, int] | None:
+def key_of(given: str) -> tuple[int, int] | None:
     found = _KEY.fullmatch(given)
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _query(keep: Mapping[str, str], *, at: int | None, **edge: Item) -> str:
+def _query(keep: Mapping[str, Any], *, at: int | None, **edge: Item) -> str:
     [(name, item)] = edge.items()
     query = {**keep, name: f"{item.position}_{item.pk}"}
-    return urlencode({**query, "at": str(at)} if at else query)
+    return urlencode({**query, "at": str(at)} if at else query, doseq=True)

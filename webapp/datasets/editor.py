@@ -185,13 +185,13 @@ def _selection(post: QueryDict) -> Selection:
 
 
 def _filters(post: QueryDict) -> Filters:
-    return Filters.of({name: post.get(f"filter-{name}", "") for name in Filters.names()})
+    return Filters.of({name: post.getlist(f"filter-{name}") for name in Filters.names()})
 
 
 def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
     """To the page that the person was on."""
     chosen = _filters(post).chosen
-    return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen) if chosen else ''}")
+    return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
 
 
 def _number(post: QueryDict, name: str) -> int:

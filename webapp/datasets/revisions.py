@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class _Summary:
         self._counts: dict[str, Counter[str]] = {
             name: Counter() for name in ("masks", "splits", "labels", "pixel_sizes", "problems")
         }
+        self._sides: dict[str, Counter[str]] = defaultdict(Counter)
         self._groups: set[str] = set()
         self._leaks = LeakSearch()
 
@@ -76,6 +77,7 @@ class _Summary:
             self._counts["masks"].update(item.masks.keys())
             self._counts["splits"][item.split] += 1
             self._counts["labels"][item.label] += 1
+            self._sides[item.label][item.split] += 1
             self._counts["pixel_sizes"]["" if item.pixel_size_nm is None else f"{item.pixel_size_nm:g}"] += 1
             self._counts["problems"].update({problem["kind"] for problem in item.problems})
             if item.group:
@@ -89,6 +91,7 @@ class _Summary:
             "with_mask": self._with_mask,
             "groups": len(self._groups),
             "leaks": self._leaks.found(),
+            "label_splits": {label: dict(sides) for label, sides in sorted(self._sides.items())},
             **{name: dict(sorted(counts.items())) for name, counts in self._counts.items()},
         }
 

@@ -78,7 +78,7 @@ def _chosen(revisions: list[Revision], number: str) -> Revision | None:
 
 
 def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
-    filters = Filters.of(request.GET.dict())
+    filters = Filters.of(dict(request.GET.lists()))
     keep = {**_pinned(request), **filters.chosen}
     page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     return {
@@ -86,8 +86,9 @@ def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
         "cells": [(item, *browse.halves(item.name)) for item in page.items],
         "filters": filters,
         "choices": browse.counts(revision),
+        "labels": browse.labels_offered(revision, filters),
         "groups": browse.groups_of(revision),
-        "kept": urlencode(keep),
+        "kept": urlencode(keep, doseq=True),
         "pinned": request.GET.get("revision", ""),
     }
 
@@ -124,10 +125,10 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
     user = signed_in(request)
     found = get_visible(Item.objects.select_related("dataset__project"), user, project="dataset__project", pk=item_id)
     revision = _revision_of(found, request.GET.get("revision", ""))
-    filters = Filters.of(request.GET.dict())
+    filters = Filters.of(dict(request.GET.lists()))
     kept = {**_pinned(request), **filters.chosen}
     items = filters.apply(revision.items)
-    before, after = browse.neighbours(found, items)
+    before, after = browse.neighbours(found, revision, filters)
     masks, runs = layers.masks_of(found), layers.runs_on(found, user=user)
     context = {
         "project": found.dataset.project,
@@ -139,7 +140,7 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "slices": _slices(found, revision),
         "number": browse.number_of(found, items),
         "total": browse.count(revision, filters),
-        "kept": urlencode(kept),
+        "kept": urlencode(kept, doseq=True),
         "masks": masks,
         "made": runs,
         "may_edit": may_edit(user, found.dataset.project),

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from webapp.api.models import ApiToken
 from webapp.api.services import token_create
-from webapp.datasets.models import Dataset
+from webapp.datasets.models import Dataset, Item
+from webapp.datasets.revisions import revision_create
 from webapp.projects.models import Project, User
 
 
@@ -79,3 +80,51 @@ def test_a_session_needs_the_csrf_token(bob: User, project: Project) -> None:
     strict.force_login(bob)
     assert strict.post("/api/v1/jobs", submission(project), "application/json").status_code in {401, 403}
     assert strict.get("/api/v1/projects").status_code == 200
+
+
+def filled(project: Project, user: User, count: int) -> Dataset:
+    """A dataset of `count` rows without files: one label in two, every third a test image."""
+    dataset = Dataset.objects.create(project=project, name="Lucchi")
+    Item.objects.bulk_create(
+        Item(
+            dataset=dataset,
+            added_in=1,
+            position=n // 3,
+            name=f"slice_{n}.png",
+            image=f"{n:064x}",
+            width=8,
+            height=8,
+            dtype="uint8",
+            low=0,
+            high=255,
+            thumbnail="",
+            label="liver" if n % 2 else "worm",
+            split="train" if n % 3 else "test",
+        )
+        for n in range(count)
+    )
+    revision_create(dataset, number=1, change="All added.", user=user)
+    return dataset
+
+
+def test_a_script_pages_through_the_items_that_match(client: Client, vera: User, project: Project) -> None:
+    dataset = filled(project, vera, 30)
+    address, headers = f"/api/v1/datasets/{dataset.pk}/items", bearer(vera)
+    names, after = [], ""
+    while after is not None:
+        query = {"label": ["worm"], "split": "train", "limit": 3, "after": after}
+        answer = client.get(address, query, headers=headers).json()
+        assert (answer["total"], answer["more_than_total"], answer["revision"]) == (10, False, 1)
+        names += [item["name"] for item in answer["items"]]
+        after = answer["next"]
+    assert names == [f"slice_{n}.png" for n in range(30) if n % 2 == 0 and n % 3]
+    assert client.get(address, {"label": ["worm", "liver"]}, headers=headers).json()["total"] == 30
+    assert client.get(address, {"revision": 2}, headers=headers).status_code == 404
+
+
+def test_items_are_shown_to_members_only(client: Client, vera: User, charlie: User, project: Project) -> None:
+    dataset = filled(project, vera, 2)
+    for address in (f"{dataset.pk}/items", f"items/{dataset.all_items.first().pk}"):  # type: ignore[union-attr]
+        assert client.get(f"/api/v1/datasets/{address}", headers=bearer(vera)).status_code == 200
+        assert client.get(f"/api/v1/datasets/{address}", headers=bearer(charlie)).status_code == 404
+        assert client.get(f"/api/v1/datasets/{address}").status_code == 401
