@@ -156,6 +156,7 @@ def subset(request: HttpRequest, revision_id: int) -> HttpResponse:
             filters=_filters(post),
             sample=_number(post, "sample") if post.get("sample", "").strip() else None,
             seed=_number(post, "seed"),
+            stratified=post.get("stratified") == "1",
             user=user,
         )
     except EditRefused as refused:

@@ -21,12 +21,20 @@ class Blob(models.Model):
 
 
 class Dataset(models.Model):
+    class Kind(models.TextChoices):
+        MICROGRAPHS = "micrographs", "micrographs"
+        PHOTOGRAPHS = "photographs", "colour photographs"
+
     project = models.ForeignKey("projects.Project", models.CASCADE, related_name="datasets")
     name = models.CharField(max_length=200)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     classes = models.JSONField(default=dict)
     """Mask layer -> {"value": {"name": str, "colour": "#rrggbb"}}."""
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.MICROGRAPHS)
+    """Photographs teach a colorizer what colours things have; everything else learns from micrographs."""
+    origin = models.ForeignKey("datasets.Revision", models.SET_NULL, null=True, related_name="subsets")
+    """What a subset was taken from; its first revision says by which filters."""
 
     class Meta:
         ordering = ["name", "id"]

@@ -40,7 +40,7 @@ def dataset_new(request: HttpRequest, project_id: int) -> HttpResponse:
 @require_safe
 def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
-    found = get_visible(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    found = get_visible(Dataset.objects.select_related("project", "origin__dataset"), user, pk=dataset_id)
     revisions = list(found.revisions.select_related("created_by"))
     revision = _chosen(revisions, request.GET.get("revision", ""))
     tab = request.GET.get("tab", "") if request.GET.get("tab") in TABS else "items"

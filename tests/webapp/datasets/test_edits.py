@@ -182,6 +182,38 @@ def test_the_same_seed_draws_the_same_sample_and_the_subset_shares_its_blobs(
         edits.subset_create(revision, project=project, name="x", filters=filters, sample=41, user=alice)
 
 
+def test_a_stratified_sample_of_several_labels_keeps_their_shares_to_the_item(
+    dataset: Dataset, project: Project, alice: User
+) -> None:
+    revision = fill(dataset, 60)
+    for n, item in enumerate(dataset.all_items.order_by("position")):
+        label = "worm" if n < 30 else "liver" if n < 51 else "fly"
+        Item.objects.filter(pk=item.pk).update(label=label)
+    filters = Filters(label=("liver", "worm"))
+
+    def shares(name: str, *, sample: int, seed: int, stratified: bool = True) -> tuple[int, int]:
+        made = edits.subset_create(
+            revision,
+            project=project,
+            name=name,
+            filters=filters,
+            sample=sample,
+            seed=seed,
+            stratified=stratified,
+            user=alice,
+        )
+        labels = [item.label for item in newest(made).items]
+        assert made.origin == revision
+        return labels.count("worm"), labels.count("liver")
+
+    assert {shares("x", sample=17, seed=seed) for seed in range(3)} == {(10, 7)}
+    assert shares("x", sample=12, seed=0) == (7, 5)
+    assert shares("x", sample=51, seed=0) == (30, 21)
+    assert len({shares("x", sample=17, seed=seed, stratified=False) for seed in range(6)}) > 1
+    change = newest(Dataset.objects.filter(name="x")[0]).change
+    assert change == "Subset of Lucchi rev 3f9c: label liver or worm, a sample of 17 (seed 0, by label)."
+
+
 def test_classes_get_names_and_colours_in_a_new_revision(dataset: Dataset, alice: User) -> None:
     fill(dataset, 2)
     dataset.classes = {"mito": {"255": {"name": "mito", "colour": "#56B4E9"}}}
