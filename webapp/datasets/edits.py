@@ -6,6 +6,7 @@ ends with the revision before. The copying is done by the database, so half a mi
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.expressions import F
@@ -215,8 +217,12 @@ def revision_restore(revision: Revision, *, base: int, user: User) -> Revision:
     revising = _Revising(revision.dataset_id, base=base)
     now = set(revising.items.values_list("pk", flat=True))
     then = set(revision.items.values_list("pk", flat=True))
-    if now == then:
+    classes = _classes_of(revision)
+    if now == then and classes == revising.dataset.classes:
         raise EditRefused(f"Revision {revision.number} holds what the dataset holds now.")
+    if classes != revising.dataset.classes:
+        revising.dataset.classes = classes
+        revising.dataset.save(update_fields=["classes"])
     revising.close([*(now - then)])
     revising.copy([*(then - now)])
     return revising.finish(f"As revision {revision.number} was.", user=user)
@@ -298,6 +304,12 @@ def _words_of(filters: Filters) -> str:
         rest = f" or {len(values) - LABELS_SAID} more" if len(values) > LABELS_SAID else ""
         words.append(f"{name} {' or '.join(values[:LABELS_SAID])}{rest}")
     return ", ".join(words) or "all items"
+
+
+def _classes_of(revision: Revision) -> dict[str, Any]:
+    """How classes were named then: the first line of the manifest says it."""
+    with default_storage.open(revision.manifest) as manifest:
+        return dict(json.loads(manifest.readline()).get("classes") or {})
 
 
 def _sampled(ids: Sequence[int], number: int, *, seed: int, strata: Sequence[str]) -> list[int]:

@@ -8,7 +8,9 @@ from typing import Any
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Q, QuerySet
 
+from webapp.datasets.masks import with_problem
 from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.datasets.pairs import Unknown, empty_layers, unknown_values
 from webapp.datasets.problems import TITLES
 from webapp.jobs.models import State
 
@@ -24,8 +26,9 @@ RULES = {
 REMEDIES = {
     "unpaired": "Add the missing masks under the names of their images. Images without one are left out of training a "
     "segmentation, and used for everything else.",
-    "empty_mask": "Right where there is nothing to mark. Where there is, export the mask again and add it here.",
-    "unknown_values": "Export these masks with the values of the other masks, and add them here.",
+    "empty_mask": "Right where there is nothing to mark: keep them as “nothing here”. Where nobody has marked yet, "
+    "take them off, or export them again and add them here.",
+    "unknown_values": "Say what each value is, or export these masks again with the values of the others and add them.",
     "size_mismatch": "Export these masks at the size of their images, and add them here.",
     "constant": "They teach nothing. Export them again, or leave them out.",
     "duplicate": "The same image in training and test makes scores too high. Leave one of each pair out.",
@@ -52,6 +55,10 @@ class Finding:
     count: int
     items: list[Item]
     fix: tuple[str, str] | None
+    values: list[Unknown]
+    """Values of masks that no class uses, each to be named or merged."""
+    empty: dict[str, int]
+    """Layer -> masks with nothing in them."""
 
 
 def findings_of(revision: Revision) -> list[Finding]:
@@ -63,8 +70,10 @@ def findings_of(revision: Revision) -> list[Finding]:
             title=TITLES.get(kind, kind.replace("_", " ").capitalize()),
             remedy=REMEDIES.get(kind, ""),
             count=count,
-            items=list(revision.items.filter(problems__contains=[{"kind": kind}])[:EXAMPLES]),
+            items=list(with_problem(revision.items, kind)[:EXAMPLES]),
             fix=FIXES.get(kind),
+            values=unknown_values(revision) if kind == "unknown_values" else [],
+            empty=empty_layers(revision) if kind == "empty_mask" else {},
         )
         for kind, count in sorted(counts.items(), key=lambda pair: -pair[1])
     ]

@@ -62,7 +62,7 @@ def mask_problems(masks: Mapping[str, Mapping[str, Any]], *, classes: Mapping[st
     found = []
     for layer, mask in masks.items():
         values = [value for value in mask["values"] if value != "0"]
-        if not values:
+        if not values and not mask.get("nothing"):
             found.append(problem("empty_mask", f"Layer {layer}: the mask marks nothing."))
         unknown = sorted((v for v in values if v not in classes.get(layer, {})), key=int)
         if unknown:

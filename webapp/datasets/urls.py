@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webapp.datasets import editor, media, uploads, views
+from webapp.datasets import editor, media, mending, uploads, views
 
 urlpatterns = [
     path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),
@@ -10,7 +10,9 @@ urlpatterns = [
     path("datasets/<int:dataset_id>/edit/", editor.edit, name="dataset-edit"),
     path("datasets/<int:dataset_id>/list.csv", editor.listed, name="dataset-list"),
     path("datasets/<int:dataset_id>/split/", editor.split, name="dataset-split"),
+    path("datasets/<int:dataset_id>/kind/", editor.kind, name="dataset-kind"),
     path("datasets/<int:dataset_id>/classes/", editor.name_classes, name="dataset-classes"),
+    path("datasets/<int:dataset_id>/masks/", mending.mend, name="dataset-masks"),
     path("revisions/<int:revision_id>/export.zip", editor.export, name="revision-export"),
     path("revisions/<int:revision_id>/restore/", editor.restore, name="revision-restore"),
     path("revisions/<int:revision_id>/subset/", editor.subset, name="revision-subset"),
