@@ -50,9 +50,10 @@ def predict_bands(
         assert total is not None, "an image has at least one tile"
         after = tops[number + 1] if number + 1 < len(tops) else height
         done = min(after, height) - top
-        yield top, (total[:, :done] / (whole_down[top : top + done, None] * whole_across))[:, :, :width]
+        yield top, (total[:, :done, :width] / whole_down[top : top + done, None]).div_(whole_across[:width])
         # What the next row of tiles overlaps moves up; the rest of the room is empty again.
-        total = torch.cat([total[:, after - top :], torch.zeros_like(total[:, : after - top])], dim=1)
+        overlapped = total[:, after - top :].clone()
+        total.zero_()[:, : overlapped.shape[1]] = overlapped
 
 
 def predict_tiled(predict: Predict, grey: Tensor, *, tile: int, overlap: int, batch_size: int) -> Tensor:
