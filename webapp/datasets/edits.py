@@ -307,9 +307,12 @@ def _words_of(filters: Filters) -> str:
 
 
 def _classes_of(revision: Revision) -> dict[str, Any]:
-    """How classes were named then: the first line of the manifest says it."""
-    with default_storage.open(revision.manifest) as manifest:
-        return dict(json.loads(manifest.readline()).get("classes") or {})
+    """How classes were named then: the first line of the manifest says it. As now, where that file is missing."""
+    try:
+        with default_storage.open(revision.manifest) as manifest:
+            return dict(json.loads(manifest.readline()).get("classes") or {})
+    except FileNotFoundError:
+        return dict(Dataset.objects.get(pk=revision.dataset_id).classes)
 
 
 def _sampled(ids: Sequence[int], number: int, *, seed: int, strata: Sequence[str]) -> list[int]:

@@ -22,6 +22,7 @@ RULES = {
     "suffix": "by suffix",
     "stack": "stack with stack",
     "numbers": "by the numbers in their names",
+    "hand": "by hand",
 }
 REMEDIES = {
     "unpaired": "Add the missing masks under the names of their images. Images without one are left out of training a "

@@ -22,10 +22,12 @@ from PIL import Image
 from ml_core.data import readers
 from webapp.datasets.edits import LABEL, EditRefused, Selection, _Revising
 from webapp.datasets.models import Blob, Dataset, Item, Revision
-from webapp.datasets.problems import CLASS_COLOURS, mask_problems, problem
+from webapp.datasets.problems import CLASS_COLOURS, classes_of, mask_problems, problem
 from webapp.projects.models import User
 
 CHUNK = 2000
+HAND = "hand"
+"""The rule of a pair that a person made."""
 MOST_REWRITTEN = 500
 """Masks that one click writes anew: seconds, not minutes. The next click does the next ones."""
 MOST_PIXELS = 400_000_000
@@ -52,6 +54,43 @@ def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: in
         raise EditRefused(f"None of the chosen images has a mask in the layer {layer}, so nothing was changed.")
     whose = "its image" if count == 1 else "their images"
     return revising.finish(f"{_masks(count)} of {layer} taken off {whose}.", user=user)
+
+
+@transaction.atomic
+def mask_attach(
+    dataset: Dataset, *, layer: str, item_id: int, mask: Mapping[str, Any], size: tuple[int, int], base: int, user: User
+) -> Revision:
+    """Gives an image a mask that waits. `mask` and its `size` are as `pairs.waiting_of` tells them."""
+    revising = _Revising(dataset.pk, base=base)
+    layer = " ".join(layer.split())
+    if not _LAYER.match(layer):
+        raise EditRefused("A layer needs a name of 1 to 100 characters without slashes.")
+    item = revising.items.filter(pk=item_id).first()
+    if item is None:
+        raise EditRefused("This image is no longer in the dataset. Reload the page and choose another.")
+    if (item.width, item.height) != size:
+        raise EditRefused(
+            f"The mask is {size[0]:,} x {size[1]:,} px and {item.name} {item.width:,} x {item.height:,}. "
+            "Choose an image of its size."
+        )
+    if layer in item.masks:
+        raise EditRefused(f"{item.name} has a mask in {layer} already. Take that one off first.")
+    off = revising.items.filter(facts__has_key="detached")
+    sources = [each.pk for each in off if any(_same(mask, held) for held in each.facts["detached"].values())]
+    if layer not in revising.dataset.classes and (found := classes_of([mask], name=layer)):
+        revising.dataset.classes = {**revising.dataset.classes, layer: found}
+        revising.dataset.save(update_fields=["classes"])
+
+    def change(each: Item) -> None:
+        left = {name: held for name, held in each.facts.get("detached", {}).items() if not _same(mask, held)}
+        each.facts = {key: value for key, value in each.facts.items() if key != "detached"}
+        if left:
+            each.facts["detached"] = left
+        if each.pk == item_id:
+            each.masks = {**each.masks, layer: {**mask, "rule": HAND}}
+
+    _rework(revising, revising.items.filter(pk__in=[item_id, *sources]), change)
+    return revising.finish(f"The mask {mask['name']} given to {item.name}, by hand.", user=user)
 
 
 @transaction.atomic
@@ -236,6 +275,10 @@ def _rewritten(mask: Mapping[str, Any], *, value: int, into: int, name: str) -> 
     values = dict(mask["values"])
     values[str(into)] = values.get(str(into), 0) + values.pop(str(value))
     return {**mask, "sha256": sha256, "page": 0, "values": values}
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in ("name", "page", "sha256"))
 
 
 def _is_bare(mask: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webapp.datasets import browse, differences, findings, layers, services
+from webapp.datasets import browse, differences, findings, layers, mending, services
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST
@@ -22,7 +22,7 @@ from webapp.datasets.pyramids import TILE, is_large, levels_of
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
-TABS = ("items", "splits", "doctor", "history")
+TABS = ("items", "splits", "masks", "doctor", "history")
 REPORTS_SHOWN_FOR = timedelta(hours=12)
 
 
@@ -60,6 +60,8 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
             context["difference"] = differences.difference_of(revision)
     elif revision and tab == "splits":
         context |= {"sides": browse.sides_of(revision), "leaks": browse.leaks_of(revision)}
+    elif revision and tab == "masks":
+        context |= mending.page_of_masks(revision, request.GET.dict())
     elif revision and tab == "doctor":
         context |= _doctor(revision)
     elif revision:
