@@ -162,9 +162,12 @@ def look(
                 yield facts | {"values": _values(file.mask(page))}
                 continue
             pixels = file.pixels(page)
+            coloured = None
             if pixels.ndim == 3:
                 if page == 0:
                     colour = header.colour and readers.differs(pixels)
+                if colour:
+                    coloured = _small(windowed(pixels[..., :3], low=low, high=high), size=size)
                 pixels = lightness(pixels)
             small = _small(windowed(pixels, low=low, high=high), size=size)
             yield facts | {
@@ -176,7 +179,7 @@ def look(
                 "colour": colour,
                 "notes": list(header.notes),
                 "likeness": bits_of(np.asarray(small)),
-                "thumbnail": _thumbnail(small, folder=thumbnails),
+                "thumbnail": _thumbnail(coloured or small, folder=thumbnails),
             }
 
 
@@ -202,7 +205,7 @@ def _values(mask: NDArray[np.uint8]) -> dict[str, int]:
 
 
 def _small(pixels: NDArray[np.uint8], *, size: int) -> Image.Image:
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     scale = min(1.0, size / min(height, width), 2 * size / max(height, width))
     return Image.fromarray(pixels).resize(
         (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX, reducing_gap=2.0

@@ -50,6 +50,8 @@ class InputSlot:
     takes: str
     required: bool = True
     help: str = ""
+    photographs: bool = False
+    """Whether a dataset of colour photographs is meant, and not one of micrographs."""
 
 
 DATASET = InputSlot("dataset", "Dataset", "revision")

@@ -19,7 +19,13 @@ class TrainColorizerSpec(TrainingSpec):
     title: ClassVar[str] = "Train colorizer"
     verb: ClassVar[str] = "Learning colours"
     inputs: ClassVar = (
-        InputSlot("dataset", "Colour photographs", "revision", help="A dataset of photographs, not of micrographs."),
+        InputSlot(
+            "dataset",
+            "Colour photographs",
+            "revision",
+            help="A dataset of photographs, not of micrographs.",
+            photographs=True,
+        ),
     )
     makes: ClassVar = ("colorizer",)
 

@@ -175,6 +175,8 @@ class Catalogue:
             item.problems = problems.image_problems(item.facts) + problems.mask_problems(
                 item.masks, classes=self.dataset.classes
             )
+            if self.dataset.kind == Dataset.Kind.PHOTOGRAPHS:
+                item.problems = [each for each in item.problems if each["kind"] != "colour"]
             if item.facts.get("size_mismatch"):
                 item.problems.append(problems.problem("size_mismatch", item.facts["size_mismatch"]))
             elif item.name in self._unpaired and not item.masks:

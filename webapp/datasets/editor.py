@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from webapp.datasets import edits, exports
+from webapp.datasets import edits, exports, kinds
 from webapp.datasets.browse import NO_SPLIT, Filters
 from webapp.datasets.edits import EditRefused, Selection
 from webapp.datasets.models import Dataset, Item, Revision
@@ -104,6 +104,20 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     except EditRefused as refused:
         messages.error(request, str(refused))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
+
+
+@require_POST
+def kind(request: HttpRequest, dataset_id: int) -> HttpResponse:
+    """Says that the dataset holds photographs, or micrographs."""
+    user = signed_in(request)
+    dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
+    post = request.POST
+    try:
+        made = kinds.dataset_turn(dataset, kind=post.get("kind", ""), base=_number(post, "base"), user=user)
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
 
 
 @require_POST

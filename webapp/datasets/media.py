@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import readers
-from webapp.datasets.models import Item
+from webapp.datasets.models import Dataset, Item
 from webapp.datasets.problems import CLASS_COLOURS
 from webapp.datasets.pyramids import WHOLE_TO, Pyramid, is_large, pyramid_of
 from webapp.projects.access import get_visible, signed_in
@@ -45,21 +45,25 @@ def thumbnail(request: HttpRequest, item_id: int) -> HttpResponse:
 
 @require_safe
 def image(request: HttpRequest, item_id: int) -> HttpResponse:
-    """The micrograph as 8-bit grey PNG. `low` and `high`: the window, in source units; `max`: the longest side."""
+    """The micrograph as 8-bit grey PNG, a photograph in colour.
+
+    `low` and `high`: the window, in source units; `max`: the longest side.
+    """
     item = _item(request, item_id)
     low, high = _number(request, "low", item.low), _number(request, "high", item.high)
     if low == high:
         return HttpResponse("low must not be high.", status=400, content_type="text/plain")
     longest = _longest(request)
     factor = _factor(request, item)
+    colour = in_colour(item)
 
     def content() -> bytes:
         if is_large(item):
             return _png(Image.fromarray(readers.windowed(_pyramid(item).within(longest), low=low, high=high)))
-        pixels = readers.windowed(_pixels(item), low=low, high=high)
+        pixels = readers.windowed(_pixels(item, colour=colour), low=low, high=high)
         return _png(Image.fromarray(pixels).reduce(factor) if factor > 1 else Image.fromarray(pixels))
 
-    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}")
+    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}{'-colour' * colour}")
 
 
 @require_safe
@@ -110,6 +114,11 @@ def histogram(request: HttpRequest, item_id: int) -> HttpResponse:
     return _kept(response, key)
 
 
+def in_colour(item: Item) -> bool:
+    """Whether the image is shown in colour. A large one is shown by its tiles, which are grey."""
+    return item.dataset.kind == Dataset.Kind.PHOTOGRAPHS and bool(item.facts.get("colour")) and not is_large(item)
+
+
 def _item(request: HttpRequest, item_id: int) -> Item:
     items = Item.objects.select_related("dataset")
     return get_visible(items, signed_in(request), project="dataset__project", pk=item_id)
@@ -122,9 +131,11 @@ def _pyramid(item: Item) -> Pyramid:
         raise Http404(f"The file of {item.name} is missing from the storage.") from None
 
 
-def _pixels(item: Item) -> NDArray[np.generic]:
+def _pixels(item: Item, *, colour: bool = False) -> NDArray[np.generic]:
+    """(H, W), of a picture in colour (H, W, 3)."""
     try:
-        return readers.read(Path(default_storage.path(item.image)), page=item.page)
+        path = Path(default_storage.path(item.image))
+        return readers.read_colour(path, page=item.page) if colour else readers.read(path, page=item.page)
     except FileNotFoundError:
         raise Http404(f"The file of {item.name} is missing from the storage.") from None
 

@@ -55,8 +55,8 @@ class UploadRefused(Exception):
         self.status = status
 
 
-def dataset_create(*, project: Project, user: User | None, name: str) -> Dataset:
-    return Dataset.objects.create(project=project, name=name.strip()[:200], created_by=user)
+def dataset_create(*, project: Project, user: User | None, name: str, kind: str = Dataset.Kind.MICROGRAPHS) -> Dataset:
+    return Dataset.objects.create(project=project, name=name.strip()[:200], created_by=user, kind=kind)
 
 
 def upload_create(*, dataset: Dataset, user: User | None, filename: str, length: int) -> Upload:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from webapp.datasets import browse, differences, findings, layers, mending, services
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
-from webapp.datasets.media import LARGEST
+from webapp.datasets.media import LARGEST, in_colour
 from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.datasets.pyramids import TILE, is_large, levels_of
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
@@ -32,7 +32,8 @@ def dataset_new(request: HttpRequest, project_id: int) -> HttpResponse:
     project = get_editable(Project.objects.all(), user, project="", pk=project_id)
     form = DatasetForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        made = services.dataset_create(project=project, user=user, name=form.cleaned_data["name"])
+        kind = form.cleaned_data["kind"] or Dataset.Kind.MICROGRAPHS
+        made = services.dataset_create(project=project, user=user, name=form.cleaned_data["name"], kind=kind)
         return redirect("dataset", made.pk)
     return render(request, "datasets/new.html", {"project": project, "form": form}, status=422 if form.errors else 200)
 
@@ -102,6 +103,7 @@ def _pinned(request: HttpRequest) -> dict[str, str]:
 def _doctor(revision: Revision) -> dict[str, Any]:
     return {
         "leaks": browse.leaks_of(revision),
+        "choices_colour": revision.summary.get("problems", {}).get("colour", 0),
         "findings": findings.findings_of(revision),
         "without_pixel_size": findings.without_pixel_size(revision),
         "mask_layers": findings.masks_of(revision),
@@ -204,6 +206,7 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
         "low": item.low,
         "high": item.high,
         "pixelSize": item.pixel_size_nm,
+        "colour": in_colour(item),
         "image": reverse("item-image", args=[item.pk]),
         "longest": LARGEST,
         "tiles": _tiles(item),

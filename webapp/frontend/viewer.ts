@@ -21,6 +21,7 @@ interface Item extends LayerData {
   low: number;
   high: number;
   pixelSize: number | null;
+  colour: boolean;
   image: string;
   longest: number;
   tiles: Tiles | null;
@@ -107,6 +108,7 @@ async function readHistogram(): Promise<void> {
 
 /** The grey values under the pointer, read once the picture is there anyway. */
 async function readValues(): Promise<void> {
+  if (item.colour) return; // one number would not say what is there
   const asked = raster;
   const found = await readBytes(asked.url, item.width);
   if (asked === raster) values = found;

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from ml_core.specs import SPECS, InputSlot, Refusal, Spec
-from webapp.datasets.models import Revision, Upload
+from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.jobs.models import Artifact, Job
 from webapp.projects.models import Project
 
@@ -47,9 +47,14 @@ def _refusal(slot: InputSlot, reference: Any, inputs: Mapping[str, Any], project
 
 def _refuse_revision(slot: InputSlot, reference: dict[str, Any], project: Project) -> str:
     number = _id(reference.get("revision"))
-    revision = Revision.objects.filter(pk=number, dataset__project=project).first() if number else None
+    found = Revision.objects.select_related("dataset").filter(pk=number, dataset__project=project)
+    revision = found.first() if number else None
     if revision is None or set(reference) != {"revision"}:
         return f"{slot.label}: there is no such revision in this project. Choose one of the list."
+    if revision.dataset.kind == Dataset.Kind.PHOTOGRAPHS and not slot.photographs:
+        return (
+            f"{revision.dataset.name} holds colour photographs, from which only a colorizer learns. Choose micrographs."
+        )
     return "" if revision.items_count else f"{revision.dataset.name} is empty. Add micrographs first."
 
 

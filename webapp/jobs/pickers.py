@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Case, When
+
 from ml_core.specs import SPECS, InputSlot
-from webapp.datasets.models import Revision
+from webapp.datasets.models import Dataset, Revision
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project
 
@@ -34,15 +36,19 @@ def options_for(project: Project, slot: InputSlot) -> list[Option]:
     """The newest first."""
     by_itself = slot.takes in CHOSEN_BY_ITSELF and slot.name != "start"
     if slot.takes == "revision":
-        return _revisions(project, by_itself)
+        return _revisions(project, slot, by_itself)
     return _made_by_jobs(project, slot.takes, by_itself)
 
 
-def _revisions(project: Project, by_itself: bool) -> list[Option]:
+def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Option]:
+    """Photographs come first where they are meant, and are left out where they are not."""
     found = Revision.objects.filter(dataset__project=project, items_count__gt=0).select_related("dataset")
+    if not slot.photographs:
+        found = found.exclude(dataset__kind=Dataset.Kind.PHOTOGRAPHS)
+    meant = Case(When(dataset__kind=Dataset.Kind.PHOTOGRAPHS, then=0), default=1)
     seen: set[int] = set()
     options = []
-    for revision in found.order_by("-created_at", "-number")[:_MOST]:
+    for revision in found.order_by(meant, "-created_at", "-number")[:_MOST]:
         newest = revision.dataset_id not in seen
         seen.add(revision.dataset_id)
         options.append(

@@ -224,7 +224,10 @@ export class Stage {
     const pixels = context.getImageData(0, 0, width, height);
     const { data } = pixels;
     for (let at = 0; at < data.length; at += 4) {
-      data[at] = data[at + 1] = data[at + 2] = this.table[data[at]!]!;
+      // Each channel by itself: of a grey picture the three are alike, of a photograph they are not.
+      data[at] = this.table[data[at]!]!;
+      data[at + 1] = this.table[data[at + 1]!]!;
+      data[at + 2] = this.table[data[at + 2]!]!;
     }
     context.putImageData(pixels, 0, 0);
   }
