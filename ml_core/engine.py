@@ -40,7 +40,7 @@ STATE = "state.pt"
 S = TypeVar("S", bound=Spec)
 
 # What may differ between a run and the one that it carries on without making it another run.
-_FREE_TO_CHANGE = frozenset({"preset", "checkpoint_seconds", "threads"})
+_FREE_TO_CHANGE = frozenset({"preset", "checkpoint_seconds", "threads", "prediction_flips"})
 
 
 @dataclass(frozen=True)
