@@ -72,9 +72,7 @@ class LeakSearch:
 
     def _alike(self) -> dict[str, Any] | None:
         """Images that look the same on two sides."""
-        pairs = alike_across(self._bits, self._sides)
-        # Slices of one stack are told of as neighbours.
-        pairs = [(a, b) for a, b in pairs if not self._groups[a] or self._groups[a] != self._groups[b]]
+        pairs = self._alike_pairs()
         if not pairs:
             return None
         one, two = pairs[0]
@@ -84,6 +82,15 @@ class LeakSearch:
             f"({PARTS[self._sides[two] - 1]}), for one. Leave one of each pair out, or put both on one side."
         )
         return self._leak("alike", sentence, pairs)
+
+    def twins(self) -> list[tuple[int, int]]:
+        """Ids of all images that look the same on two sides, in pairs."""
+        return [(self._ids[a], self._ids[b]) for a, b in self._alike_pairs()]
+
+    def _alike_pairs(self) -> list[tuple[int, int]]:
+        pairs = alike_across(self._bits, self._sides)
+        # Slices of one stack are told of as neighbours.
+        return [(a, b) for a, b in pairs if not self._groups[a] or self._groups[a] != self._groups[b]]
 
     def _leak(self, kind: str, sentence: str, pairs: list[tuple[int, int]]) -> dict[str, Any]:
         examples = [[self._ids[a], self._ids[b]] for a, b in pairs[:EXAMPLES]]

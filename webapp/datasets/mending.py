@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from webapp.datasets import browse, findings, masks, pairs
+from webapp.datasets import browse, findings, masks, pairs, twins
 from webapp.datasets.browse import Filters
 from webapp.datasets.edits import EditRefused, Selection
 from webapp.datasets.models import Dataset, Revision
@@ -61,6 +61,9 @@ CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
 }
 """What the buttons beside masks do, each with those of one layer."""
 
+TWINS: dict[str, Change] = {"join-twins": twins.twins_join, "remove-twins": twins.twins_remove}
+"""What the buttons below look-alikes on two sides do."""
+
 
 @require_POST
 def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
@@ -70,6 +73,10 @@ def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
     post = request.POST
     try:
         do = post.get("do", "")
+        if do in TWINS:
+            made = TWINS[do](dataset, base=number_of(post, "base"), user=user)
+            messages.success(request, f"{made.change} This is revision {made.number} now.")
+            return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
         change, values = _attach(dataset, post) if do == "attach" else CHANGES[do](post)
         base = number_of(post, "base")
         made = change(dataset, layer=post.get("layer", ""), base=base, user=user, **values)

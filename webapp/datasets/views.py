@@ -105,6 +105,7 @@ def _doctor(revision: Revision) -> dict[str, Any]:
         "leaks": browse.leaks_of(revision),
         "choices_colour": revision.summary.get("problems", {}).get("colour", 0),
         "findings": findings.findings_of(revision),
+        "twins": any(leak["kind"] == "alike" for leak in revision.summary.get("leaks", [])),
         "without_pixel_size": findings.without_pixel_size(revision),
         "mask_layers": findings.masks_of(revision),
     }
