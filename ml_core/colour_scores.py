@@ -68,9 +68,9 @@ class ColourFigures:
 
     `loss` is the cross-entropy over the 313 bins in nats as it is trained, each cell by its weight. A network trained
     so says weight x probability, up to a factor; `cross_entropy` is that of the probabilities, the weights divided
-    out, each cell counting alike. Beside both, the marginal's. `ab_error` is the distance in ab between the colour that is shown and the true one, averaged
-    within each bin that occurs and then over these bins, so that grey walls do not decide; beside it, that of the
-    training photographs' mean colour for every cell, and of grey.
+    out, each cell counting alike. Beside both, the marginal's. `ab_error` is the distance in ab between the colour that
+    is shown and the true one, averaged within each bin that occurs and then over these bins, so that grey walls do not
+    decide; beside it, that of the training photographs' mean colour for every cell, and of grey.
     """
 
     cross_entropy: float

@@ -125,15 +125,15 @@ def role_of(name: str) -> Role:
         layer = "" if not place.is_mask else "mitochondria" if place.set_name else DEFAULT_LAYER
         return Role(layer, scope=place.images, below=PurePosixPath(), stem=stem, by_folder=place.is_mask)
     folders, stem = path.parts[:-1], path.name.removesuffix(path.suffix)
-    for place in reversed(range(len(folders))):
-        if _IMAGE_FOLDER.match(folders[place]):
+    for depth in reversed(range(len(folders))):
+        if _IMAGE_FOLDER.match(folders[depth]):
             break  # `mito-labels/images/x.png` is an image, whatever the project's folder is called.
-        if match := _MASK_FOLDER.match(folders[place]):
+        if match := _MASK_FOLDER.match(folders[depth]):
             suffix = _MASK_SUFFIX.match(stem)
             return Role(
                 layer=_layer_of(match),
-                scope=PurePosixPath(*folders[:place]),
-                below=PurePosixPath(*folders[place + 1 :]),
+                scope=PurePosixPath(*folders[:depth]),
+                below=PurePosixPath(*folders[depth + 1 :]),
                 stem=suffix.group("stem") if suffix else stem,
                 by_folder=True,
             )

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from ml_core.data.archives import Judge, Member
 from ml_core.data.formats import Refused
@@ -63,7 +63,7 @@ class Tar:
         """A member as a stream. What is wrong while it is read becomes Refused."""
         try:
             self._stream.seek(member.handle)
-            yield _Part(self._stream, member.size)
+            yield cast(IO[bytes], _Part(self._stream, member.size))
         except _ERRORS as error:
             raise _DAMAGED from error
 
@@ -127,7 +127,7 @@ def is_tar(path: Path, *, filename: str) -> bool:
 def _unpacked(path: Path) -> IO[bytes]:
     with open(path, "rb") as file:
         packed = file.read(2) == _GZIP
-    return gzip.open(path, "rb") if packed else open(path, "rb")
+    return cast(IO[bytes], gzip.open(path, "rb")) if packed else open(path, "rb")
 
 
 def _headers(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes, int]]:

@@ -6,6 +6,7 @@ Works in strips and by histogram, so that a slice of 200 megapixels costs one by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray
         return np.asarray(pixels, np.uint8)
     out = np.empty(pixels.shape, np.uint8)
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and pixels.size > 2**16:
-        limits = np.iinfo(pixels.dtype)
+        limits = np.iinfo(pixels.dtype.name)
         table = _scaled(np.arange(limits.min, limits.max + 1, dtype=np.float32), low=low, high=high)
         for rows in _strips(pixels):
             places = pixels[rows].astype(np.intp)
@@ -91,7 +92,8 @@ def _scaled(values: NDArray[np.generic], *, low: float, high: float) -> NDArray[
     fine = values.dtype.itemsize > 4 or (values.dtype.kind in "iu" and values.dtype.itemsize == 4)
     kind = np.float64 if fine else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (np.asarray(values, kind) - kind(low)) * kind(255 / (high - low))
+        numbers: NDArray[Any] = np.asarray(values, kind)
+        scaled = (numbers - kind(low)) * kind(255 / (high - low))
         return np.nan_to_num(np.rint(scaled), nan=0, posinf=255, neginf=0).clip(0, 255).astype(np.uint8)
 
 

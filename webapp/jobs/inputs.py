@@ -47,8 +47,8 @@ def _refusal(slot: InputSlot, reference: Any, inputs: Mapping[str, Any], project
 
 def _refuse_revision(slot: InputSlot, reference: dict[str, Any], project: Project) -> str:
     number = _id(reference.get("revision"))
-    found = Revision.objects.select_related("dataset").filter(pk=number, dataset__project=project)
-    revision = found.first() if number else None
+    found = Revision.objects.select_related("dataset").filter(dataset__project=project)
+    revision = found.filter(pk=number).first() if number else None
     if revision is None or set(reference) != {"revision"}:
         return f"{slot.label}: there is no such revision in this project. Choose one of the list."
     if revision.dataset.kind == Dataset.Kind.PHOTOGRAPHS and not slot.photographs:
