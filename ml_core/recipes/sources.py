@@ -51,9 +51,7 @@ def open_masked(context: Context[SegmentSpec]) -> Masked:
     manifest = open_manifest(inputs)
     layer = layer_of(manifest, spec.mask_layer)
     chosen = [position for position, item in enumerate(manifest.items) if layer in item.masks]
-    parts = split(
-        manifest.items, chosen=chosen, rule=spec.validation, validation=spec.validation_share, seed=spec.seed
-    )
+    parts = split(manifest.items, chosen=chosen, rule=spec.validation, validation=spec.validation_share, seed=spec.seed)
     if not len(parts.train) or not len(parts.validation):
         raise UserError(
             f"{len(chosen)} of {len(manifest):,} images have a mask in {layer}: too few to learn from some and to "

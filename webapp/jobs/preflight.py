@@ -104,7 +104,7 @@ def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[st
                 "Validation images are drawn at random: neighbouring slices of a stack then stand on both sides, and "
                 "scores come out too high. The paper did so; choose the dataset's split for a fair score."
             )
-        if "encoder" not in inputs and spec.weights == "frozen":
+        if "encoder" not in inputs and spec.weights == "frozen" and spec.initial == "random":
             found.append("Without a pretrained encoder there is nothing to freeze: it starts at random and is trained.")
     if isinstance(spec, PretrainSpec):
         if spec.views != "byol" and "colour" not in inputs:
