@@ -314,7 +314,6 @@ PRESETS: Presets = {
         "average": 0.99,
         "validate_every": 5,
         "prediction_tile": 1024,
-        "prediction_flips": True,
         "threshold": "validation",
     },
     "paper": {"validation": "random", "augmentation": "paper", "precision": "float32"},
