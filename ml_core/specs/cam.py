@@ -19,11 +19,12 @@ class CamSpec(Spec):
         InputSlot("classifier", "Classifier", "classifier", required=False),
         InputSlot("encoder", "Encoder", "encoder", required=False),
     )
+    one_of: ClassVar = ("segmenter", "classifier", "encoder")
     makes: ClassVar = ()
 
     def lacking(self, given: Collection[str]) -> list[Refusal]:
         missing = super().lacking(given)
-        networks = [name for name in ("segmenter", "classifier", "encoder") if name in given]
+        networks = [name for name in self.one_of if name in given]
         if len(networks) > 1:
             sentence = "Choose one network to map: a segmentation model, a classifier or an encoder."
             missing.append(Refusal(networks[-1], sentence))

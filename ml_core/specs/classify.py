@@ -31,11 +31,12 @@ class ClassifySpec(TrainingSpec):
             help="Its encoder is judged instead: the paper's Encoder (Paper) is that of Casser's U-Net.",
         ),
     )
+    one_of: ClassVar = ("encoder", "segmenter")
     makes: ClassVar = ("classifier",)
 
     def lacking(self, given: Collection[str]) -> list[Refusal]:
         missing = super().lacking(given)
-        if {"encoder", "segmenter"} <= set(given):
+        if set(self.one_of) <= set(given):
             sentence = "Choose an encoder or a segmentation model, not both: one encoder is judged."
             missing.append(Refusal("segmenter", sentence))
         return missing

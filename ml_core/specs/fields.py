@@ -108,6 +108,8 @@ class Spec(BaseModel):
     title: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     inputs: ClassVar[tuple[InputSlot, ...]] = ()
+    one_of: ClassVar[tuple[str, ...]] = ()
+    """Inputs of which a job takes one; a form that chooses by itself takes the first for which there is something."""
     makes: ClassVar[tuple[str, ...]] = ()
     """The kinds of artifact that other jobs may take from this one."""
     needs_torch: ClassVar[bool] = True

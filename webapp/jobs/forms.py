@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,7 +213,18 @@ class JobForm:
     def _picked(self, slot: str) -> str:
         if self._has(_slot_name(slot)):
             return self._sent(_slot_name(slot))
+        if any(self._default(other) for other in self._before(slot)):
+            return ""
+        return self._default(slot)
+
+    def _default(self, slot: str) -> str:
+        """What the form chooses by itself; empty where there is nothing."""
         return next((o.value for o in self._options[slot] if o.default and self._fits(slot, o)), "")
+
+    def _before(self, slot: str) -> Sequence[str]:
+        """Inputs that this one stands in for, and that are chosen rather than it."""
+        alternatives = SPECS[self.kind].one_of
+        return alternatives[: alternatives.index(slot)] if slot in alternatives else ()
 
     def _fits(self, slot: str, option: Option) -> bool:
         """A dataset must be the one that the person came from; colour planes belong to one revision of it."""

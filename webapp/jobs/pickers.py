@@ -15,7 +15,7 @@ from webapp.projects.models import Project
 _MOST = 200
 _OPEN = [State.WAITING, State.QUEUED, State.RUNNING, State.STOPPING, State.PAUSED]
 
-CHOSEN_BY_ITSELF = {"revision", "colour", "encoder", "segmenter"}
+CHOSEN_BY_ITSELF = {"revision", "colour", "encoder", "segmenter", "classifier"}
 """Inputs for which the newest is what most people want. Not the encoder that a pretraining starts from."""
 
 
