@@ -101,6 +101,10 @@ class UploadReport:
     sentence: str
     refused: list[dict[str, str]]
     unpaired: list[str]
+    rules: list[str]
+    """Sentences: which known set it is, where labels came from."""
+    unmatched: list[str]
+    """Names in tables of labels that no image has."""
 
     level: str
     """`done`, `warning` or `failed`."""
@@ -125,9 +129,15 @@ def report_of(upload: Upload) -> UploadReport:
     return UploadReport(
         upload=upload,
         sentence=_failure(upload) if failed else _success(report),
-        level="failed" if failed else "warning" if report.get("refused") or report.get("unpaired") else "done",
+        level="failed"
+        if failed
+        else "warning"
+        if any(report.get(name) for name in ("refused", "unpaired", "unmatched"))
+        else "done",
         refused=report.get("refused", []),
         unpaired=report.get("unpaired", []),
+        rules=report.get("rules", []),
+        unmatched=report.get("unmatched", []),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from django.db.models import Count
+from django.test import Client
 
 from ml_core.context import PlainContext
 from ml_core.inputs import Inputs, Slot
@@ -180,3 +181,17 @@ def test_all_real_micrographs_go_in_with_every_count_right(project, real_data):
     assert Blob.objects.exclude(pk=manifests).count() == blobs, "the same files are kept once"
     twins = Blob.objects.values("sha256").annotate(n=Count("pk")).filter(n__gt=1)
     assert not twins.exists()
+
+
+def test_the_page_says_where_labels_came_from_and_which_lines_named_no_image(
+    project: Project, alice: User, tmp_path: Path
+) -> None:
+    made = services.dataset_create(project=project, user=alice, name="Labelled")
+    table = b"name,label\na.png,mouse\nb.png,human\nz.png,human\n"
+    upload(made, {"a.png": picture(1), "b.png": picture(2), "labels.csv": table}, user=alice, folder=tmp_path)
+    client = Client()
+    client.force_login(alice)
+    page = client.get(f"/datasets/{made.pk}/").content.decode()
+    assert "labels.csv" in page
+    assert "1 line of the table of labels without an image" in page
+    assert "<li>z.png</li>" in page
