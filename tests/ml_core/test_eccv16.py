@@ -84,6 +84,7 @@ def _normalised(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch
     )
 
 
+@pytest.mark.slow
 def test_eccv16_computes_what_the_published_network_does() -> None:
     torch.manual_seed(0)
     network = ECCV16().eval()
