@@ -67,6 +67,17 @@ def test_a_preset_fills_the_fields_and_each_change_is_marked_and_weighed(
     assert (job.spec["epochs"], job.spec["preset"], job.spec["encoder"]) == (3, "quick", "resnet18")
 
 
+def test_choosing_one_of_the_networks_to_map_empties_the_others(
+    visit: Visit, alice: User, project: Project, make_job: JobMaker
+) -> None:
+    encoder, segmenter = make_job("pretrain", State.DONE), make_job("segment", State.DONE)
+    page = visit(alice, f"/projects/{project.pk}/jobs/new/?kind=cam")
+    expect(page.locator("#slot-segmenter")).to_have_value(f"job-{segmenter.pk}-segmenter")
+    expect(page.locator("#slot-encoder")).to_have_value("")
+    page.locator("#slot-encoder").select_option(f"job-{encoder.pk}-encoder")
+    expect(page.locator("#slot-segmenter")).to_have_value("")
+
+
 def test_the_theme_is_kept_and_the_next_page_comes_in_it(visit: Visit, alice: User) -> None:
     page = visit(alice, "/queue/")
     page.get_by_role("button", name="You and your settings").click()

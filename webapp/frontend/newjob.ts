@@ -49,7 +49,16 @@ function matchColour(): void {
   colour.value = fitting?.value ?? "";
 }
 
+/** Of inputs that stand for each other a job takes one: the one that was just chosen. */
+function emptyOthers(chosen: HTMLSelectElement): void {
+  if (!chosen.value) return;
+  for (const other of form.querySelectorAll<HTMLSelectElement>("select[data-alternative]")) {
+    if (other !== chosen && !other.disabled) other.value = "";
+  }
+}
+
 form.addEventListener("change", (event) => {
+  if (event.target instanceof HTMLSelectElement && "alternative" in event.target.dataset) emptyOthers(event.target);
   if (event.target instanceof HTMLSelectElement && event.target.dataset["takes"] === "revision") matchColour();
   if (event.target instanceof HTMLInputElement && event.target.name === "preset") fillFromPreset();
   markChanges();

@@ -63,6 +63,8 @@ class BoundSlot:
     options: list[Option]
     value: str
     refusal: str
+    alternative: bool
+    """One of several inputs of which a job takes one: choosing it empties the others."""
 
     @property
     def name(self) -> str:
@@ -165,7 +167,13 @@ class JobForm:
     @property
     def slots(self) -> list[BoundSlot]:
         return [
-            BoundSlot(slot, self._options[slot.name], self._picked(slot.name), _said(self.slot_refusals, slot.name))
+            BoundSlot(
+                slot,
+                self._options[slot.name],
+                self._picked(slot.name),
+                _said(self.slot_refusals, slot.name),
+                alternative=slot.name in SPECS[self.kind].one_of,
+            )
             for slot in SPECS[self.kind].inputs
         ]
 
