@@ -24,7 +24,7 @@ from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from webapp.datasets.models import Blob, Dataset
 from webapp.datasets.revisions import revision_manifest
 from webapp.projects.models import Project, User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 WIDTH, HEIGHT = 9001, 1203
 DEEP = np.random.default_rng(1).integers(0, 60_000, (HEIGHT, WIDTH), dtype=np.uint16)
