@@ -52,14 +52,14 @@ def edit(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    try:
-        change, values = CHANGES[post.get("do", "")](post)
-        made = change(dataset, selection=_selection(post), base=_number(post, "base"), user=user, **values)
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except KeyError:
-        messages.error(request, "Choose what to do with the images.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
+
+    def made() -> Revision:
+        if post.get("do", "") not in CHANGES:
+            raise EditRefused("Choose what to do with the images.")
+        change, values = CHANGES[post["do"]](post)
+        return change(dataset, selection=_selection(post), base=_number(post, "base"), user=user, **values)
+
+    _told(request, made)
     return _back(dataset, post)
 
 
@@ -96,13 +96,8 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     shares = {name: (_size(post.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
-    try:
-        made, _ = edits.dataset_split(
-            dataset, **shares, seed=_number(post, "seed"), base=_number(post, "base"), user=user
-        )
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
+    seed, base = _number(post, "seed"), _number(post, "base")
+    _told(request, lambda: edits.dataset_split(dataset, **shares, seed=seed, base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
 
@@ -112,11 +107,8 @@ def kind(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    try:
-        made = kinds.dataset_turn(dataset, kind=post.get("kind", ""), base=_number(post, "base"), user=user)
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
+    wanted, base = post.get("kind", ""), _number(post, "base")
+    _told(request, lambda: kinds.dataset_turn(dataset, kind=wanted, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
 
 
@@ -130,12 +122,8 @@ def name_classes(request: HttpRequest, dataset_id: int) -> HttpResponse:
         value: {"name": post.get(f"name-{value}", ""), "colour": post.get(f"colour-{value}", "")}
         for value in post.getlist("value")
     }
-    try:
-        layer = post.get("layer", "")
-        made = edits.classes_name(dataset, layer=layer, classes=given, base=_number(post, "base"), user=user)
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
+    layer, base = post.get("layer", ""), _number(post, "base")
+    _told(request, lambda: edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor#masks")
 
 
@@ -146,11 +134,8 @@ def restore(request: HttpRequest, revision_id: int) -> HttpResponse:
     revision = get_editable(
         Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
     )
-    try:
-        made = edits.revision_restore(revision, base=_number(request.POST, "base"), user=user)
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
+    base = _number(request.POST, "base")
+    _told(request, lambda: edits.revision_restore(revision, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[revision.dataset_id])}?tab=history")
 
 
@@ -188,6 +173,16 @@ class _Echo:
 
     def write(self, line: str) -> bytes:
         return line.encode()
+
+
+def _told(request: HttpRequest, change: Callable[[], Revision]) -> None:
+    """Makes a change and says on the next page what it was, or why it was not made."""
+    try:
+        made = change()
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    else:
+        messages.success(request, f"{made.change} This is revision {made.number} now.")
 
 
 def _selection(post: QueryDict) -> Selection:
