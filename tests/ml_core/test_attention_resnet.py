@@ -18,6 +18,8 @@ from ml_core.models.unet import Segmenter
 from ml_core.reporting import UserError
 from ml_core.specs.architectures import ENCODERS
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["attention26", "attention50"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from ml_core import checkpoints
 
+pytestmark = pytest.mark.slow
+
 
 def _save(folder: Path, step: int, *, size: int = 2000) -> Path:
     body = random.Random(step).randbytes(size)

@@ -28,6 +28,8 @@ from ml_core.specs import ColorizeSpec, PretrainSpec, from_preset
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"method": "structured", "image_size": 64, "batch_size": 3}
 
 

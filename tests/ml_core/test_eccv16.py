@@ -16,6 +16,8 @@ from ml_core.models.eccv16 import ECCV16, eccv16_from
 from ml_core.models.trained_colorizer import TrainedColorizer
 from ml_core.reporting import UserError
 
+pytestmark = pytest.mark.slow
+
 # Names and shapes of the published state dict, block by block: (index in the block, shape of the weight).
 PUBLISHED = {
     "model1": [(0, (64, 1, 3, 3)), (2, (64, 64, 3, 3)), (4, (64,))],

@@ -12,6 +12,8 @@ from torch import Tensor
 from ml_core.models import stand_alone_attention
 from ml_core.models.stand_alone_attention import StandAloneAttention, attention, folded, is_folded, shifted
 
+pytestmark = pytest.mark.slow
+
 COMPUTATIONS = [shifted, folded]
 SHAPES = [
     # batch, channels, height, width, heads, window

@@ -21,6 +21,8 @@ from ml_core.models.unet import (
 from ml_core.reporting import UserError
 from ml_core.weights import Weights
 
+pytestmark = pytest.mark.slow
+
 
 def _segmenter(*, classes: int = 2, frozen: bool = False) -> Segmenter:
     torch.manual_seed(0)

@@ -23,6 +23,8 @@ from ml_core.reporting import EventFile, StopFlag, Stopped, sha256_of
 from ml_core.specs import IntakeSpec
 from tests.fuzz.corpus import picture, tarred, tiff, zipped
 
+pytestmark = pytest.mark.slow
+
 COUNT, EVERY = 40, 5
 
 

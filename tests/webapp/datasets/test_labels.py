@@ -23,7 +23,7 @@ from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Upload
 from webapp.projects.models import Project, User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from webapp.datasets import services
 from webapp.datasets.models import Item
 from webapp.projects.models import Project, User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 RAMP = np.linspace(1000, 41000, 48 * 80).reshape(48, 80).astype(np.uint16)
 
