@@ -204,9 +204,9 @@ def _may_look(user_id: int, job_id: int, session: SessionBase | None) -> bool:
 
 
 def _look(job_id: int, cursor: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Events first: a state that the snapshot shows may then be ahead of them, never behind."""
-    events = events_after(Job(pk=job_id), cursor)
-    return snapshot(Job.objects.get(pk=job_id)), events
+    """The state first, so that a page which reads of an end, and of no more to come, has every event up to it."""
+    state = snapshot(Job.objects.get(pk=job_id))
+    return state, events_after(Job(pk=job_id), cursor)
 
 
 def _differs(state: dict[str, Any], shown: dict[str, Any] | None) -> bool:
