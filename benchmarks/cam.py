@@ -3,7 +3,9 @@
     python -m benchmarks.cam [--images 4] [--rounds 3]
 
 Both sides run in turns in one process, and a side's figure is the median of its rounds, so that what else the machine
-does meanwhile strikes both. EigenCAM's sign is arbitrary: ours is set, so maps are compared with either.
+does meanwhile strikes both. The forward pass is common to both sides and most of an EigenCAM of ours; what we compute
+otherwise, the projection of the layer's maps, is measured by itself as well. EigenCAM's sign is arbitrary: ours is set,
+so maps are compared with either.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import numpy as np
 import torch
 from pytorch_grad_cam import EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor
 
 from ml_core.devices import choose_device, device_name, set_threads
-from ml_core.models.activation_maps import eigen_cam, grad_cam
+from ml_core.models.activation_maps import eigen_cam, first_pattern, grad_cam
 from ml_core.models.probes import Classifier
 
 SIZE = 224
@@ -79,6 +82,10 @@ def main() -> None:
         "EigenCAM": lambda x: packages_eigen_cam(network, x),
         "Grad-CAM": lambda x: packages_grad_cam(network, x),
     }
+    with torch.inference_mode():
+        last_maps = network.encoder(network.normalised(x))[-1]
+    ours["projection"] = lambda _: torch.stack([first_pattern(image) for image in last_maps]).cpu().numpy()
+    package["projection"] = lambda _: get_2d_projection(last_maps.cpu().numpy())
     print(f"ResNet-50, {SIZE} px, layer4, {options.images} images at a time, float32")
     print(f"{device_name(device)}, {threads} threads")
     print(f"{'':10} {'ours, maps/s':>14} {'package, maps/s':>16} {'ratio':>7}")
@@ -93,7 +100,8 @@ def main() -> None:
     grad_off = float(np.abs(ours["Grad-CAM"](x) - package["Grad-CAM"](x)).max())
     print(f"largest difference of a pixel: EigenCAM up to sign {eigen_off:.1e}, Grad-CAM {grad_off:.1e}")
     checks = [
-        ("eigencam_times_faster_than_package", ratios["EigenCAM"], 10, ratios["EigenCAM"] >= 10),
+        ("eigencam_times_faster_than_package", ratios["EigenCAM"], 2, ratios["EigenCAM"] >= 2),
+        ("projection_times_faster_than_package", ratios["projection"], 25, ratios["projection"] >= 25),
         ("eigencam_largest_difference_up_to_sign", eigen_off, 1e-3, eigen_off <= 1e-3),
         ("gradcam_times_faster_than_package", ratios["Grad-CAM"], 0.9, ratios["Grad-CAM"] >= 0.9),
         ("gradcam_largest_difference", grad_off, 1e-3, grad_off <= 1e-3),

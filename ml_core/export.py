@@ -18,10 +18,12 @@ from ml_core import weights
 from ml_core.models import unet
 from ml_core.models.probes import Classifier
 from ml_core.models.published import FILES as IN_TORCHVISION
-from ml_core.models.trained import Trained
+from ml_core.models.trained import ColorizerModel, EncoderModel, Trained
 from ml_core.models.unet import Segmenter
 from ml_core.reporting import UserError, write_whole
 
+Network = EncoderModel | Segmenter | Classifier
+"""What the other libraries have names for."""
 FORMATS = ("torch-export", "torchvision", "smp")
 TOLERANCE = 1e-4
 """How far the exported graph may be off what the model says, relative to its largest answer."""
@@ -32,7 +34,7 @@ FACTS = "facts.json"
 def export_graph(model: Trained, path: Path, *, size: int, batch: int = 1) -> float:
     """Writes the model as a .pt2 of torch.export that takes (batch, 1, size, size) in 0..1, on the CPU.
 
-    Normalisation is inside; out come logits, or an encoder's features. The file is read again and asked the same as the
+    Normalisation is inside; out come the model's answers (`ANSWERS`). The file is read again and asked the same as the
     model; returns by how much it differed, relative to the largest answer. Raises UserError where it would differ by
     more than TOLERANCE, and for a size that the network cannot take.
     """
@@ -68,17 +70,19 @@ def export_state(model: Trained, path: Path, *, layout: str) -> tuple[str, ...]:
 
     Raises UserError where that library does not know the network.
     """
-    tensors, how = _torchvision(model) if layout == "torchvision" else _smp(model)
+    module = model.module
+    if isinstance(module, ColorizerModel):
+        raise UserError(f"{layout} has no network that colorizes. Take --format torch-export.")
+    by_names = _torchvision if layout == "torchvision" else _smp
+    tensors, how = by_names(module, name=model.architecture)
     weights.save(path, tensors, facts={**model.facts, "layout": layout})
     return ("from safetensors.torch import load_file", *how, f'model.load_state_dict(load_file("{path.name}"))')
 
 
-def _torchvision(model: Trained) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+def _torchvision(module: Network, *, name: str) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """A ResNet as torchvision names it; a classifier with its head, all others with none."""
-    name = model.architecture
     if name not in IN_TORCHVISION:
         raise UserError(f"torchvision has no {name}. Take --format smp or torch-export.")
-    module = model.module
     encoder = module.network.get_submodule("encoder") if isinstance(module, Segmenter) else module.encoder
     tensors: dict[str, Tensor] = dict(encoder.state_dict())
     head = "model.fc = torch.nn.Identity()"
@@ -91,9 +95,8 @@ def _torchvision(model: Trained) -> tuple[Mapping[str, Tensor], tuple[str, ...]]
     return tensors, (*how, stem) if channels == 1 else how
 
 
-def _smp(model: Trained) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+def _smp(module: Network, *, name: str) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """A segmenter as smp's whole model, all others as smp's encoder."""
-    name, module = model.architecture, model.module
     if name == "casser":
         raise UserError("segmentation_models_pytorch has no Casser network. Take --format torch-export.")
     registers = ("import ml_core.models.encoders  # registers it",) if name.startswith("attention") else ()

@@ -13,7 +13,7 @@ FORMATS = {"torch-export": ".pt2", "torchvision": ".safetensors", "smp": ".safet
 
 def add(commands: Any) -> None:
     """Adds the command to a parser's subparsers."""
-    export = commands.add_parser("export", help="a trained encoder, segmenter or classifier for other programs")
+    export = commands.add_parser("export", help="a trained model of any kind for other programs")
     export.add_argument("model", type=Path, help="the model, as a job left it: .safetensors")
     export.add_argument("--out", type=Path, required=True, help="the file to write")
     export.add_argument(
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
 def command(options: argparse.Namespace) -> int:
     _check(options)
     from ml_core import export
-    from ml_core.models.trained import load_model
+    from ml_core.models.trained import ANSWERS, load_model
 
     model = load_model(options.model)
     if options.format != "torch-export":
@@ -41,10 +41,9 @@ def command(options: argparse.Namespace) -> int:
         return DONE
     size = options.size or model.image_size
     off = export.export_graph(model, options.out, size=size, batch=options.batch)
-    answer = "features" if model.kind == "encoder" else "logits"
     print(
-        f"{options.out}: grey images ({options.batch}, 1, {size}, {size}) in 0..1 to {answer}; read again, it differs "
-        f"from the model by {off:.0e} of the largest. To load it:\n"
+        f"{options.out}: grey images ({options.batch}, 1, {size}, {size}) in 0..1 to {ANSWERS[model.kind]}; "
+        f"read again, it differs from the model by {off:.0e} of the largest. To load it:\n"
     )
     print(f'    import torch\n    model = torch.export.load("{options.out.name}").module()')
     return DONE

@@ -28,6 +28,7 @@ from ml_core.data import pairing, readers
 from ml_core.data.formats import Refused
 from ml_core.data.likeness import bits_of
 from ml_core.data.manifest import only_value
+from ml_core.data.tone import tone_of
 from ml_core.data.windowing import is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
@@ -139,8 +140,8 @@ def look(
     """Reads a whole file and yields, per page, what the dataset needs to know of it. Raises Refused.
 
     Of a mask: `width`, `height` and `values` (pixels per class value). Of an image: also `dtype`, the window `low`
-    and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, the bits of its `likeness`, and `thumbnail`,
-    the SHA-256 of a WebP picture that was put into the folder `thumbnails`, its shorter side `size` px.
+    and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, the bits of its `likeness`, its `tone`, and
+    `thumbnail`, the SHA-256 of a WebP picture that was put into the folder `thumbnails`, its shorter side `size` px.
 
     With `marked`, every other value of a mask is background: where it holds others, or comes in colour, the file is
     replaced by an 8-bit PNG of what is left.
@@ -179,6 +180,7 @@ def look(
                 "colour": colour,
                 "notes": list(header.notes),
                 "likeness": bits_of(np.asarray(small)),
+                "tone": tone_of(np.asarray(small)),
                 "thumbnail": _thumbnail(coloured or small, folder=thumbnails),
             }
 

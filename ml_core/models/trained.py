@@ -11,11 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ml_core import weights
+from ml_core.colour import lightness_of_grey
 from ml_core.models import encoders
 from ml_core.models.probes import Classifier, classifier_from
+from ml_core.models.trained_colorizer import ARCHITECTURE, TrainedColorizer, trained_from
 from ml_core.models.unet import Segmenter, segmenter_from
 
-Kind = Literal["encoder", "segmenter", "classifier"]
+Kind = Literal["encoder", "segmenter", "classifier", "colorizer"]
+ANSWERS: Mapping[Kind, str] = {
+    "encoder": "features",
+    "segmenter": "logits",
+    "classifier": "logits",
+    "colorizer": "the colours a and b of CIE Lab",
+}
 
 
 class EncoderModel(nn.Module):
@@ -35,12 +43,24 @@ class EncoderModel(nn.Module):
         return encoders.features(self.encoder, x)
 
 
+class ColorizerModel(nn.Module):
+    """Grey images (B, 1, H, W) in 0..1, H and W multiples of 8, to the colours a and b (B, 2, H, W) of CIE Lab."""
+
+    def __init__(self, colorizer: TrainedColorizer) -> None:
+        super().__init__()
+        self.colorizer = colorizer
+
+    def forward(self, grey: Tensor) -> Tensor:
+        ab: Tensor = self.colorizer(lightness_of_grey(grey))
+        return ab
+
+
 @dataclass(frozen=True)
 class Trained:
     """A model in evaluation mode; `facts` are its file's."""
 
     kind: Kind
-    module: EncoderModel | Segmenter | Classifier
+    module: EncoderModel | Segmenter | Classifier | ColorizerModel
     architecture: str
     facts: Mapping[str, Any]
 
@@ -51,8 +71,10 @@ class Trained:
 
 
 def load_model(path: Path) -> Trained:
-    """The model in `path`. Raises UserError where the file is none of an encoder, segmenter or classifier."""
+    """The model in `path`. Raises UserError where the file is none of the kinds above."""
     found = weights.load(path)
+    if found.facts.get("architecture") == ARCHITECTURE:
+        return Trained("colorizer", ColorizerModel(trained_from(path)).eval(), ARCHITECTURE, found.facts)
     if any(name.startswith("segmentation_head.") for name in found.tensors) or "mask_layer" in found.facts:
         segmenter = segmenter_from(found, source=path.name)
         return Trained("segmenter", segmenter, segmenter.architecture, found.facts)

@@ -15,6 +15,7 @@ from ml_core.__main__ import main
 from ml_core.models import encoders
 from ml_core.models.probes import Classifier
 from ml_core.models.trained import EncoderModel, load_model
+from ml_core.models.trained_colorizer import TrainedColorizer
 from ml_core.models.unet import Segmenter
 from ml_core.reporting import UserError
 
@@ -154,3 +155,20 @@ def test_the_smp_library_has_no_casser_network(tmp_path: Path) -> None:
     model = load_model(_segmenter(tmp_path, "casser", channels=1))
     with pytest.raises(UserError, match="has no Casser network"):
         export.export_state(model, tmp_path / "x.safetensors", layout="smp")
+
+
+def test_a_colorizer_leaves_as_a_graph_and_no_other_library_has_names_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    colorizer = TrainedColorizer()
+    path, graph = tmp_path / "colorizer.safetensors", tmp_path / "x.pt2"
+    weights.save(path, colorizer.state_dict(), facts={**colorizer.facts(), "image_size": 64})
+    assert main(["export", str(path), "--out", str(graph), "--size", "32"]) == 0
+    assert "(1, 1, 32, 32) in 0..1 to the colours a and b of CIE Lab" in capsys.readouterr().out
+    _same_graph(path, graph, size=32)
+    assert main(["describe", str(path)]) == 0
+    assert "colorizer" in capsys.readouterr().out
+    for layout in ("smp", "torchvision"):
+        assert main(["export", str(path), "--out", str(tmp_path / "x.safetensors"), "--format", layout]) == 70
+        assert f"{layout} has no network that colorizes. Take --format torch-export." in capsys.readouterr().err
