@@ -24,6 +24,8 @@ from webapp.projects.models import Project
 
 TABS = ("items", "splits", "masks", "doctor", "history")
 REPORTS_SHOWN_FOR = timedelta(hours=12)
+REPORTS_SHOWN = 10
+"""Several archives may have been dropped at once, and none of them fails unseen."""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -117,7 +119,7 @@ def _uploads(dataset: Dataset) -> dict[str, Any]:
     return {
         "receiving": dataset.uploads.filter(state=Upload.State.RECEIVING, expires_at__gt=timezone.now(), offset__gt=0),
         "reading": findings.uploads_reading(dataset),
-        "reports": _reports(findings.uploads_ended(dataset).filter(created_at__gt=since)[:3]),
+        "reports": _reports(findings.uploads_ended(dataset).filter(created_at__gt=since)[:REPORTS_SHOWN]),
     }
 
 

@@ -3,7 +3,8 @@ import "./dataset.css";
 import { bindKeys } from "./keys";
 import { bindSelection, keepChosen, toggleFocused } from "./selection";
 import { sayTimesLocally } from "./times";
-import { followReading, readingWords, Uploader } from "./uploader";
+import { followReading, readingWords } from "./upload/reading";
+import { Uploader } from "./uploader";
 
 const REFRESHED = ["heading", "main-actions", "zone-words", "contents", "reports"];
 

@@ -1,0 +1,28 @@
+// What has arrived is read by a job; its progress in words.
+import { connect, type JobSnapshot } from "../live";
+import { whole } from "../numbers";
+import { duration } from "../times";
+
+const ENDED = new Set(["done", "failed", "cancelled"]);
+
+/** "Reading: 97 of 165 files · 3 s left". */
+export function readingWords(job: JobSnapshot): string {
+  const { progress } = job;
+  if (job.state === "queued" || job.state === "waiting") return "Arrived. Waiting to be read";
+  if (!("done" in progress)) return "Reading: starting";
+  const counted = progress.total
+    ? `Reading: ${whole(progress.done)} of ${whole(progress.total)} ${progress.unit}`
+    : `Reading: ${whole(progress.done)} ${progress.unit} so far`;
+  return progress.left === null || progress.left < 1 ? counted : `${counted} · ${duration(progress.left)} left`;
+}
+
+/** Calls `ended` once the job has ended; `say` with each snapshot before. */
+export function followReading(jobId: number, say: (job: JobSnapshot) => void, ended: () => void): void {
+  const link = connect(jobId, ({ job, more }) => {
+    if (!ENDED.has(job.state)) say(job);
+    else if (!more) {
+      link.close();
+      ended();
+    }
+  });
+}
