@@ -5,7 +5,10 @@ import { onThemeChange } from "./colours";
 import { figure, quantityName, whole } from "./numbers";
 import { bestOf, isRatio, type Points, type XAxis } from "./points";
 
-const ORDER = ["loss", "foreground_iou", "mean_iou", "background_iou", "dice", "knn_accuracy", "embedding_std", "effective_rank"];
+const ORDER = [
+  ...["loss", "foreground_iou", "mean_iou", "background_iou", "dice", "cross_entropy", "ab_error"],
+  ...["knn_accuracy", "embedding_std", "effective_rank"],
+];
 /** Live points are drawn at most this often. */
 const FRAME_MS = 250;
 const TABLE_ROWS = 1000;

@@ -9,6 +9,8 @@ const NAMES: Record<string, string> = {
   embedding_std: "embedding spread",
   effective_rank: "effective rank",
   knn_accuracy: "kNN accuracy",
+  cross_entropy: "cross-entropy",
+  ab_error: "colour error (ab)",
 };
 
 export function quantityName(quantity: string): string {

@@ -118,6 +118,8 @@ export class Points {
 
 const HIGHER_IS_BETTER = /(iou|dice|accuracy|precision|recall)/;
 
+const LOWER_IS_BETTER = /^(loss|cross_entropy|ab_error)$/;
+
 /** Whether values of this quantity lie between 0 and 1. */
 export function isRatio(quantity: string): boolean {
   return HIGHER_IS_BETTER.test(quantity);
@@ -126,7 +128,7 @@ export function isRatio(quantity: string): boolean {
 /** The best measured point of a validation series; null for what has no better or worse. */
 export function bestOf(series: Series): Point | null {
   if (series.part !== "validation") return null;
-  const sign = isRatio(series.quantity) ? 1 : series.quantity === "loss" ? -1 : 0;
+  const sign = isRatio(series.quantity) ? 1 : LOWER_IS_BETTER.test(series.quantity) ? -1 : 0;
   if (!sign) return null;
   let best: Point | null = null;
   for (const point of series.points) {

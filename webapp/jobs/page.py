@@ -8,6 +8,7 @@ from typing import Any
 from ml_core.specs import SpecError, differences, fields_of, load_spec
 from webapp.datasets.models import Revision
 from webapp.jobs import services
+from webapp.jobs.answered import linked
 from webapp.jobs.figures import headline
 from webapp.jobs.models import Job
 from webapp.jobs.results import class_rows, confusion_of, mistakes_of, result_rows, worst_images
@@ -22,10 +23,10 @@ def context_of(job: Job) -> dict[str, Any]:
         "snapshot": snapshot,
         "figure": headline(job),
         "results": result_rows(job),
-        "worst": worst_images(job),
+        "worst": linked(job, worst_images(job)),
         "confusion": confusion_of(job),
         "classes": class_rows(job),
-        "mistakes": mistakes_of(job),
+        "mistakes": linked(job, mistakes_of(job)),
         "inputs": _inputs(job),
         "followers": job.followers.all(),
         "spec_rows": _spec_rows(job),

@@ -122,6 +122,7 @@ def _note(key: str, results: dict[str, Any]) -> str:
 class Cell:
     """So many images of one class that were taken for another, and their share of the row. `heat` is 1 to HEATS."""
 
+    predicted: str
     count: int
     share: str
     heat: int
@@ -141,7 +142,8 @@ class Confusion:
 
     labels: list[str]
     rows: list[ConfusionRow]
-    column_totals: list[int]
+    column_totals: list[tuple[str, int]]
+    """By the predicted class."""
     total: int
 
 
@@ -165,10 +167,10 @@ def confusion_of(job: Job) -> Confusion | None:
             share = count / total if total else 0.0
             heat = 1 + math.ceil(share * (HEATS - 1))
             text = f"{100 * share:.0f} %" if total else "no image"
-            cells.append(Cell(count=count, share=text, heat=heat, right=column == place))
+            cells.append(Cell(predicted=labels[column], count=count, share=text, heat=heat, right=column == place))
         rows.append(ConfusionRow(label=label, cells=cells, total=total))
-    columns = [sum(column) for column in zip(*counts, strict=True)]
-    return Confusion(labels=labels, rows=rows, column_totals=columns, total=sum(columns))
+    columns = [(label, sum(column)) for label, column in zip(labels, zip(*counts, strict=True), strict=True)]
+    return Confusion(labels=labels, rows=rows, column_totals=columns, total=sum(total for _, total in columns))
 
 
 def class_rows(job: Job) -> list[dict[str, Any]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from ml_core.specs import SPECS, SpecError
+from webapp.datasets.browse import halves
 from webapp.jobs import queue, services
+from webapp.jobs.answered import answers_of, items_of, revision_of
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
 from webapp.jobs.models import Job
 from webapp.jobs.page import context_of
@@ -18,6 +22,8 @@ from webapp.jobs.preflight import preflight
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
+IMAGES = 60
+"""Of a page of answers."""
 ACTIONS = {
     "cancel": services.job_cancel,
     "pause": services.job_pause,
@@ -34,6 +40,30 @@ def job(request: HttpRequest, job_id: int) -> HttpResponse:
     context = context_of(found)
     context |= {"project": found.project, "may_edit": editor, "may": context["snapshot"]["may"] if editor else []}
     return render(request, "jobs/job.html", context)
+
+
+@require_safe
+def job_images(request: HttpRequest, job_id: int) -> HttpResponse:
+    """The images of one cell of a confusion matrix, of a row or of a column."""
+    found = get_visible(Job.objects.select_related("project", "experiment"), signed_in(request), pk=job_id)
+    label, predicted = request.GET.get("label", ""), request.GET.get("predicted", "")
+    page = Paginator(answers_of(found, label=label, predicted=predicted), IMAGES).get_page(request.GET.get("page"))
+    items = items_of(found, [answer.name for answer in page])
+    asked = {"label": label, "predicted": predicted}
+    context = {
+        "project": found.project,
+        "job": found,
+        "label": label,
+        "predicted": predicted,
+        "page": page,
+        "links": {
+            "newer": urlencode({**asked, "page": page.number - 1}) if page.has_previous() else "",
+            "older": urlencode({**asked, "page": page.number + 1}) if page.has_next() else "",
+        },
+        "revision": revision_of(found),
+        "cells": [(answer, items.get(answer.name), *halves(answer.name)) for answer in page],
+    }
+    return render(request, "jobs/images.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

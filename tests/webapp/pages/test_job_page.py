@@ -16,6 +16,7 @@ from django.test import Client
 
 from ml_core.specs import from_preset
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from webapp.datasets.models import Item, Revision
 from webapp.jobs.figures import headline
 from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import User
@@ -252,14 +253,18 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     assert "shows nothing about the encoder" in results
     matrix = results[results.index('class="confusion"') :]
     matrix = matrix[: matrix.index("</table>")]
-    cells = re.findall(r'heat-(\d)( right)?"><span class="count">([\d,]+)</span> <span class="share">([^<]+)<', matrix)
+    cells = re.findall(
+        r'heat-(\d)( right)?">(?:<a [^>]+>)?<span class="count">([\d,]+)</span> <span class="share">([^<]+)<', matrix
+    )
     assert [cell[1:] for cell in cells] == [
         *((" right", "0", "0 %"), ("", "9", "90 %"), ("", "1", "10 %")),
         *(("", "0", "0 %"), (" right", "1,200", "100 %"), ("", "0", "0 %")),
         *(("", "0", "no image"), ("", "0", "no image"), (" right", "0", "no image")),
     ]
     assert [cell[0] for cell in cells] == ["1", "5", "2", "1", "5", "1", "1", "1", "1"]
-    edge = [int(text.replace(",", "")) for text in re.findall(r'<td class="figure">([\d,]+)</td>', matrix)]
+    edge = [int(text.replace(",", "")) for text in re.findall(r'<td class="figure"><a [^>]+>([\d,]+)</a></td>', matrix)]
+    assert f'href="/jobs/{job.pk}/images/?label=c.%20elegans&amp;predicted=mouse"' in matrix
+    assert "predicted=worm%20%3Cb%3E" in matrix
     assert edge == [10, 1200, 0, 0, 1209, 1, 1210], "totals of the rows, of the columns, and of all"
     assert "never answered" in results
     assert "no image" in results
@@ -267,6 +272,36 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     assert "w1.png" in results
     for words in ("None", "nan", "True", "Shows nothing"):
         assert words not in results
+
+
+ANSWERS = """item,name,part,label,predicted,confidence,p(a),p(b)
+0,slice_0.png,train,a,b,0.9,0.1,0.9
+1,slice_1.png,test,a,b,0.6,0.4,0.6
+2,slice_2.png,test,a,b,0.8,0.2,0.8
+3,gone.png,test,a,b,0.7,0.3,0.7
+4,slice_3.png,test,b,b,0.9,0.1,0.9
+"""
+
+
+def test_a_cell_of_a_confusion_opens_its_images(
+    client: Client, make_job: JobMaker, revision: Revision, say: EventMaker
+) -> None:
+    job = make_job("classify", State.DONE, results={**CLASSIFIED, "part": "test"})
+    empty = client.get(f"/jobs/{job.pk}/images/?label=a&predicted=b")
+    assert (empty.status_code, "No image of the class a was taken for b." in empty.content.decode()) == (200, True)
+    _keep(job, say, ANSWERS.encode(), name="predictions.csv", media_type="text/csv")
+    facts = {"width": 8, "height": 8, "dtype": "uint8", "low": 0, "high": 255, "image": "0" * 64, "thumbnail": "0" * 64}
+    Item.objects.bulk_create(
+        Item(dataset=revision.dataset, added_in=1, position=n, name=f"slice_{n}.png", **facts) for n in range(4)
+    )
+    named = {item.name: item.pk for item in revision.items}
+    page = client.get(f"/jobs/{job.pk}/images/?label=a&predicted=b").content.decode()
+    assert "3 images of the test part" in page
+    shown = re.findall(r'href="/items/(\d+)/\?revision=1"', page)
+    assert shown == [str(named["slice_2.png"]), str(named["slice_1.png"])], "the surest first, and none of training"
+    assert "gone.png" in page
+    whole_row = client.get(f"/jobs/{job.pk}/images/?predicted=b").content.decode()
+    assert "4 images of the test part" in whole_row
 
 
 def test_a_segmentation_has_no_confusion_of_classes(client: Client, make_job: JobMaker) -> None:
