@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
 from ml_core.data import pairing
 from ml_core.data.label_tables import Entry as Told
 from ml_core.data.label_tables import Finder
 from ml_core.data.pairing import Entry, Pairing, page_name
-from webapp.datasets import problems
+from webapp.datasets import problems, tones
 from webapp.datasets.models import Dataset, Item
 
 CHUNK = 2000
@@ -41,6 +41,8 @@ class Row(NamedTuple):
     label: str
     masked: bool
     called_unpaired: bool
+    called_inverted: bool
+    turned: bool
 
 
 class Catalogue:
@@ -56,6 +58,10 @@ class Catalogue:
             "called_unpaired": ExpressionWrapper(
                 Q(problems__contains=[{"kind": "unpaired"}]), output_field=BooleanField()
             ),
+            "called_inverted": ExpressionWrapper(
+                Q(problems__contains=[{"kind": tones.KIND}]), output_field=BooleanField()
+            ),
+            "turned": ExpressionWrapper(Q(low__gt=F("high")), output_field=BooleanField()),
         }
         rows = current.annotate(**flags).values_list(*Row._fields)
         self.rows = {row[1]: Row._make(row) for row in rows}
@@ -165,6 +171,7 @@ class Catalogue:
     def find_problems(self) -> None:
         """Names the classes of layers that have none yet, and says what is wrong with items that come or change."""
         self._call_unpaired()
+        inverted = self._call_inverted()
         changed = [*self.new.values(), *self.touched.values()]
         layers = {layer for item in changed for layer in item.masks}
         for layer in sorted(layers - set(self.dataset.classes)):
@@ -181,6 +188,8 @@ class Catalogue:
                 item.problems.append(problems.problem("size_mismatch", item.facts["size_mismatch"]))
             elif item.name in self._unpaired and not item.masks:
                 item.problems.append(problems.problem("unpaired", "No mask was found for this image."))
+            if item.name in inverted:
+                item.problems.append(problems.problem(tones.KIND, inverted[item.name]))
 
     def files(self) -> Iterator[Entry]:
         """Every image file of the dataset, once."""
@@ -199,7 +208,7 @@ class Catalogue:
         """A new item of a page that intake has looked at. `file` is what its file is called, where it has several."""
         content = (facts["sha256"], facts["page"])
         twin = self._by_content.setdefault(content, name)
-        kept = {key: facts[key] for key in ("constant", "colour", "likeness") if facts[key]}
+        kept = {key: facts[key] for key in ("constant", "colour", "likeness", "tone") if facts.get(key)}
         if facts["notes"]:
             kept["notes"] = facts["notes"]
         if facts["pages"] > 1:
@@ -253,6 +262,20 @@ class Catalogue:
         late = [name for name in self._unpaired if name in self.rows and not self.rows[name].called_unpaired]
         for item in self.items(late).values():
             self.changed(item)
+
+    def _call_inverted(self) -> dict[str, str]:
+        """Name -> why, of images that look inverted; those for which this is news count as changed."""
+        if self.dataset.kind == Dataset.Kind.PHOTOGRAPHS:
+            return {}
+        held = {name: self.touched.get(row.id, row) for name, row in self.rows.items()} | self.new
+        found = tones.inverted_of(
+            (name, item.group, item.turned if isinstance(item, Row) else item.low > item.high, item.facts)
+            for name, item in held.items()
+        )
+        late = [name for name, row in self.rows.items() if row.called_inverted != (name in found)]
+        for item in self.items(late).values():
+            self.changed(item)
+        return found
 
     def _has_mask(self, item: Row | Item) -> bool:
         if isinstance(item, Row):

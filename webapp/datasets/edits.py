@@ -24,6 +24,7 @@ from webapp.datasets.browse import Filters
 from webapp.datasets.models import Dataset, Item, Revision, Split
 from webapp.datasets.problems import image_problems
 from webapp.datasets.revisions import revision_create
+from webapp.datasets.tones import tones_tell, tones_tell_again
 from webapp.projects.models import Project, User
 
 MOST_CHOSEN = 10_000
@@ -106,6 +107,14 @@ class _Revising:
         self.copy(ids, **changes)
         return self.close(ids)
 
+    def amend(self, ids: Sequence[int], **changes: Any) -> None:
+        """Changes items a second time: rows that this revision made are changed as they are."""
+        own = Item.objects.filter(pk__in=list(ids), added_in=self.number)
+        mine = set(own.values_list("pk", flat=True))
+        own.update(**changes)
+        if rest := [pk for pk in ids if pk not in mine]:
+            self.replace(rest, **changes)
+
     def finish(self, sentence: str, *, user: User | None) -> Revision:
         return revision_create(self.dataset, number=self.number, change=sentence, user=user)
 
@@ -118,6 +127,7 @@ def items_remove(dataset: Dataset, *, selection: Selection, base: int, user: Use
     contents = set(revising.items.filter(pk__in=ids).values_list("image", "page"))
     revising.close(ids)
     _free_twins(revising, contents)
+    tones_tell_again(revising)
     return revising.finish(f"{_images(len(ids))} left out.", user=user)
 
 
@@ -154,7 +164,11 @@ def items_measure(
 @transaction.atomic
 def items_invert(dataset: Dataset, *, selection: Selection, base: int, user: User) -> Revision:
     """Turns dark to bright: the ends of the window change places. The stored pixels stay as they are."""
-    return _set(dataset, selection, base=base, user=user, words="inverted", low=F("high"), high=F("low"))
+    revising = _Revising(dataset.pk, base=base)
+    ids = revising.chosen(selection)
+    revising.replace(ids, low=F("high"), high=F("low"))
+    tones_tell(revising)
+    return revising.finish(f"{_images(len(ids))} inverted.", user=user)
 
 
 @transaction.atomic
@@ -286,12 +300,10 @@ def _set(dataset: Dataset, selection: Selection, *, base: int, user: User, words
     """Changes columns of the chosen items."""
     revising = _Revising(dataset.pk, base=base)
     ids = revising.chosen(selection)
-    plain = {name: value for name, value in changes.items() if not isinstance(value, F)}
-    if plain and len(plain) == len(changes):
-        same = set(revising.items.filter(pk__in=ids, **plain).values_list("pk", flat=True))
-        ids = [pk for pk in ids if pk not in same]
-        if not ids:
-            raise EditRefused("The chosen items are like this already, so nothing was changed.")
+    same = set(revising.items.filter(pk__in=ids, **changes).values_list("pk", flat=True))
+    ids = [pk for pk in ids if pk not in same]
+    if not ids:
+        raise EditRefused("The chosen items are like this already, so nothing was changed.")
     revising.replace(ids, **changes)
     return revising.finish(f"{_images(len(ids))} {words}.", user=user)
 

@@ -33,6 +33,8 @@ REMEDIES = {
     "size_mismatch": "Export these masks at the size of their images, and add them here.",
     "constant": "They teach nothing. Export them again, or leave them out.",
     "duplicate": "The same image in training and test makes scores too high. Leave one of each pair out.",
+    "inverted": "A network takes bright for dark in them. Inverting turns what is shown and trained on; the stored "
+    "pixels stay as they are.",
     "colour": "Electron micrographs are grey; look whether these belong here.",
 }
 

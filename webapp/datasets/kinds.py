@@ -10,6 +10,7 @@ from django.db import transaction
 from webapp.datasets.edits import EditRefused, _Revising
 from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.problems import image_problems
+from webapp.datasets.tones import tones_tell
 from webapp.projects.models import User
 
 
@@ -32,4 +33,5 @@ def dataset_turn(dataset: Dataset, *, kind: str, base: int, user: User) -> Revis
         wanted[json.dumps(rest)].append(pk)
     for problems, ids in wanted.items():
         revising.replace(ids, problems=json.loads(problems))
+    tones_tell(revising)
     return revising.finish(f"The dataset holds {Dataset.Kind(kind).label}.", user=user)

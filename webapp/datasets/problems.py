@@ -13,6 +13,7 @@ TITLES = {
     "size_mismatch": "Masks of another size than their image",
     "constant": "Images of one single grey value",
     "duplicate": "Images that are in the dataset twice",
+    "inverted": "Images that look inverted beside the others",
     "colour": "Colour pictures",
 }
 """Kind of problem -> its heading."""
