@@ -52,6 +52,7 @@ SHOWN = {
     "item-tile": "image/png",
     "item-mask": "image/png",
     "item-histogram": "application/json",
+    "item-around": "application/json",
     "job-events": "application/json",
     "job-log": "text/plain",
 }
@@ -184,7 +185,7 @@ def addresses(dataset: Dataset, job: Job, artifact: Artifact) -> dict[str, str]:
     found[reverse("revision-export", args=[revision.pk])] = "revision-export"
     found |= {reverse("upload", args=[row.pk]): "upload" for row in Upload.objects.all()}
     for one in items:
-        for name in ("item-thumbnail", "item-image", "item-histogram"):
+        for name in ("item-thumbnail", "item-image", "item-histogram", "item-around"):
             found[reverse(name, args=[one.pk])] = name
         if is_large(one):
             found[reverse("item-tile", args=[one.pk, 0, 0, 0])] = "item-tile"

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webapp.datasets import editor, media, mending, uploads, views
+from webapp.datasets import editor, media, mending, stacks, uploads, views
 
 urlpatterns = [
     path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),
@@ -19,6 +19,7 @@ urlpatterns = [
     path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
     path("uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
     path("items/<int:item_id>/", views.item, name="item"),
+    path("items/<int:item_id>/around.json", stacks.around, name="item-around"),
     path("items/<int:item_id>/thumbnail.webp", media.thumbnail, name="item-thumbnail"),
     path("items/<int:item_id>/image.png", media.image, name="item-image"),
     path("items/<int:item_id>/tiles/<int:level>/<int:column>-<int:row>.png", media.tile, name="item-tile"),

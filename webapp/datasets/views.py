@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webapp.datasets import browse, differences, findings, layers, mending, services
+from webapp.datasets import browse, differences, findings, layers, mending, services, stacks
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST, in_colour
@@ -131,11 +131,12 @@ def _reports(uploads: Iterable[Upload]) -> list[findings.UploadReport]:
 def item(request: HttpRequest, item_id: int) -> HttpResponse:
     user = signed_in(request)
     found = get_visible(Item.objects.select_related("dataset__project"), user, project="dataset__project", pk=item_id)
-    revision = _revision_of(found, request.GET.get("revision", ""))
+    revision = stacks.revision_of(found, request.GET.get("revision", ""))
     filters = Filters.of(dict(request.GET.lists()))
     kept = {**_pinned(request), **filters.chosen}
     items = filters.apply(revision.items)
     before, after = browse.neighbours(found, revision, filters)
+    slices = stacks.slices_beside(found, revision)
     masks, runs = layers.masks_of(found), layers.runs_on(found, user=user)
     context = {
         "project": found.dataset.project,
@@ -144,7 +145,7 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "item": found,
         "before": before,
         "after": after,
-        "slices": _slices(found, revision),
+        "slices": slices,
         "number": browse.number_of(found, items),
         "total": browse.count(revision, filters),
         "kept": urlencode(kept, doseq=True),
@@ -153,33 +154,11 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "may_edit": may_edit(user, found.dataset.project),
         "newer": _newer(found),
         "reduced": is_large(found) and bool(masks),
-        "viewer": _viewer(found, masks, runs),
+        "viewer": _viewer(found, masks, runs)
+        | {"before": before, "after": after, "sliceBefore": slices["before"], "sliceAfter": slices["after"]}
+        | {"stacked": any(slices.values())},
     }
     return render(request, "datasets/item.html", context)
-
-
-def _revision_of(item: Item, number: str) -> Revision:
-    """The revision that the address names, else the newest in which `item` is."""
-    revisions = item.dataset.revisions.filter(number__gte=item.added_in)
-    if number.isdecimal() and len(number) < 9:
-        revisions = revisions.filter(number=int(number))
-    elif item.removed_in is not None:
-        revisions = revisions.filter(number__lt=item.removed_in)
-    revision = revisions.first()
-    if revision is None:
-        raise Http404
-    return revision
-
-
-def _slices(item: Item, revision: Revision) -> dict[str, int | None]:
-    """Ids of the slices before and after `item` in its stack."""
-    if not item.group:
-        return {"before": None, "after": None}
-    stack = revision.items.filter(group=item.group).values_list("pk", flat=True)
-    return {
-        "before": stack.filter(index__lt=item.index).order_by("-index").first(),
-        "after": stack.filter(index__gt=item.index).order_by("index").first(),
-    }
 
 
 def _newer(item: Item) -> int | None:
@@ -214,6 +193,7 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
         "longest": LARGEST,
         "tiles": _tiles(item),
         "histogram": reverse("item-histogram", args=[item.pk]),
+        "around": reverse("item-around", args=[item.pk]),
         "masks": masks,
         "predictions": runs["prediction"],
         "cams": runs["cam"],

@@ -1,76 +1,69 @@
-// The viewer of one item: micrograph, layers, contrast, scale bar, read-out, keys.
+// The viewer of one item: micrograph, layers, contrast, scale bar, read-out, keys. Other items take its place without a
+// page load, the picture that is shown staying until theirs is whole.
 import "./viewer.css";
 import { bindKeys } from "./keys";
 import { whole } from "./numbers";
-import { readAddress, written } from "./viewer/address";
+import { bare as withoutView, readAddress, written } from "./viewer/address";
 import { readBytes, type ByteMap } from "./viewer/classmap";
 import { ContrastPanel, tableFor, type Histogram, type Window } from "./viewer/contrast";
-import { Layers, type LayerData } from "./viewer/layers";
+import { addressOf, isEightBit, isTurned, itemOf, ownWindow, rasterOf, type Item } from "./viewer/item";
+import { Layers } from "./viewer/layers";
+import { Order } from "./viewer/order";
 import { Overlay } from "./viewer/overlay";
-import { picture } from "./viewer/picture";
+import { picture as pictureOf } from "./viewer/picture";
 import { scaleBar } from "./viewer/scalebar";
-import { Stage, type Raster, type Tiles } from "./viewer/stage";
+import { canWait, Slide, Slides } from "./viewer/slides";
+import { Stage, type Frame, type Picture, type Raster } from "./viewer/stage";
+import { Stepper } from "./viewer/stepping";
 import { onThemeChange } from "./colours";
 
-interface Item extends LayerData {
-  id: number;
-  name: string;
-  width: number;
-  height: number;
-  dtype: string;
-  low: number;
-  high: number;
-  pixelSize: number | null;
-  colour: boolean;
-  image: string;
-  longest: number;
-  tiles: Tiles | null;
-  histogram: string;
-}
-
-const item = JSON.parse(document.querySelector("#viewer-data")!.textContent!) as Item;
 const one = <E extends HTMLElement>(selector: string): E => document.querySelector<E>(selector)!;
 const query = new URLSearchParams(location.search);
 const start = readAddress(query);
-const isWhole = !item.dtype.startsWith("float");
-const eightBit = item.dtype === "uint8";
 const scope = one<HTMLSelectElement>('[data-act="scope"]');
 const invert = one<HTMLInputElement>('[data-act="invert"]');
-// An item whose window is stored the other way round is a negative: dark means much.
-const turned = item.low > item.high;
-const own: Window = { low: Math.min(item.low, item.high), high: Math.max(item.low, item.high) };
+const first = itemOf(document);
 
-let raster: Raster = rasterOf(own);
-let windowNow: Window = start.window ?? own;
+/** What is shown now. */
+let item: Item = first;
+let windowNow: Window = start.window ?? ownWindow(first);
+let raster: Raster = rasterOf(first, ownWindow(first));
 let values: ByteMap | null = null;
-invert.checked = start.inverted !== turned;
+invert.checked = start.inverted !== isTurned(first);
 let barWanted = localStorage.getItem("scale-bar") !== "off";
 let pointer: { left: number; top: number } | null = null;
 let finer = 0;
+let settling = 0;
 
-function rasterOf(window: Window): Raster {
-  const asked = new URLSearchParams({ low: String(window.low), high: String(window.high) });
-  if (Math.max(item.width, item.height) > item.longest) asked.set("max", String(item.longest));
-  return { url: `${item.image}?${asked}`, ...window };
-}
-
-const stage = new Stage(one("#stage"), item, item.tiles, raster, { moved, failed: () => trouble("The image could not be read. Reload the page.") });
+const tableNow = (): Uint8ClampedArray => tableFor(raster, windowNow, invert.checked);
+const stage = new Stage(
+  one("#stage"),
+  { size: first, tiles: first.tiles, raster, table: tableNow() },
+  { moved, failed: () => trouble("The image could not be read. Reload the page.") },
+);
 const overlay = new Overlay(one("#stage"), () => stage.placement);
-const layers = new Layers(one("#panels"), item, start, { changed: drawLayers, failed: trouble });
-const contrast = new ContrastPanel(one("#contrast"), windowNow, isWhole, setWindow);
+const contrast = new ContrastPanel(one("#contrast"), windowNow, !first.dtype.startsWith("float"), setWindow);
+let slide = new Slide(first, document, layersOf(document, first));
+
+function layersOf(page: Document, of: Item): Layers {
+  return new Layers(page.querySelector("#layers")!, of, {
+    changed: (layers) => void (layers === slide.layers && drawLayers()),
+    failed: (sentence, layers) => void (layers === slide.layers && trouble(sentence)),
+  });
+}
 
 function trouble(sentence: string): void {
   const notice = one("#stage-notice");
   notice.textContent = sentence;
-  notice.hidden = false;
+  notice.hidden = !sentence;
 }
 
 function drawLayers(): void {
-  overlay.set(layers.drawn);
-  layers.paintBar();
+  overlay.set(slide.layers.drawn);
+  slide.layers.paintBar();
   const warning = one("#cam-warning");
-  warning.hidden = !layers.warning;
-  warning.querySelector("span")!.textContent = layers.warning;
+  warning.hidden = !slide.layers.warning;
+  warning.querySelector("span")!.textContent = slide.layers.warning;
   say();
 }
 
@@ -81,29 +74,38 @@ function setWindow(window: Window): void {
   applyWindow();
   // Eight bits hold all that an 8-bit image has. Of a deeper one the server draws the new window from the source.
   clearTimeout(finer);
-  if (!eightBit) finer = setTimeout(() => void fetchWindow(window), 250);
+  if (!isEightBit(item)) finer = setTimeout(() => void fetchWindow(window), 250);
   say();
 }
 
 async function fetchWindow(window: Window): Promise<void> {
-  const next = rasterOf(window);
-  if (!(await stage.show(next)) || windowNow !== window) return;
+  const next = rasterOf(item, window);
+  const shown = slide;
+  if (!(await stage.show(next, tableFor(next, window, invert.checked)))) return;
+  shown.leave(stage);
+  shown.has(stage.picture);
+  if (windowNow !== window) return;
   raster = next;
   values = null;
   applyWindow();
-  void readValues();
+  readValues().catch(() => undefined);
 }
 
 function applyWindow(): void {
-  stage.setTable(tableFor(raster, windowNow, invert.checked));
+  stage.setTable(tableNow());
+  sayWindow();
+}
+
+function sayWindow(): void {
   const digits = { maximumSignificantDigits: 6 };
   const [low, high] = [windowNow.low, windowNow.high].map((v) => v.toLocaleString("en-US", digits));
   one("#window-words").textContent = `${low} to ${high}${invert.checked ? ", inverted" : ""}`;
 }
 
 async function readHistogram(): Promise<void> {
-  const answer = await fetch(item.histogram, { credentials: "same-origin" });
-  if (answer.ok) contrast.setHistogram((await answer.json()) as Histogram);
+  const asked = item;
+  const answer = await fetch(asked.histogram, { credentials: "same-origin" });
+  if (answer.ok && asked === item) contrast.setHistogram((await answer.json()) as Histogram);
 }
 
 /** The grey values under the pointer, read once the picture is there anyway. */
@@ -145,7 +147,7 @@ function readOut(): void {
   const byte = values?.values[Math.floor(at.y / values.factor) * values.width + Math.floor(at.x / values.factor)];
   if (byte !== undefined) {
     const value = raster.low + (byte / 255) * (raster.high - raster.low);
-    const exact = eightBit && raster.low === 0 && raster.high === 255 && values!.factor === 1;
+    const exact = isEightBit(item) && raster.low === 0 && raster.high === 255 && values!.factor === 1;
     const edge = !exact && (byte === 0 ? "≤ " : byte === 255 ? "≥ " : "≈ ");
     parts.push(`${edge || ""}${value.toLocaleString("en-US", { maximumSignificantDigits: exact ? 3 : 4 })}`);
   }
@@ -156,17 +158,24 @@ function readOut(): void {
 let saying = 0;
 function say(): void {
   clearTimeout(saying);
-  saying = setTimeout(() => {
-    const next = written(query, state());
-    history.replaceState(null, "", `?${next}`);
-    for (const link of document.querySelectorAll<HTMLAnchorElement>("a[data-carry]")) carry(link);
-  }, 200);
+  saying = setTimeout(sayNow, 200);
+}
+
+function sayNow(): void {
+  clearTimeout(saying);
+  history.replaceState(null, "", `${addressOf(item.id)}?${written(query, state())}`);
+  for (const link of document.querySelectorAll<HTMLAnchorElement>("a[data-carry]")) carry(link);
 }
 
 function state(): Parameters<typeof written>[1] {
-  const changed = windowNow.low !== own.low || windowNow.high !== own.high;
-  const shown = { ...layers.shown, inverted: invert.checked !== turned, view: stage.view };
-  return changed ? { ...shown, window: windowNow } : shown;
+  const shown = { ...slide.layers.shown, inverted: invert.checked !== isTurned(item), view: stage.view };
+  return isChanged() ? { ...shown, window: windowNow } : shown;
+}
+
+/** Whether the reader has chosen a window. */
+function isChanged(): boolean {
+  const own = ownWindow(item);
+  return windowNow.low !== own.low || windowNow.high !== own.high;
 }
 
 /** The next image opens as this one is seen: same layers, same place, same window. */
@@ -176,6 +185,166 @@ function carry(link: HTMLAnchorElement): void {
   const shown = window && scope.value === "dataset" ? { ...kept, window } : kept;
   link.href = `${pathname}?${written(searchParams, shown)}`;
 }
+
+// --- from image to image ----------------------------------------------------------------------------------------
+
+const slides = new Slides(stage, (id) => `${addressOf(id)}?${withoutView(query)}`, layersOf);
+const order = new Order(first, saySlice);
+const stepper = new Stepper(() => item.id, turnTo, rested);
+const slider = one<HTMLInputElement>("#slice");
+/** What the reader is likely to want next. */
+let likely = (by: number): number | null => order.item(item.id, by);
+
+/** How another item is drawn in what the reader has chosen. */
+function frameOf(next: Item): Frame & { window: Window } {
+  const window = isChanged() && scope.value === "dataset" ? windowNow : ownWindow(next);
+  const drawn = rasterOf(next, window);
+  const inverted = (invert.checked !== isTurned(item)) !== isTurned(next);
+  return { window, size: next, tiles: next.tiles, raster: drawn, table: tableFor(drawn, window, inverted) };
+}
+
+async function turnTo(id: number): Promise<void> {
+  try {
+    await stage.ready;
+    const next = await slides.get(id);
+    await next.layers.follow(slide.layers.chosen);
+    let frame = frameOf(next.item);
+    let picture = await next.picture(stage, frame);
+    await stage.whole(picture);
+    // What the reader did meanwhile counts, so everything is looked at once more; mostly it is all there.
+    frame = frameOf(next.item);
+    picture = await next.picture(stage, frame);
+    await Promise.all([stage.whole(picture), next.layers.follow(slide.layers.chosen)]);
+    await stage.dress(picture, frame.table);
+    show(next, picture, frame);
+  } catch {
+    // The page itself says what is wrong, or asks who is there.
+    location.assign(`${addressOf(id)}?${written(query, state())}`);
+    await new Promise(() => undefined);
+  }
+}
+
+function show(next: Slide, picture: Picture, frame: Frame & { window: Window }): void {
+  const inverted = invert.checked !== isTurned(item);
+  takeParts(next);
+  item = next.item;
+  slide = next;
+  raster = frame.raster;
+  windowNow = frame.window;
+  values = null;
+  invert.checked = inverted !== isTurned(item);
+  stage.swap(picture);
+  trouble("");
+  contrast.follow(windowNow, !item.dtype.startsWith("float"));
+  sayWindow();
+  order.meet(item);
+  saySlice();
+  drawLayers();
+  moved();
+  slides.tidy(slide);
+  clearTimeout(finer);
+  clearTimeout(settling);
+  settling = setTimeout(settle, 150);
+}
+
+/** Parts of the page that tell of the item. Those of the one before are kept with it. */
+function takeParts(next: Slide): void {
+  const focus = document.activeElement;
+  const names = ["rel", "data-slice"].filter((name) => focus?.hasAttribute(name));
+  for (const [name, part] of next.parts) slide.parts.get(name)?.replaceWith(part);
+  for (const name of names) document.querySelector<HTMLElement>(`[${name}="${focus!.getAttribute(name)}"]`)?.focus();
+  document.title = next.title;
+  one("#stage").setAttribute("aria-label", `Micrograph ${next.item.name}: arrows move it, plus and minus zoom`);
+}
+
+/** Where the slice stands in its stack. */
+function saySlice(): void {
+  const stack = order.stackOf(item.id);
+  one("#slices").hidden = !item.stacked;
+  slider.disabled = stack.length < 2;
+  if (slider.disabled) return;
+  slider.max = String(stack.length);
+  if (stepper.resting || stepper.target === item.id) slider.value = String(stack.indexOf(item.id) + 1);
+  const words = `${whole(stack.indexOf(item.id) + 1)} of ${whole(stack.length)}`;
+  one("#slice-words").textContent = words;
+  slider.setAttribute("aria-valuetext", words);
+}
+
+/** Once nobody steps any more: what only the image that stays is worth. */
+function settle(): void {
+  // Without them there is no number under the pointer and no Auto; that the link is lost, the image itself says.
+  readHistogram().catch(() => undefined);
+  readValues().catch(() => undefined);
+}
+
+function rested(): void {
+  sayNow();
+  saySlice();
+  void order.know(item.id, `${item.around}?${withoutView(query)}`, item.stacked);
+  void prefetch();
+}
+
+/** The next in the direction of the last step, and the one before. */
+async function prefetch(): Promise<void> {
+  for (const id of new Set([1, 2, -1].map((by) => likely(by)))) {
+    if (id === null || id === item.id || !stepper.resting) continue;
+    try {
+      const next = await slides.get(id);
+      await next.layers.follow(slide.layers.chosen);
+      if (canWait(next.item, item) && stepper.resting) await next.picture(stage, frameOf(next.item));
+    } catch {
+      return; // If it is wanted, the reader is told.
+    }
+  }
+}
+
+function stepBy(by: number): void {
+  const sign = Math.sign(by);
+  likely = (places) => order.item(item.id, sign * places);
+  stepper.to(order.item(stepper.target, by));
+}
+
+function sliceBy(by: number): void {
+  const sign = Math.sign(by);
+  likely = (places) => order.slice(item.id, sign * places);
+  const beside = item[by > 0 ? "sliceAfter" : "sliceBefore"];
+  stepper.to(order.slice(stepper.target, by) ?? (stepper.resting ? beside : null));
+}
+
+slider.addEventListener("input", () => {
+  const stack = order.stackOf(item.id);
+  likely = (places) => order.slice(item.id, places);
+  stepper.to(stack[Number(slider.value) - 1] ?? null);
+});
+
+// The arrows are links, for those who open them beside this page and for browsers without scripts.
+document.addEventListener("click", (event) => {
+  const link = (event.target as HTMLElement).closest<HTMLAnchorElement>("a[data-carry]");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const by = link.rel === "next" || link.dataset["slice"] === "after" ? 1 : -1;
+  if (link.dataset["slice"]) sliceBy(by);
+  else stepBy(by);
+});
+
+/** Turning the wheel with Shift goes through the stack. A touchpad sends many small turns: so much is one slice. */
+const TURN = 40;
+let turnedBy = 0;
+one("#stage").addEventListener(
+  "wheel",
+  (event) => {
+    if (!event.shiftKey || !item.stacked) return;
+    event.preventDefault();
+    event.stopPropagation();
+    // With Shift some systems turn the wheel sideways.
+    const delta = (event.deltaY || event.deltaX) * (event.deltaMode ? TURN : 1);
+    turnedBy = Math.abs(delta) >= TURN ? Math.sign(delta) * TURN : turnedBy + delta;
+    if (Math.abs(turnedBy) < TURN) return;
+    sliceBy(Math.sign(turnedBy));
+    turnedBy = 0;
+  },
+  { capture: true, passive: false },
+);
 
 // --- hands ------------------------------------------------------------------------------------------------------
 
@@ -198,7 +367,7 @@ scope.addEventListener("change", say);
 
 async function copyView(): Promise<void> {
   const button = one<HTMLButtonElement>('[data-act="copy"]');
-  const address = `${location.origin}${location.pathname}?${written(query, state())}`;
+  const address = `${location.origin}${addressOf(item.id)}?${written(query, state())}`;
   history.replaceState(null, "", address);
   try {
     await navigator.clipboard.writeText(address);
@@ -213,7 +382,7 @@ async function copyView(): Promise<void> {
 async function savePicture(): Promise<void> {
   const bar = item.pixelSize && barWanted ? scaleBar(item.pixelSize, stage.placement.scale) : null;
   const caption = `${item.name} · ${one("#window-words").textContent ?? ""} · ${one("#zoom").textContent ?? ""}`;
-  const blob = await picture(stage.viewer.drawer.canvas as HTMLCanvasElement, overlay.canvas, caption, bar);
+  const blob = await pictureOf(stage.viewer.drawer.canvas as HTMLCanvasElement, overlay.canvas, caption, bar);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = `${item.name.replaceAll("/", "_").replace(/\.\w+$/, "")}-view.png`;
@@ -221,14 +390,13 @@ async function savePicture(): Promise<void> {
   URL.revokeObjectURL(link.href);
 }
 
-const follow = (selector: string) => (): void => one<HTMLAnchorElement>(selector)?.click();
 bindKeys({
-  "1": () => layers.toggle("mask"),
-  "2": () => layers.toggle("prediction"),
-  "3": () => layers.toggle("errors"),
-  "4": () => layers.toggle("cam"),
-  "[": () => layers.fade(-10),
-  "]": () => layers.fade(10),
+  "1": () => slide.layers.toggle("mask"),
+  "2": () => slide.layers.toggle("prediction"),
+  "3": () => slide.layers.toggle("errors"),
+  "4": () => slide.layers.toggle("cam"),
+  "[": () => slide.layers.fade(-10),
+  "]": () => slide.layers.fade(10),
   c: () => contrast.auto(),
   i: () => invert.click(),
   b: () => {
@@ -241,10 +409,10 @@ bindKeys({
   "+": acts["larger"]!,
   "=": acts["larger"]!,
   "-": acts["smaller"]!,
-  j: follow("a[rel=next]"),
-  k: follow("a[rel=prev]"),
-  ",": follow('[data-slice="before"]'),
-  ".": follow('[data-slice="after"]'),
+  j: () => stepBy(1),
+  k: () => stepBy(-1),
+  ",": () => sliceBy(-1),
+  ".": () => sliceBy(1),
   " ": () => bare(true),
 });
 document.addEventListener("keyup", (event) => {
@@ -272,12 +440,15 @@ onThemeChange(() => contrast.redraw());
 
 // --- begin ------------------------------------------------------------------------------------------------------
 
-applyWindow();
-if (!eightBit && start.window) void fetchWindow(start.window);
-void stage.ready.then(() => {
+slides.keep(slide);
+sayWindow();
+if (!isEightBit(item) && start.window) void fetchWindow(start.window);
+void slide.layers.follow(start);
+void stage.ready.then((there) => {
+  slide.has(stage.picture);
   if (start.view) stage.look(start.view, true);
   moved();
   drawLayers();
+  if (there) rested();
 });
-void readHistogram();
-void readValues();
+settle();

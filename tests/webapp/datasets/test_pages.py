@@ -275,6 +275,24 @@ def test_the_next_slice_stays_in_the_stack(seen_by: Seen, dataset: Dataset, alic
     assert re.search(rf'rel="next"[^>]*href="/items/{items[3].pk}/"', page)
 
 
+def test_the_items_around_one_are_told_in_the_order_of_the_grid_and_its_stack_in_that_of_its_slices(
+    seen_by: Seen, dataset: Dataset, alice: User, charlie: User
+) -> None:
+    fill(dataset, 260, group="stack A")
+    items = list(dataset.all_items.all())
+    for n, item in enumerate(items[:30]):
+        Item.objects.filter(pk=item.pk).update(group="stack B", index=30 - n)
+    client = seen_by(alice)
+    told = client.get(f"/items/{items[10].pk}/around.json").json()
+    assert told["run"] == [item.pk for item in items[:211]]
+    assert (told["first"], told["last"]) == (True, False)
+    assert told["stack"] == [item.pk for item in items[:30]][::-1]
+    tests = client.get(f"/items/{items[60].pk}/around.json?split=test").json()
+    assert tests["run"] == [item.pk for item in items if item.split == "test"]
+    assert (tests["first"], tests["last"]) == (True, True)
+    assert seen_by(charlie).get(f"/items/{items[10].pk}/around.json").status_code == 404
+
+
 def test_an_item_that_a_later_revision_replaced_points_to_its_successor(
     seen_by: Seen, dataset: Dataset, alice: User
 ) -> None:

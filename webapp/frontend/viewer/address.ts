@@ -48,10 +48,16 @@ export function readAddress(query: URLSearchParams): Shown {
   return shown;
 }
 
-/** `query` with `shown` in place of what it said of the view; all else in it stays. */
-export function written(query: URLSearchParams, shown: Shown): URLSearchParams {
+/** `query` without what it says of the view. */
+export function bare(query: URLSearchParams): URLSearchParams {
   const next = new URLSearchParams(query);
   for (const name of OWN) next.delete(name);
+  return next;
+}
+
+/** `query` with `shown` in place of what it said of the view; all else in it stays. */
+export function written(query: URLSearchParams, shown: Shown): URLSearchParams {
+  const next = bare(query);
   const joined = (entries: Record<string, unknown>): string =>
     Object.entries(entries).map(([layer, value]) => `${layer}~${String(value)}`).join(",");
   if (shown.on) next.set("on", shown.on.join(","));

@@ -63,7 +63,7 @@ export class ContrastPanel {
   constructor(
     private readonly root: HTMLElement,
     private window: Window,
-    private readonly whole: boolean,
+    private whole: boolean,
     private readonly changed: (window: Window) => void,
   ) {
     const find = <E extends HTMLElement>(name: string): E => root.querySelector<E>(`[data-contrast="${name}"]`)!;
@@ -83,6 +83,13 @@ export class ContrastPanel {
     this.histogram = histogram;
     this.root.querySelector('[data-contrast="none"]')?.remove();
     for (const slider of this.sliders) slider.disabled = false;
+    this.say();
+  }
+
+  /** Another item is shown, in this window. */
+  follow(window: Window, whole: boolean): void {
+    this.window = window;
+    this.whole = whole;
     this.say();
   }
 

@@ -32,6 +32,11 @@ export interface LayerData {
 
 type Kind = "mask" | "prediction" | "errors" | "cam";
 
+/** What the reader chose, to be chosen again of another item: its runs are other pictures of the same jobs. */
+export interface Choice extends Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam"> {
+  runs?: Map<Kind, string>;
+}
+
 const MASK_COLOURS = ["--mask", "--class-3", "--class-4", "--class-5"];
 const PREDICTION_COLOURS = ["--prediction", "--class-3", "--class-4", "--class-5"];
 /** Below this fall of confidence, or above this likeness with random weights, a map explains nothing. */
@@ -88,6 +93,19 @@ export class Layer {
   }
 }
 
+/** Masks and predictions are shown where nobody said otherwise. */
+function isUsual(layer: Layer): boolean {
+  return layer.kind === "mask" || layer.kind === "prediction";
+}
+
+const RUNS = ["prediction", "cam"] as const;
+
+/** What tells the runs of one kind apart, the same for every item. */
+function lookOf(run: Run): string {
+  const { method, layer, target } = run.facts;
+  return JSON.stringify([run.job, method ?? "", layer ?? "", target ?? ""]);
+}
+
 function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -98,49 +116,77 @@ export class Layers {
   /** The layer that was touched last: the opacity keys act on it. */
   current: Layer | null = null;
   private readonly maps = new Map<string, Promise<ByteMap>>();
+  /** Chosen for the items that have it: this one may not. */
+  private choice: Choice = { opacity: {}, style: {} };
 
   constructor(
-    panel: HTMLElement,
+    panel: Element,
     private readonly data: LayerData,
-    shown: Shown,
-    private readonly told: { changed: () => void; failed: (sentence: string) => void },
+    private readonly told: { changed: (layers: Layers) => void; failed: (sentence: string, layers: Layers) => void },
   ) {
     this.all = [...panel.querySelectorAll<HTMLElement>(".layer")].map((each) => new Layer(each, (l) => this.touch(l)));
     const errors = this.one("errors");
     if (errors) errors.on.disabled = !(data.masks.length && data.predictions.length);
     if (errors?.on.disabled) errors.element.classList.add("absent");
-    this.take(shown);
-    for (const layer of this.all) if (layer.shown) void this.load(layer);
   }
 
   one(kind: Kind): Layer | undefined {
     return this.all.find((layer) => layer.kind === kind);
   }
 
-  private take(shown: Shown): void {
+  /** Shows what was chosen. Resolves once all of it is there to be drawn. */
+  async follow(choice: Choice): Promise<void> {
+    this.take(choice);
+    await Promise.all(this.all.filter((layer) => layer.shown && !layer.figure).map((layer) => this.load(layer)));
+  }
+
+  private take(shown: Choice): void {
+    this.choice = shown;
     for (const layer of this.all) {
-      const wanted = shown.on ? shown.on.includes(layer.key) : layer.kind === "mask" || layer.kind === "prediction";
+      const wanted = shown.on ? shown.on.includes(layer.key) || shown.on.includes(layer.kind) : isUsual(layer);
       layer.on.checked = wanted && !layer.on.disabled;
       const opacity = shown.opacity[layer.key];
       if (opacity !== undefined) layer.setOpacity(opacity);
       const style = shown.style[layer.key];
       if (style && layer.style) layer.style.value = style;
     }
-    for (const [kind, id] of [["prediction", shown.prediction], ["cam", shown.cam]] as const) {
-      const select = this.one(kind)?.run;
-      if (select && id !== undefined && [...select.options].some((o) => o.value === String(id))) select.value = String(id);
+    for (const kind of RUNS) {
+      const layer = this.one(kind);
+      if (!layer?.run) continue;
+      const look = shown.runs?.get(kind);
+      const wanted = look === undefined ? shown[kind] : this.runsOf(kind).find((run) => lookOf(run) === look)?.id;
+      if (wanted === undefined || wanted === Number(layer.run.value)) continue;
+      if (![...layer.run.options].some((option) => option.value === String(wanted))) continue;
+      layer.run.value = String(wanted);
+      layer.figure = null;
+      const errors = this.one("errors");
+      if (errors && kind === "prediction") errors.figure = null;
     }
+  }
+
+  /** For the next item: as `shown`, with runs by what made them. */
+  get chosen(): Choice {
+    const runs = new Map(this.choice.runs);
+    for (const kind of RUNS) {
+      const run = this.chosenRun(kind);
+      if (run) runs.set(kind, lookOf(run));
+    }
+    return { ...this.shown, runs };
   }
 
   /** For the address: all but the view and the window. */
   get shown(): Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam"> {
-    const opacity: Record<string, number> = {};
-    const style: Record<string, string> = {};
+    const here = new Set(this.all.filter((layer) => !layer.on.disabled).map((layer) => layer.key));
+    const absent = ([key]: [string, unknown]): boolean => !here.has(key);
+    const opacity = Object.fromEntries(Object.entries(this.choice.opacity).filter(absent));
+    const style = Object.fromEntries(Object.entries(this.choice.style).filter(absent));
     for (const layer of this.all) {
       if (layer.opacity && layer.opacity.value !== "100") opacity[layer.key] = Number(layer.opacity.value);
       if (layer.style && layer.style.selectedIndex > 0) style[layer.key] = layer.style.value;
     }
     const on = this.all.filter((layer) => layer.shown).map((layer) => layer.key);
+    const wished = this.choice.on ?? this.all.filter(isUsual).map((layer) => layer.key);
+    on.push(...wished.filter((key) => !here.has(key)));
     const [prediction, cam] = (["prediction", "cam"] as const).map((kind) => this.one(kind)?.run?.value);
     return {
       on, opacity, style,
@@ -179,7 +225,7 @@ export class Layers {
     const errors = this.one("errors");
     if (layer.kind === "prediction" && errors) errors.figure = null;
     for (const each of [layer, errors]) if (each?.shown && !each.figure) void this.load(each);
-    this.told.changed();
+    this.told.changed(this);
   }
 
   private read(url: string): Promise<ByteMap> {
@@ -191,14 +237,17 @@ export class Layers {
     return found;
   }
 
-  private chosen(kind: "prediction" | "cam"): Run | undefined {
+  private runsOf(kind: (typeof RUNS)[number]): Run[] {
+    return kind === "cam" ? this.data.cams : this.data.predictions;
+  }
+
+  private chosenRun(kind: (typeof RUNS)[number]): Run | undefined {
     const id = this.one(kind)?.run?.value;
-    const runs = kind === "cam" ? this.data.cams : this.data.predictions;
-    return runs.find((run) => String(run.id) === id);
+    return this.runsOf(kind).find((run) => String(run.id) === id);
   }
 
   private async prediction(): Promise<{ map: ByteMap; run: Run }> {
-    const run = this.chosen("prediction")!;
+    const run = this.chosenRun("prediction")!;
     const values = Array.isArray(run.facts["classes"]) ? (run.facts["classes"] as number[]) : [];
     const map = await this.read(run.url);
     return { map: values.length ? renumbered(map, values) : map, run };
@@ -217,9 +266,9 @@ export class Layers {
       if (layer.run?.value === run) layer.figure = figure;
     } catch {
       layer.on.checked = false;
-      this.told.failed(`The layer ${layer.kind === "cam" ? "CAM" : layer.kind} could not be read. Reload the page.`);
+      this.told.failed(`The layer ${layer.kind === "cam" ? "CAM" : layer.kind} could not be read. Reload the page.`, this);
     }
-    this.told.changed();
+    this.told.changed(this);
   }
 
   private async make(layer: Layer): Promise<Figure> {
@@ -260,7 +309,7 @@ export class Layers {
   }
 
   private async cam(layer: Layer): Promise<Figure> {
-    const run = this.chosen("cam")!;
+    const run = this.chosenRun("cam")!;
     const figure = new Activation(await this.read(run.url));
     const { method, layer: where, target, confidence_drop: drop, random_correlation: alike } = run.facts;
     const figures = [`${String(method)}, ${String(where)}, target ${String(target)}.`];
@@ -280,7 +329,7 @@ export class Layers {
   /** The sentence to show on the map itself where its check failed; empty where it held, or where no map is shown. */
   get warning(): string {
     const layer = this.one("cam");
-    const run = layer?.shown ? this.chosen("cam") : undefined;
+    const run = layer?.shown ? this.chosenRun("cam") : undefined;
     if (!run) return "";
     const { confidence_drop: drop, random_correlation: alike } = run.facts;
     if (typeof drop === "number" && drop <= LEAST_DROP) return "Hiding the brightest part costs no confidence: trust this map little";

@@ -16,6 +16,24 @@ export interface Tiles {
   levels: number;
 }
 
+export interface Size {
+  width: number;
+  height: number;
+}
+
+/** What is to be seen: a picture of an item of this size, each grey value shown as `table` says. */
+export interface Frame {
+  size: Size;
+  tiles: Tiles | null;
+  raster: Raster;
+  table: Uint8ClampedArray;
+}
+
+/** A frame that is on the stage: the one that is shown, or one that waits hidden to take its place. */
+export interface Picture extends Frame {
+  readonly image: OpenSeadragon.TiledImage;
+}
+
 /** Where the reader looks: image pixel at the centre, and device pixels per image pixel. */
 export interface View {
   x: number;
@@ -36,23 +54,23 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Stage {
   readonly viewer: OpenSeadragon.Viewer;
-  private readonly table = new Uint8ClampedArray(256).map((_, value) => value);
-  private plain = true;
   private applying = false;
   private again = false;
-  private shown: OpenSeadragon.TiledImage | null = null;
+  private shown: Picture | null = null;
+  private size: Size;
   private asked = "";
+  private readonly pictures = new Map<OpenSeadragon.TiledImage, Picture>();
+  /** Who waits until a picture is whole. */
+  private readonly waiting = new Map<OpenSeadragon.TiledImage, (() => void)[]>();
   /** Resolves once the first picture is there. */
   readonly ready: Promise<boolean>;
 
-  /** `size` is the item's. */
   constructor(
     readonly element: HTMLElement,
-    private readonly size: { width: number; height: number },
-    private readonly tiles: Tiles | null,
-    raster: Raster,
+    first: Frame,
     private readonly told: { moved: () => void; failed: (url: string) => void },
   ) {
+    this.size = first.size;
     // Where it finds its style sheet in place it does not write one, which the content security policy would refuse. Ours
     // shows the focus.
     const there = document.createElementNS(null, "style");
@@ -81,20 +99,35 @@ export class Stage {
       if ((event.originalEvent as KeyboardEvent).key.length === 1) event.preventDefaultAction = true;
     });
     this.viewer.addHandler("tile-invalidated", async (event) => {
-      if (this.plain) return;
+      const table = this.pictures.get(event.tiledImage)?.table;
+      if (!table || isPlain(table)) return;
       const context = (await event.getData("context2d")) as CanvasRenderingContext2D | null;
       if (!context) return;
-      this.apply(context);
+      apply(table, context);
       await event.setData(context, "context2d");
     });
     this.viewer.addHandler("update-viewport", () => this.moved());
     this.viewer.addHandler("resize", () => this.moved());
-    this.viewer.addHandler("tile-load-failed", () => this.told.failed(this.asked));
-    this.ready = this.show(raster);
+    this.viewer.addHandler("tile-load-failed", (event) => {
+      this.release(event.tiledImage); // What can be shown of it is better than what was there before.
+      if (event.tiledImage === this.shown?.image) this.told.failed(this.asked);
+    });
+    this.ready = this.begin(first);
   }
 
-  private source(raster: Raster): object {
-    const { tiles, size } = this;
+  private async begin(first: Frame): Promise<boolean> {
+    this.asked = first.raster.url;
+    try {
+      this.shown = await this.add(first, 1);
+    } catch {
+      this.told.failed(first.raster.url);
+      return false;
+    }
+    this.viewer.viewport.goHome(true);
+    return true;
+  }
+
+  private source({ tiles, size, raster }: Frame): object {
     if (!tiles) return { type: "image", url: raster.url };
     const query = new URLSearchParams({ low: String(raster.low), high: String(raster.high) });
     const top = Math.ceil(Math.log2(Math.max(size.width, size.height)));
@@ -108,37 +141,104 @@ export class Stage {
     };
   }
 
-  /** Puts another picture in the place of the one shown, which stays until the new one is there. */
-  async show(raster: Raster): Promise<boolean> {
-    const { url } = raster;
-    this.asked = url;
-    return new Promise((resolve) => {
-      const fail = (): void => {
-        if (this.asked === url) this.told.failed(url);
-        resolve(false);
-      };
+  private add(frame: Frame, opacity: number): Promise<Picture> {
+    return new Promise((resolve, reject) => {
       this.viewer.addTiledImage({
-        tileSource: this.source(raster) as OpenSeadragon.TileSourceOptions,
+        tileSource: this.source(frame) as OpenSeadragon.TileSourceOptions,
         width: 1,
+        opacity,
+        preload: true,
         success: (event) => {
-          const item = (event as unknown as { item: OpenSeadragon.TiledImage }).item;
-          if (this.asked !== url) {
-            this.viewer.world.removeItem(item);
-            resolve(false);
-            return;
-          }
-          if (this.shown) this.viewer.world.removeItem(this.shown);
-          else this.home();
-          this.shown = item;
-          resolve(true);
+          const image = (event as unknown as { item: OpenSeadragon.TiledImage }).item;
+          const picture = { ...frame, image };
+          this.pictures.set(image, picture);
+          resolve(picture);
         },
-        error: fail,
+        error: () => reject(new Error(`${frame.raster.url} could not be read`)),
       });
     });
   }
 
-  private home(): void {
-    this.viewer.viewport.goHome(true);
+  /** Puts a frame behind the one that is shown, unseen. Throws where it cannot be read. */
+  async bring(frame: Frame): Promise<Picture> {
+    if (!frame.tiles) {
+      // Others that are brought at the same time need not wait for this one in the viewer's queue.
+      const early = new Image();
+      early.src = frame.raster.url;
+      await early.decode();
+    }
+    return this.add(frame, 0);
+  }
+
+  /** Resolves once all that the present view needs of it could be drawn. */
+  whole({ image }: Picture): Promise<void> {
+    if (image.getFullyLoaded()) return Promise.resolve();
+    return new Promise((resolve) => {
+      if (!this.waiting.has(image)) {
+        image.addHandler("fully-loaded-change", (event) => {
+          if ((event as unknown as { fullyLoaded: boolean }).fullyLoaded) this.release(image);
+        });
+        this.waiting.set(image, []);
+      }
+      this.waiting.get(image)!.push(resolve);
+    });
+  }
+
+  private release(image: OpenSeadragon.TiledImage): void {
+    for (const go of this.waiting.get(image)?.splice(0) ?? []) go();
+  }
+
+  /** Shows `next` in the place of the picture that is shown, in one frame, and returns that one: hidden, not gone. */
+  swap(next: Picture): Picture | null {
+    const before = this.shown;
+    if (before === next) return null;
+    const [view, fitted] = [this.view, this.fitted];
+    before?.image.setOpacity(0);
+    next.image.setOpacity(1);
+    this.shown = next;
+    this.asked = next.raster.url;
+    const resized = next.size.width !== this.size.width || next.size.height !== this.size.height;
+    this.size = next.size;
+    if (resized && fitted) this.fit(true);
+    else if (resized) this.look(view, true);
+    this.viewer.forceRedraw();
+    return before;
+  }
+
+  drop(picture: Picture): void {
+    if (picture === this.shown) return;
+    this.pictures.delete(picture.image);
+    this.release(picture.image);
+    this.waiting.delete(picture.image);
+    this.viewer.world.removeItem(picture.image);
+  }
+
+  /** Draws the same item from another picture; the one that is shown stays until the new one is whole. */
+  async show(raster: Raster, table: Uint8ClampedArray): Promise<boolean> {
+    await this.ready;
+    const { shown } = this;
+    if (!shown) return false;
+    const { url } = raster;
+    this.asked = url;
+    let next: Picture;
+    try {
+      next = await this.bring({ ...shown, raster, table });
+    } catch {
+      if (this.asked === url) this.told.failed(url);
+      return false;
+    }
+    await this.whole(next);
+    // The reader may have gone on meanwhile, to another window or to another item.
+    if (this.asked !== url || this.shown !== shown) {
+      this.drop(next);
+      return false;
+    }
+    this.swap(next);
+    return true;
+  }
+
+  get picture(): Picture | null {
+    return this.shown;
   }
 
   private moved(): void {
@@ -169,6 +269,14 @@ export class Stage {
     return { x: centre.x * this.size.width, y: centre.y * this.size.width, zoom };
   }
 
+  /** Whether the whole image is in sight, as large as it can be. */
+  private get fitted(): boolean {
+    const { width, height } = this.size;
+    const box = this.viewer.viewport.getContainerSize();
+    const whole = Math.min(box.x / width, box.y / height) * devicePixelRatio;
+    return Math.abs(this.view.zoom / whole - 1) < 0.01;
+  }
+
   look(view: View, immediately = false): void {
     const { viewport } = this.viewer;
     viewport.panTo(new OpenSeadragon.Point(view.x / this.size.width, view.y / this.size.width), immediately);
@@ -181,8 +289,9 @@ export class Stage {
     viewport.applyConstraints(immediately);
   }
 
-  fit(): void {
-    this.viewer.viewport.goHome();
+  fit(immediately = false): void {
+    const { width, height } = this.size;
+    this.viewer.viewport.fitBounds(new OpenSeadragon.Rect(0, 0, 1, height / width), immediately);
   }
 
   /** To the next of 12.5, 25, 50 ... 3,200 %. */
@@ -200,11 +309,18 @@ export class Stage {
     return x >= 0 && y >= 0 && x < this.size.width && y < this.size.height ? { x, y } : null;
   }
 
-  /** Shows each grey value as `table` says. */
+  /** Shows each grey value of the picture that is shown as `table` says. */
   setTable(table: Uint8ClampedArray): void {
-    this.table.set(table);
-    this.plain = table.every((shown, value) => shown === value);
+    const { shown } = this;
+    if (shown) shown.table = table;
     void this.invalidate();
+  }
+
+  /** The same of a picture that waits. */
+  async dress(picture: Picture, table: Uint8ClampedArray): Promise<void> {
+    if (picture.table.every((shown, value) => shown === table[value])) return;
+    picture.table = table;
+    await picture.image.requestInvalidate(true);
   }
 
   private async invalidate(): Promise<void> {
@@ -218,17 +334,21 @@ export class Stage {
     }
     this.applying = false;
   }
+}
 
-  private apply(context: CanvasRenderingContext2D): void {
-    const { width, height } = context.canvas;
-    const pixels = context.getImageData(0, 0, width, height);
-    const { data } = pixels;
-    for (let at = 0; at < data.length; at += 4) {
-      // Each channel by itself: of a grey picture the three are alike, of a photograph they are not.
-      data[at] = this.table[data[at]!]!;
-      data[at + 1] = this.table[data[at + 1]!]!;
-      data[at + 2] = this.table[data[at + 2]!]!;
-    }
-    context.putImageData(pixels, 0, 0);
+function isPlain(table: Uint8ClampedArray): boolean {
+  return table.every((shown, value) => shown === value);
+}
+
+function apply(table: Uint8ClampedArray, context: CanvasRenderingContext2D): void {
+  const { width, height } = context.canvas;
+  const pixels = context.getImageData(0, 0, width, height);
+  const { data } = pixels;
+  for (let at = 0; at < data.length; at += 4) {
+    // Each channel by itself: of a grey picture the three are alike, of a photograph they are not.
+    data[at] = table[data[at]!]!;
+    data[at + 1] = table[data[at + 1]!]!;
+    data[at + 2] = table[data[at + 2]!]!;
   }
+  context.putImageData(pixels, 0, 0);
 }
