@@ -111,6 +111,11 @@ class UploadReport:
     level: str
     """`done`, `warning` or `failed`."""
 
+    @property
+    def may_read_again(self) -> bool:
+        """Its bytes are still here, and its job has given up: for want of space on the disk, perhaps."""
+        return self.upload.state == Upload.State.READING and self.upload.job is not None
+
 
 def uploads_ended(dataset: Dataset) -> QuerySet[Upload]:
     """Uploads that have been read, or that could not be, the newest first."""
