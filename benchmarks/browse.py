@@ -42,6 +42,7 @@ CASES = {
     "problem": "?problem=duplicate",
     "pixel size unknown": "?size=unknown",
     "name": "?name=slice {last}",
+    "name that many have": "?name=slice 12",
     "split and label": "?split=test&label=organism 24",
     "mask and label": "?mask=mito&label=organism 20",
     "problem and split": "?problem=duplicate&split=validation",

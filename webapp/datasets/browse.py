@@ -20,14 +20,16 @@ from webapp.datasets.models import NAME_WORDS, Item, Revision, Split
 PAGE = 60
 COUNTED = 10_000
 """Filtered items are counted up to here; past it the page says "more than"."""
+COUNTED_BY_NAME = 1000
+"""The same of a search by name, in which each item has to be looked at."""
 CHOICES = 200
 """Labels and groups that a filter offers; more of them are named in the address only."""
 NO_SPLIT = "none"
 NO_LABEL = "(none)"
 BRANCHES = 64
 """Labels times splits that one page asks for one by one; more of them are looked through in order."""
-WORD = re.compile(r"[^\W\d_]+|[0-9]+")
-"""What a name is cut into to be searched: letters together, digits together."""
+WORD = re.compile(r"[a-z\x80-\U0010ffff]+|[0-9]+")
+"""What a name, and what is searched in it, is cut into: letters together, digits together. See `NAME_WORDS`."""
 _KEY = re.compile(r"(-?[0-9]{1,18})_([0-9]{1,18})")
 
 
@@ -36,7 +38,8 @@ class Filters:
     """What the address asks for; empty is no filter.
 
     `mask` is `paired`, `unpaired` or a layer's name, `size` (of pixels) `known` or `unknown`. An item has one of the
-    labels of `label`. Each word of `name` begins a part of the item's name: "sli 12" finds stack/slice_120.png.
+    labels of `label`. Each word of `name`, in this order, begins a part of the item's name, or is its number: "sli 12"
+    finds slice_0012.png and slice_120.png.
     """
 
     split: str = ""
@@ -101,6 +104,8 @@ class Filters:
             items = items.filter(pixel_size_nm__isnull=self.size == "unknown")
         if words := WORD.findall(self.name.lower()):
             items = items.annotate(found=_named(words)).filter(found=True)
+            if len(words) > 1:
+                items = items.filter(name__iregex=_in_order(words))
         return items
 
 
@@ -189,9 +194,23 @@ def _none(revision: Revision, filters: Filters) -> bool:
 
 
 def _named(words: Sequence[str]) -> RawSQL:
-    """Whether each word begins a part of the name. The very expression of the index `item_name_words`."""
-    query = " & ".join(f"{word}:*" for word in words)
-    return RawSQL(f"{NAME_WORDS} @@ to_tsquery('simple', %s)", [query], output_field=BooleanField())  # noqa: S611
+    """Whether each word begins a part of the name, or is a number in it. The expression of `item_name_words`."""
+    query = " & ".join(f"('{word}':* | '={_value(word)}')" if word.isdecimal() else f"'{word}':*" for word in words)
+    return RawSQL(f"{NAME_WORDS} @@ %s::tsquery", [query], output_field=BooleanField())  # noqa: S611
+
+
+def _in_order(words: Sequence[str]) -> str:
+    """A regular expression of PostgreSQL's that a name meets where its words come in this order."""
+    parts = [
+        f"(?<![0-9])({word}|0*{_value(word)}(?![0-9]))" if word.isdecimal() else f"(?<![a-z\x80-\U0010ffff]){word}"
+        for word in words
+    ]
+    return ".*".join(parts)
+
+
+def _value(digits: str) -> str:
+    """ "12" of "0012" """
+    return digits.lstrip("0") or "0"
 
 
 def halves(name: str, *, end: int = 12) -> tuple[str, str]:
@@ -208,12 +227,13 @@ def count(revision: Revision, filters: Filters) -> tuple[int, bool]:
     known = _known(revision, filters)
     if known is not None:
         return known, False
-    found = filters.apply(revision.items)[: COUNTED + 1].count()
-    return min(found, COUNTED), found > COUNTED
+    most = COUNTED_BY_NAME if filters.name else COUNTED
+    found = filters.apply(revision.items)[: most + 1].count()
+    return min(found, most), found > most
 
 
 def _known(revision: Revision, filters: Filters) -> int | None:
-    """How many match, where the summary knows it: one filter of any kind, or labels with a side of the split."""
+    """How many match, where the summary knows it: one filter of any kind, or labels with a side or with masks."""
     chosen = filters.chosen
     known = counts(revision)
     if set(chosen) == {"label"} and known["label"]:
@@ -221,6 +241,13 @@ def _known(revision: Revision, filters: Filters) -> int | None:
     if set(chosen) == {"label", "split"} and "label_splits" in revision.summary:
         sides: dict[str, dict[str, int]] = revision.summary["label_splits"]
         return sum(sides.get(label, {}).get(filters.splits[0], 0) for label in filters.labels)
+    if set(chosen) == {"label", "mask"} and "label_masks" in revision.summary:
+        masks: dict[str, dict[str, int]] = revision.summary["label_masks"]
+        layer = "" if filters.mask in ("paired", "unpaired") else filters.mask
+        held = sum(masks.get(label, {}).get(layer, 0) for label in filters.labels)
+        return (
+            sum(known["label"].get(label, 0) for label in filters.label) - held if filters.mask == "unpaired" else held
+        )
     if len(chosen) == 1 and not filters.label:
         [(name, value)] = chosen.items()
         return known.get(name, {}).get(value)

@@ -83,11 +83,14 @@ class Split(models.TextChoices):
 
 
 NAME_WORDS = (
-    "to_tsvector('simple', regexp_replace(regexp_replace(lower(name), '[^[:alnum:]]+', ' ', 'g'), "
-    "'([[:alpha:]])([0-9])|([0-9])([[:alpha:]])', '\\1\\3 \\2\\4', 'g'))"
+    "array_to_tsvector(array_remove(string_to_array(regexp_replace(regexp_replace(regexp_replace(lower(name), "
+    "'[\\x01-\\x2f\\x3a-\\x60\\x7b-\\x7f]+', ' ', 'g'), "
+    "'([^0-9 ])(?=[0-9])|([0-9])(?=[^0-9 ])', '\\1\\2 ', 'g'), "
+    "'(^| )(0*)([0-9]+)(?= |$)', '\\1\\2\\3 =\\3', 'g'), ' '), ''))"
 )
-"""A name cut into words: letters together, digits together. Searched by the beginnings of words, so that an index
-finds them without an extension of PostgreSQL that a server may not have."""
+"""A name cut into words: letters together, digits together, and beside the digits what they count, as =12 for 0012.
+Searched by the beginnings of words and by numbers, so that an index finds them without an extension of PostgreSQL that
+a server may not have. What is not ASCII is a letter, whatever the server's locale."""
 
 
 class Item(models.Model):
@@ -132,6 +135,11 @@ class Item(models.Model):
             models.Index(fields=["dataset", "label", "split", "position", "id"], name="item_label_split"),
             models.Index(fields=["dataset", "group", "index"]),
             models.Index(fields=["dataset", "position", "id"], name="item_masked", condition=~Q(masks={})),
+            models.Index(
+                fields=["dataset", "label", "split", "position", "id"],
+                name="item_masked_label",
+                condition=~Q(masks={}),
+            ),
             models.Index(fields=["dataset", "position", "id"], name="item_unmasked", condition=Q(masks={})),
             models.Index(fields=["dataset", "position", "id"], name="item_problem", condition=~Q(problems=[])),
             models.Index(

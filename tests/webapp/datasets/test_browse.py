@@ -113,6 +113,9 @@ def test_any_filters_together_page_through_the_items_that_match_and_the_count_is
 def test_labels_with_a_side_are_counted_without_the_items(revision: Revision, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert browse.count(revision, Filters(label=("liver", NO_LABEL), split="test")) == (47, False)
+        assert browse.count(revision, Filters(label=("liver", NO_LABEL), mask="mito")) == (14, False)
+        assert browse.count(revision, Filters(label=("worm",), mask="unpaired")) == (63, False)
+        assert browse.count(revision, Filters(label=("worm", "nothing"), mask="paired")) == (7, False)
         assert browse.count(revision, Filters(label=("nothing",), mask="mito")) == (0, False)
         assert browse.items_beyond(revision, Filters(label=("nothing",)), None, number=9) == []
 
@@ -120,15 +123,23 @@ def test_labels_with_a_side_are_counted_without_the_items(revision: Revision, dj
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ("slice 012", [*range(120, 130)]),
-        ("slice 12", []),
+        ("slice 012", [12, *range(120, 130)]),
+        ("slice 12", [12]),
+        ("slice-0012.TIF", [12]),
+        ("12 slice", []),
+        ("stack 3 slice 9", []),
+        ("stack 3 slice 99", [99]),
+        ("slice 00099", [99]),
+        ("slice 0", [*range(COUNT)]),
         ("Stack-6 slice0185", [185]),
         ("SLI 0012 tif", [12]),
         ("lice", []),
         ("' | ! & :* (", [*range(COUNT)]),
     ],
 )
-def test_each_word_of_a_search_begins_a_part_of_the_name(revision: Revision, words: str, wanted: list[int]) -> None:
+def test_words_of_a_search_begin_parts_of_the_name_in_order_and_numbers_count(
+    revision: Revision, words: str, wanted: list[int]
+) -> None:
     filters = Filters(name=words)
     assert paged(revision, filters) == wanted
 
