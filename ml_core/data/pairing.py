@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -175,42 +175,105 @@ def pair(files: Iterable[Entry]) -> Pairing:
 
 
 class _Index:
-    """The images by folder, and within a folder by name, number of slices and sequence of numbers."""
+    """The images by folder, and within a folder by name, number of slices and sequence of numbers.
+
+    A folder is looked for where its name says, and only then among all: thousands of folders of masks beside thousands
+    of folders of images are told apart in seconds.
+    """
 
     def __init__(self, images: Sequence[Entry]) -> None:
-        self._folders: dict[PurePosixPath, list[Entry]] = defaultdict(list)
         self._stems: dict[tuple[PurePosixPath, str], Entry] = {}
+        self._having: dict[str, list[PurePosixPath]] = defaultdict(list)
+        """Stem -> folders that hold it."""
+        self._under: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+        """Folder -> itself and all folders of images below it."""
+        self._alike: dict[tuple[str, ...], list[PurePosixPath]] = defaultdict(list)
+        """Path without `images/` and its like -> folders."""
+        self._values: dict[str, dict[Hashable, dict[PurePosixPath, list[Entry]]]] = {
+            rule: defaultdict(dict) for rule in _KEYS
+        }
+        """Rule -> its key -> folder -> images."""
+        seen: set[PurePosixPath] = set()
         for entry in images:
             path = PurePosixPath(entry.name)
-            self._folders[path.parent].append(entry)
-            self._stems.setdefault((path.parent, path.name.removesuffix(path.suffix).lower()), entry)
-        self._orders: dict[tuple[PurePosixPath, PurePosixPath], list[PurePosixPath]] = {}
-
-    def folders(self, role: Role) -> list[PurePosixPath]:
-        """Where a mask's image may lie, most likely first: `images/` beside the mask's folder, the folder above, then
-        any other below that."""
-        key = (role.scope, role.below)
-        if key not in self._orders:
-            near = [f for f in self._folders if f == role.scope or role.scope in f.parents]
-
-            def rank(folder: PurePosixPath) -> tuple[bool, bool, str]:
-                inside = folder.relative_to(role.scope)
-                named = [p for p in inside.parts if _IMAGE_FOLDER.match(p)]
-                rest = PurePosixPath(*(p for p in inside.parts if not _IMAGE_FOLDER.match(p)))
-                return rest != role.below, not named and folder != role.scope, str(folder)
-
-            self._orders[key] = sorted(near, key=rank)
-        return self._orders[key]
+            folder, stem = path.parent, path.name.removesuffix(path.suffix).lower()
+            if self._stems.setdefault((folder, stem), entry) is entry:
+                self._having[stem].append(folder)
+            if folder not in seen:
+                seen.add(folder)
+                self._alike[_without_image_folders(folder)].append(folder)
+                for above in (folder, *folder.parents):
+                    self._under[above].append(folder)
+            for rule, key in _KEYS.items():
+                if (value := key(entry)) is not None:
+                    self._values[rule][value].setdefault(folder, []).append(entry)
+        self._likely: dict[tuple[PurePosixPath, PurePosixPath], list[PurePosixPath]] = {}
+        self._ranks: dict[PurePosixPath, dict[PurePosixPath, int]] = {}
+        self._elsewhere: dict[tuple[PurePosixPath, str, int], str | None] = {}
+        self._queues: dict[tuple[PurePosixPath, str, str, Hashable], list[PurePosixPath]] = {}
 
     def by_stem(self, role: Role, *, pages: int) -> str | None:
-        for folder in self.folders(role):
-            found = self._stems.get((folder, role.stem.lower()))
+        """The image of a mask's own name: in the folder that its path says, else in the first one that has it."""
+        stem = role.stem.lower()
+        for folder in self._likely_of(role):
+            found = self._stems.get((folder, stem))
             if found is not None and found.pages == pages:
                 return found.name
-        return None
+        key = (role.scope, stem, pages)
+        if key not in self._elsewhere:
+            there = (self._stems[folder, stem] for folder in self._ranked(self._having.get(stem, ()), role.scope))
+            self._elsewhere[key] = next((found.name for found in there if found.pages == pages), None)
+        return self._elsewhere[key]
 
-    def entries(self, role: Role) -> list[list[Entry]]:
-        return [self._folders[folder] for folder in self.folders(role)]
+    def by_value(
+        self, rule: str, value: Hashable, role: Role, *, pages: int, taken: Container[tuple[str, str]]
+    ) -> Entry | None:
+        """The image of this key, from the first folder in which it is the only one that has no mask yet."""
+        held = self._values[rule].get(value, {})
+
+        def free(folder: PurePosixPath) -> list[Entry]:
+            return [entry for entry in held.get(folder, ()) if (entry.name, role.layer) not in taken]
+
+        for folder in self._likely_of(role):
+            if len(found := free(folder)) == 1 and found[0].pages == pages:
+                return found[0]
+        key = (role.scope, role.layer, rule, value)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = self._ranked(held, role.scope)[::-1]
+        while queue and not free(queue[-1]):  # All of its images have a mask by now, and will not lose it.
+            queue.pop()
+        alone = (found[0] for folder in reversed(queue) if len(found := free(folder)) == 1)
+        return next((image for image in alone if image.pages == pages), None)
+
+    def _likely_of(self, role: Role) -> list[PurePosixPath]:
+        """`images/` beside the mask's folder, then the folder above."""
+        key = (role.scope, role.below)
+        if key not in self._likely:
+            path = (*_without_image_folders(role.scope), *role.below.parts)
+            near = [f for f in self._alike.get(path, ()) if f == role.scope or role.scope in f.parents]
+            self._likely[key] = sorted(near, key=lambda folder: _rank(folder, role.scope))
+        return self._likely[key]
+
+    def _ranked(self, folders: Collection[PurePosixPath], scope: PurePosixPath) -> list[PurePosixPath]:
+        """Those of the folders that lie in `scope`, most likely first."""
+        if scope not in self._ranks:
+            order = sorted(self._under.get(scope, ()), key=lambda folder: _rank(folder, scope))
+            self._ranks[scope] = {folder: rank for rank, folder in enumerate(order)}
+        ranks = self._ranks[scope]
+        if len(ranks) < len(folders):
+            wanted = set(folders)
+            return [folder for folder in ranks if folder in wanted]
+        return sorted((folder for folder in folders if folder in ranks), key=ranks.__getitem__)
+
+
+def _without_image_folders(folder: PurePosixPath) -> tuple[str, ...]:
+    return tuple(part for part in folder.parts if not _IMAGE_FOLDER.match(part))
+
+
+def _rank(folder: PurePosixPath, scope: PurePosixPath) -> tuple[bool, str]:
+    named = any(_IMAGE_FOLDER.match(part) for part in folder.relative_to(scope).parts)
+    return not named and folder != scope, str(folder)
 
 
 def _pair_rest(
@@ -218,22 +281,16 @@ def _pair_rest(
 ) -> list[Entry]:
     """Stack with stack, then by equal sequence of numbers, within one folder of masks; returns what stays alone."""
     role = masks[0][1]
-    by_rule: list[tuple[str, Callable[[Entry], Hashable]]] = [
-        ("stack", lambda entry: entry.pages if entry.pages > 1 else None),
-        ("numbers", lambda entry: numbers_of(entry.name) or None),
-    ]
-    left = [entry for entry, _ in masks]
-    for rule, key in by_rule:
-        for images in index.entries(role):
-            free = _unique([e for e in images if (e.name, role.layer) not in taken], key)
-            for value, mask in _unique(left, key).items():
-                image = free.get(value)
-                if image is None or image.pages != mask.pages:
-                    continue
-                taken[image.name, role.layer] = mask.name
-                result.masks.setdefault(image.name, {})[role.layer] = MaskFound(mask.name, rule)
-                left.remove(mask)
-    return left
+    left = {entry.name: entry for entry, _ in masks}
+    for rule, key in _KEYS.items():
+        for value, mask in _unique(left.values(), key).items():
+            image = index.by_value(rule, value, role, pages=mask.pages, taken=taken)
+            if image is None:
+                continue
+            taken[image.name, role.layer] = mask.name
+            result.masks.setdefault(image.name, {})[role.layer] = MaskFound(mask.name, rule)
+            del left[mask.name]
+    return list(left.values())
 
 
 def _unique(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, Entry]:
@@ -248,6 +305,13 @@ def _unique(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[
 def numbers_of(name: str) -> tuple[int, ...]:
     """All numbers in a file's own name, in order."""
     return tuple(int(n) for n in re.findall(r"\d+", PurePosixPath(name).stem))
+
+
+_KEYS: dict[str, Callable[[Entry], Hashable]] = {
+    "stack": lambda entry: entry.pages if entry.pages > 1 else None,
+    "numbers": lambda entry: numbers_of(entry.name) or None,
+}
+"""Rule -> what image and mask must have in common; None where a file has no such thing."""
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

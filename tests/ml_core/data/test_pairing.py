@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from ml_core.data.pairing import Entry, Pairing, natural, pair, places
 
 
@@ -80,3 +84,27 @@ def test_patches_belong_to_the_slice_that_they_were_cut_from():
 
 def test_names_sort_as_people_count():
     assert sorted(["s10", "s9", "S1", "a"], key=natural) == ["a", "S1", "s9", "s10"]
+
+
+@pytest.mark.parametrize(
+    "masks", ["masks/s{folder}/ma_{n}.png", "masks/ma_{n}.png", "masks/t{folder}/none_1{n}99999.png"]
+)
+def test_thousands_of_folders_pair_by_numbers_in_seconds(masks: str) -> None:
+    count = 12_000
+    names = [f"images/s{n // 20}/im_{n}.png" for n in range(count)]
+    began = time.process_time()
+    result = paired(*names, *(masks.format(folder=n // 20, n=n) for n in range(count)))
+    took = time.process_time() - began
+    wanted = 0 if "none" in masks else count
+    assert (len(result.masks), len(result.unpaired)) == (wanted, count - wanted)
+    assert took < 6, "by comparing every folder with every other it would be a minute"
+
+
+def test_folders_of_masks_take_folders_of_images_with_the_same_numbers_in_turn() -> None:
+    result = paired(
+        *(f"images/s{k}/im_{n}.png" for k in (1, 2) for n in range(3)),
+        *(f"masks/t{k}/ma_{n}.png" for k in (1, 2) for n in range(3)),
+    )
+    assert found(result) == {
+        f"images/s{k}/im_{n}.png": {"mask": (f"masks/t{k}/ma_{n}.png", "numbers")} for k in (1, 2) for n in range(3)
+    }
