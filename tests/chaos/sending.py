@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import random
 import socket
 import struct
 import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 import tifffile
 
 from tests.counting import wait_until
-from tests.webapp.datasets.server import Browser
-from webapp.datasets.models import Dataset, Upload
+from tests.webapp.datasets.server import Browser, offset_of
+from webapp.datasets.models import Upload
 from webapp.jobs.models import Job, State
 
 CUTS = 20
-
-
-def begin(browser: Browser, dataset: Dataset, *, length: int, name: str) -> str:
-    status, headers, body = browser.request(
-        "POST",
-        f"/datasets/{dataset.pk}/uploads/",
-        Upload_Length=str(length),
-        Upload_Metadata=f"filename {base64.b64encode(name.encode()).decode()}",
-    )
-    assert status == 201, body
-    return urlsplit(headers["location"]).path
-
-
-def row(path: str) -> Upload:
-    return Upload.objects.select_related("job").get(pk=path.strip("/").rpartition("/")[2])
-
-
-def offset_of(browser: Browser, path: str) -> int:
-    status, headers, body = browser.request("HEAD", path)
-    assert status == 200, body
-    return int(headers["upload-offset"])
 
 
 def cut(raw: socket.socket, *, rudely: bool) -> None:

@@ -11,9 +11,9 @@ import pytest
 from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
-from tests.chaos.sending import Memory, begin, read, row, send_cut, sha256_of, stack
+from tests.chaos.sending import Memory, read, send_cut, sha256_of, stack
 from tests.stack import house
-from tests.webapp.datasets.server import Browser
+from tests.webapp.datasets.server import Browser, begin, row
 from webapp.datasets.models import Item
 from webapp.datasets.services import dataset_create
 from webapp.projects.models import User

@@ -18,11 +18,11 @@ import pytest
 from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
-from tests.chaos.sending import CUTS, begin, offset_of, read, row, send_cut, send_part, sha256_of, stack
+from tests.chaos.sending import CUTS, read, send_cut, send_part, sha256_of, stack
 from tests.counting import wait_until
 from tests.fuzz.corpus import tiff, zipped
 from tests.stack import House, house
-from tests.webapp.datasets.server import Browser
+from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets import pieces, services
 from webapp.datasets.models import Blob, Dataset, Item, Upload
 from webapp.jobs.models import Job, State

@@ -168,6 +168,8 @@ async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> 
         upload = await _row(upload_id)
         if upload.offset == offset == upload.length:  # Read already: a client that asks again has lost the answer.
             return Answer(204, Upload_Offset=str(offset))
+        if _given_up(upload):
+            raise Answer(410, "This upload was given up. Send the file again.") from None
         raise Answer(410, "The bytes of this upload are gone. Send the file again.") from None
     if piece.offset == upload.length:
         await database_sync_to_async(services.upload_finished)(upload_id)

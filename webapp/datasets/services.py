@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 import shutil
 import tempfile
+import time
 import uuid
 import zipfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from ml_core.context import PlainContext
@@ -67,14 +71,17 @@ def upload_create(*, dataset: Dataset, user: User | None, filename: str, length:
         raise UploadRefused(f"{filename[:100]!r} cannot be uploaded. {fault}", status=400)
     if length < 1:
         raise UploadRefused(f"{filename} was left out: the file is empty (0 bytes). Export it again.", status=400)
-    _check_room(dataset, filename=filename, length=length)
-    upload = Upload.objects.create(
-        dataset=dataset,
-        created_by=user,
-        filename=filename,
-        length=length,
-        expires_at=timezone.now() + UPLOAD_LIFE,
-    )
+    with transaction.atomic():
+        # Several are begun at once, and all of them together must stay under the quota.
+        Project.objects.select_for_update().get(pk=dataset.project_id)
+        _check_room(dataset, filename=filename, length=length)
+        upload = Upload.objects.create(
+            dataset=dataset,
+            created_by=user,
+            filename=filename,
+            length=length,
+            expires_at=timezone.now() + UPLOAD_LIFE,
+        )
     spool_path(upload.pk).parent.mkdir(parents=True, exist_ok=True)
     spool_path(upload.pk).touch()
     return upload
@@ -90,8 +97,9 @@ def _check_room(dataset: Dataset, *, filename: str, length: int) -> None:
             "Free some space on the server, or upload a part.",
             status=507,
         )
-    used = Upload.objects.filter(dataset__project=dataset.project_id).exclude(state=Upload.State.ABANDONED)
-    total = used.aggregate(n=Sum("length"))["n"] or 0
+    used = Upload.objects.filter(dataset__project=dataset.project_id)
+    kept = used.exclude(state__in=[Upload.State.ABANDONED, Upload.State.FAILED])
+    total = kept.aggregate(n=Sum("length"))["n"] or 0
     if total + length > settings.PROJECT_QUOTA:
         raise UploadRefused(
             f"{filename} would bring the project above its {settings.PROJECT_QUOTA / 1e9:,.0f} GB. Ask the server's "
@@ -130,19 +138,46 @@ def upload_terminate(upload: Upload) -> bool:
 
 
 def uploads_sweep() -> int:
-    """Gives up what has stood still for too long, and what could not be read; returns how many."""
-    old = Upload.objects.filter(expires_at__lt=timezone.now())
-    gone = list(old.filter(state=Upload.State.RECEIVING).values_list("pk", flat=True))
-    failed = list(
-        old.filter(state=Upload.State.READING, job__state__in=[State.FAILED, State.CANCELLED]).values_list(
-            "pk", flat=True
-        )
-    )
-    Upload.objects.filter(pk__in=gone, state=Upload.State.RECEIVING).update(state=Upload.State.ABANDONED)
-    Upload.objects.filter(pk__in=failed, state=Upload.State.READING).update(state=Upload.State.FAILED)
-    for pk in [*gone, *failed]:
-        spool_path(pk).unlink(missing_ok=True)
-    return len(gone) + len(failed)
+    """Gives up what has stood still for too long, and what could not be read; returns how many.
+
+    The bytes go only where this very call has changed the row: between the look and the change the rest of a file may
+    have come, or somebody may have begun its reading again.
+    """
+    ended = {
+        Upload.State.RECEIVING: (Upload.State.ABANDONED, Q()),
+        Upload.State.READING: (Upload.State.FAILED, Q(job__state__in=[State.FAILED, State.CANCELLED])),
+    }
+    count = 0
+    for state, (becomes, only) in ended.items():
+        late = Upload.objects.filter(only, state=state, expires_at__lt=timezone.now())
+        for pk in list(late.values_list("pk", flat=True)):
+            if Upload.objects.filter(only, pk=pk, state=state, expires_at__lt=timezone.now()).update(state=becomes):
+                spool_path(pk).unlink(missing_ok=True)
+                count += 1
+    _sweep_spool()
+    return count
+
+
+def _sweep_spool() -> None:
+    """Removes files of uploads that are gone with their dataset, once they are old: of a young one the row may yet
+    be committed."""
+    spool = Path(settings.SPOOL)
+    if not spool.is_dir():
+        return
+    before = time.time() - UPLOAD_LIFE.total_seconds()
+    with os.scandir(spool) as entries:
+        old = [entry.name for entry in entries if entry.stat().st_mtime < before]
+    known = {str(pk) for pk in Upload.objects.filter(pk__in=_uuids(old)).values_list("pk", flat=True)}
+    for name in {str(pk) for pk in _uuids(old)} - known:
+        (spool / name).unlink(missing_ok=True)
+
+
+def _uuids(names: Iterable[str]) -> list[uuid.UUID]:
+    found = []
+    for name in names:
+        with contextlib.suppress(ValueError):  # Not ours: left alone.
+            found.append(uuid.UUID(name))
+    return found
 
 
 def upload_state(upload: Upload) -> dict[str, object]:

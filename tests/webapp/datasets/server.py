@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import socket
 import threading
@@ -9,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import uvicorn
 from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from webapp.datasets.models import Dataset, Upload
 from webapp.projects.models import User
 
 TOKEN = "t" * 32
@@ -86,3 +89,25 @@ class Browser:
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         raw.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
         return raw
+
+
+def begin(browser: Browser, dataset: Dataset, *, length: int, name: str = "slice.png") -> str:
+    """Makes an upload; returns the path that its pieces go to."""
+    status, headers, body = browser.request(
+        "POST",
+        f"/datasets/{dataset.pk}/uploads/",
+        Upload_Length=str(length),
+        Upload_Metadata=f"filename {base64.b64encode(name.encode()).decode()}",
+    )
+    assert status == 201, body
+    return urlsplit(headers["location"]).path
+
+
+def row(path: str) -> Upload:
+    return Upload.objects.select_related("job").get(pk=path.strip("/").rpartition("/")[2])
+
+
+def offset_of(browser: Browser, path: str) -> int:
+    status, headers, body = browser.request("HEAD", path)
+    assert status == 200, body
+    return int(headers["upload-offset"])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
-import hashlib
 import os
 import random
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -19,45 +18,13 @@ from django.db import connection
 from django.utils import timezone
 from tusclient.client import TusClient
 
-from tests.webapp.datasets.server import Browser, serving
+from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets import pieces, services
-from webapp.datasets.models import Dataset, Upload
+from webapp.datasets.models import Upload
 from webapp.datasets.spool import Spool
 from webapp.jobs.models import Job
-from webapp.projects.models import Project, User
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def port(transactional_db: None) -> Iterator[int]:
-    with serving() as port:
-        yield port
-
-
-@pytest.fixture
-def dataset(project: Project, alice: User) -> Dataset:
-    return services.dataset_create(project=project, user=alice, name="Lucchi")
-
-
-@pytest.fixture
-def browser(port: int, alice: User) -> Browser:
-    return Browser(port, alice)
-
-
-def begin(browser: Browser, dataset: Dataset, *, length: int, name: str = "slice.png") -> str:
-    status, headers, body = browser.request(
-        "POST",
-        f"/datasets/{dataset.pk}/uploads/",
-        Upload_Length=str(length),
-        Upload_Metadata=f"filename {base64.b64encode(name.encode()).decode()}",
-    )
-    assert status == 201, body
-    return headers["location"]
-
-
-def row(path: str) -> Upload:
-    return Upload.objects.get(pk=path.strip("/").split("/")[-1])
 
 
 def until(true: Callable[[], bool], *, what: str, seconds: float = 20) -> None:
@@ -65,12 +32,6 @@ def until(true: Callable[[], bool], *, what: str, seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
-
-
-def offset_of(browser: Browser, path: str) -> int:
-    status, headers, _ = browser.request("HEAD", path)
-    assert status == 200
-    return int(headers["upload-offset"])
 
 
 def test_a_file_in_two_pieces_arrives_whole_and_is_handed_to_the_queue_once(browser, dataset):
@@ -138,23 +99,6 @@ def test_what_lies_past_the_offset_in_the_file_is_cut_off(browser, dataset):
     services.spool_path(row(path).pk).write_bytes(b"torn bytes of a crashed server")
     assert browser.patch(path, b"whole!", offset=0)[0] == 204
     assert services.spool_path(row(path).pk).read_bytes() == b"whole!"
-
-
-def test_wrong_pieces_are_refused_by_the_protocols_own_numbers(browser, dataset):
-    path = begin(browser, dataset, length=10)
-    assert browser.patch(path, b"12345", offset=5)[0] == 409
-    assert browser.patch(path, b"x" * 11, offset=0)[0] == 413
-    assert browser.patch(path, b"12345", offset=0, Tus_Resumable="0.2.2")[0] == 412
-    assert browser.request("PATCH", path, b"12345", Upload_Offset="0", Content_Type="text/plain")[0] == 415
-    wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
-    assert browser.patch(path, b"12345", offset=0, Upload_Checksum=f"sha256 {wrong}")[0] == 460
-    assert row(path).offset == 0
-    right = base64.b64encode(hashlib.sha256(b"12345").digest()).decode()
-    assert browser.patch(path, b"12345", offset=0, Upload_Checksum=f"sha256 {right}")[0] == 204
-    assert browser.request("DELETE", path)[0] == 204
-    assert browser.patch(path, b"12345", offset=5)[0] == 410
-    assert browser.request("HEAD", path)[0] == 410
-    assert not services.spool_path(row(path).pk).exists()
 
 
 def test_a_piece_outside_the_protocol_is_told_what_it_lacks(browser, dataset):
@@ -289,19 +233,6 @@ def test_a_piece_from_another_site_is_refused(browser, dataset):
     assert browser.patch(path, b"12345", offset=0, Origin="https://evil.example")[0] == 403
     assert browser.patch(path, b"12345", offset=0, X_CSRFToken="")[0] == 403
     assert row(path).offset == 0
-
-
-def test_an_upload_that_cannot_go_in_is_refused_before_its_first_byte(browser, dataset, settings):
-    address = f"/datasets/{dataset.pk}/uploads/"
-    name = f"filename {base64.b64encode(b'../../evil.png').decode()}"
-    status, _, body = browser.request("POST", address, Upload_Length="5", Upload_Metadata=name)
-    assert (status, b"leads out" in body) == (400, True)
-    good = f"filename {base64.b64encode(b'a.png').decode()}"
-    assert browser.request("POST", address, Upload_Length="0", Upload_Metadata=good)[0] == 400
-    settings.PROJECT_QUOTA = 1000
-    status, _, body = browser.request("POST", address, Upload_Length="2000", Upload_Metadata=good)
-    assert (status, b"CRISTAE_PROJECT_QUOTA_GB" in body) == (413, True)
-    assert Upload.objects.count() == 0
 
 
 def test_pages_of_errors_give_their_database_connection_back(port, dataset, charlie):
