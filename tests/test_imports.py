@@ -15,6 +15,7 @@ TORCH_FREE = [
     "ml_core.data.manifest",
     "ml_core.data.pairing",
     "ml_core.data.prepare",
+    "ml_core.data.pyramid",
     "ml_core.data.readers",
     "ml_core.data.splits",
     "ml_core.data.synthetic",

@@ -29,11 +29,13 @@ from ml_core.data.formats import Refused
 from ml_core.data.likeness import bits_of
 from ml_core.data.manifest import only_value
 from ml_core.data.tone import tone_of
-from ml_core.data.windowing import is_constant, lightness, windowed
+from ml_core.data.windowing import coarse, is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
 SECONDS = 60.0
-"""For one page: decoding 200 megapixels takes a tenth of it."""
+"""For one page: decoding the largest takes a fifth of it."""
+LARGE = 2**26
+"""Numbers in a page from which its thumbnail is made of means, so that no second page of bytes is held for it."""
 
 
 class Decoder:
@@ -168,9 +170,9 @@ def look(
                 if page == 0:
                     colour = header.colour and readers.differs(pixels)
                 if colour:
-                    coloured = _small(windowed(pixels[..., :3], low=low, high=high), size=size)
+                    coloured = _small(_bytes(pixels[..., :3], low=low, high=high, size=size), size=size)
                 pixels = lightness(pixels)
-            small = _small(windowed(pixels, low=low, high=high), size=size)
+            small = _small(_bytes(pixels, low=low, high=high, size=size), size=size)
             yield facts | {
                 "dtype": header.dtype,
                 "low": low,
@@ -204,6 +206,11 @@ def _values(mask: NDArray[np.uint8]) -> dict[str, int]:
             "Export it as an 8-bit label image, one number per class, without smoothing.",
         )
     return values
+
+
+def _bytes(pixels: NDArray[np.generic], *, low: float, high: float, size: int) -> NDArray[np.uint8]:
+    """What a thumbnail of `size` px is made of."""
+    return windowed(coarse(pixels, least=4 * size) if pixels.size > LARGE else pixels, low=low, high=high)
 
 
 def _small(pixels: NDArray[np.uint8], *, size: int) -> Image.Image:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-MAX_PIXELS = 200_000_000
-"""One image: 14,142 x 14,142. More is a tile pyramid's work."""
+MAX_PIXELS = 450_000_000
+"""One image: 21,213 x 21,213."""
 MAX_PAGE_BYTES = 2**30
 MAX_PAGES = 4096
 CHECK_RATIO_ABOVE = 256 * 2**20
@@ -81,7 +81,12 @@ def judged(header: Header, *, size: int) -> Header:
     page = pixels * header.channels * np.dtype(header.dtype).itemsize
     if pixels <= 0 or header.pages <= 0:
         raise Refused("The image has no pixels.", AGAIN)
-    if pixels > MAX_PIXELS or page > MAX_PAGE_BYTES:
+    if pixels <= MAX_PIXELS and page > MAX_PAGE_BYTES:
+        raise Refused(
+            f"The image takes {page / 2**30:.1f} GB unpacked; up to {MAX_PAGE_BYTES / 2**30:.0f} GB is read.",
+            "Save it as 8 or 16 bits of grey, or cut it into tiles, and add that.",
+        )
+    if pixels > MAX_PIXELS:
         raise Refused(
             f"The image is {header.width:,} x {header.height:,} px; up to {MAX_PIXELS // 10**6} megapixels are read.",
             "Cut it into tiles and add those.",

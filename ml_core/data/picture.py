@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -14,6 +16,10 @@ STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _FORMATS = ["PNG", "JPEG"]
 _CHANNELS = {"1": 1, "L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 """By mode. JPEGs for print (CMYK) are refused: their greys are those of inks."""
+
+
+LARGE = 2**25
+"""Pixels from which a PNG is unpacked straight into its array: Pillow holds a picture three times on the way there."""
 
 
 class Picture:
@@ -44,6 +50,8 @@ class Picture:
                 return np.asarray(picture.convert("L"))
             if picture.mode == "P":
                 return np.asarray(picture if mask and not _grey_palette(picture) else picture.convert("RGB"))
+            if _is_plain(picture) and picture.width * picture.height > LARGE:
+                return _unpacked(self._path, shape=(picture.height, picture.width))
             pixels = np.asarray(picture)
             if picture.mode == "LA":
                 return pixels[..., 0]
@@ -51,6 +59,22 @@ class Picture:
 
     def close(self) -> None:
         """Nothing stays open between two calls: Pillow reads a picture once."""
+
+
+def _is_plain(picture: Image.Image) -> bool:
+    """Whether both libraries read the same out of it."""
+    return picture.format == "PNG" and picture.mode in ("L", "I;16", "RGB") and "transparency" not in picture.info
+
+
+def _unpacked(path: Path, *, shape: tuple[int, int]) -> NDArray[np.generic]:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as packed:
+        try:
+            pixels: NDArray[np.generic] = imagecodecs.png_decode(packed)
+        except imagecodecs.PngError as error:
+            raise ValueError(str(error)) from error
+    if pixels.shape[:2] != shape:
+        raise ValueError(f"{pixels.shape} and not {shape}")
+    return pixels
 
 
 def _grey_palette(picture: Image.Image) -> bool:

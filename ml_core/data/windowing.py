@@ -1,6 +1,6 @@
 """Which values of a micrograph are black and which are white. Imports no torch.
 
-Works in strips and by histogram, so that a slice of 200 megapixels costs one byte per pixel beside itself.
+Works in strips and by histogram, so that a large slice costs at most one byte per pixel beside itself.
 """
 
 from __future__ import annotations
@@ -53,6 +53,25 @@ def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray
         return out
     for rows in _strips(pixels):
         out[rows] = _scaled(pixels[rows], low=low, high=high)
+    return out
+
+
+def coarse(pixels: NDArray[np.generic], *, least: int) -> NDArray[np.generic]:
+    """Means of squares of a large image, (H, W) or (H, W, C), its shorter side still at least `least`; same type.
+
+    What does not fill a square at the right and lower border is left out.
+    """
+    factor = min(pixels.shape[:2]) // least
+    if factor < 2:
+        return pixels
+    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    rest = pixels.shape[2:]
+    out = np.empty((height, width, *rest), pixels.dtype)
+    kind = np.float64 if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2 else np.int64
+    for row in range(height):
+        strip = pixels[row * factor : (row + 1) * factor, : width * factor].sum(axis=0, dtype=kind)
+        means = strip.reshape(width, factor, *rest).sum(axis=1) / factor**2
+        out[row] = means if pixels.dtype.kind == "f" else np.rint(means)
     return out
 
 

@@ -45,7 +45,7 @@ def pngs() -> dict[str, bytes]:
         "high.png": png(1, 2**31 - 1),
         "bits.png": png(60_000, 60_000, bits=1),
         "deep.png": png(65_535, 65_535, bits=16, colour=6),
-        "just-too-large.png": png(14_143, 14_143, data=zeros),
+        "just-too-large.png": png(21_214, 21_214, data=zeros),
         "colours.png": png(14_000, 14_000, colour=6, data=zeros),
         "deep-zeros.png": png(14_000, 14_000, bits=16, data=zeros),
         "palette.png": png(50_000, 50_000, colour=3),

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import readers
-from webapp.datasets.models import Dataset, Item
+from ml_core.data.windowing import lightness
+from webapp.datasets.models import Item
 from webapp.datasets.problems import CLASS_COLOURS
-from webapp.datasets.pyramids import WHOLE_TO, Pyramid, is_large, pyramid_of
+from webapp.datasets.pyramids import WHOLE_TO, Pyramid, in_colour, is_large, mask_of, pyramid_of
 from webapp.projects.access import get_visible, signed_in
 
 BINS = 256
+COUNTED = 4_000_000
+"""Pixels of a large image that its histogram is made of."""
 LARGEST = WHOLE_TO
 """Longest side of a picture in pixels; larger images are shown by tiles, and their masks at a whole fraction."""
 OVERLAY_ALPHA = 140
@@ -68,7 +71,10 @@ def image(request: HttpRequest, item_id: int) -> HttpResponse:
 
 @require_safe
 def tile(request: HttpRequest, item_id: int, level: int, column: int, row: int) -> HttpResponse:
-    """A square of a large micrograph as 8-bit grey PNG; `level` counts halvings. `low` and `high` as for `image`."""
+    """A square of a large image as 8-bit PNG, of a photograph in colour; `level` counts halvings.
+
+    `low` and `high` as for `image`.
+    """
     item = _item(request, item_id)
     low, high = _number(request, "low", item.low), _number(request, "high", item.high)
     if low == high:
@@ -83,7 +89,8 @@ def tile(request: HttpRequest, item_id: int, level: int, column: int, row: int) 
             raise Http404 from None
         return _png(Image.fromarray(readers.windowed(pixels, low=low, high=high)))
 
-    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{level}-{column}-{row}")
+    place = f"{level}-{column}-{row}{'-colour' * in_colour(item)}"
+    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{place}")
 
 
 @require_safe
@@ -98,7 +105,11 @@ def mask(request: HttpRequest, item_id: int, layer: str) -> HttpResponse:
     colours = {int(v): c["colour"] for v, c in item.dataset.classes.get(layer, {}).items()} if overlay else {}
 
     def content() -> bytes:
-        values = readers.read_mask(Path(default_storage.path(ref["sha256"])), page=ref["page"])[::factor, ::factor]
+        if is_large(item):
+            values = mask_of(item, layer, factor=factor)
+        else:
+            path = Path(default_storage.path(ref["sha256"]))
+            values = readers.read_mask(path, page=ref["page"])[::factor, ::factor]
         return _png(Image.fromarray(_painted(values, colours) if overlay else np.ascontiguousarray(values)))
 
     return _picture(request, content, key=f"{ref['sha256']}-{ref['page']}-{factor}-{sorted(colours.items())}")
@@ -112,11 +123,6 @@ def histogram(request: HttpRequest, item_id: int) -> HttpResponse:
     if response is None:
         response = JsonResponse(_histogram(item))
     return _kept(response, key)
-
-
-def in_colour(item: Item) -> bool:
-    """Whether the image is shown in colour. A large one is shown by its tiles, which are grey."""
-    return item.dataset.kind == Dataset.Kind.PHOTOGRAPHS and bool(item.facts.get("colour")) and not is_large(item)
 
 
 def _item(request: HttpRequest, item_id: int) -> Item:
@@ -141,7 +147,7 @@ def _pixels(item: Item, *, colour: bool = False) -> NDArray[np.generic]:
 
 
 def _histogram(item: Item) -> dict[str, object]:
-    pixels = _pyramid(item).within(LARGEST) if is_large(item) else _pixels(item)
+    pixels = _some(item) if is_large(item) else _pixels(item)
     values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels.reshape(-1)
     least, greatest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if pixels.dtype == np.uint8:
@@ -159,6 +165,14 @@ def _histogram(item: Item) -> dict[str, object]:
         "high": item.high,
         "dtype": item.dtype,
     }
+
+
+def _some(item: Item) -> NDArray[np.generic]:
+    """Every so-many-th pixel of a large image, as it is: means would hide its darkest and brightest."""
+    whole = _pyramid(item).level(0)
+    step = max(1, math.ceil((item.width * item.height / COUNTED) ** 0.5))
+    some = np.ascontiguousarray(whole[::step, ::step])
+    return lightness(some) if some.ndim == 3 else some
 
 
 def _painted(values: NDArray[np.uint8], colours: dict[int, str]) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Large images as pyramids: each level half the size of the one below, kept as arrays that tiles are cut from.
 
 A browser holds no image of 20,000 x 20,000 pixels, and no server should read one anew for every tile. So the first look
-at a large image lays its levels down beside the blobs, in the image's own type; every tile after that takes
-milliseconds.
+at a large image lays its levels down beside the blobs, in the image's own type and in a process of its own; every tile
+after that takes milliseconds and next to no memory.
 They can be deleted at any time, and are made again.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +22,14 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from ml_core.data import readers
-from webapp.datasets.models import Item
+from ml_core.data.pyramid import TILE, levels_of
+from webapp.datasets.models import Dataset, Item
 
-TILE = 512
+__all__ = ["TILE", "WHOLE_TO", "Pyramid", "in_colour", "is_large", "levels_of", "mask_of", "pyramid_of"]
+
 WHOLE_TO = 8192
 """Longest side of an image that is sent as one picture."""
-STRIP = 1024
-"""Rows that are halved at a time, so that memory stays flat."""
+SECONDS = 300
 
 
 def is_large(item: Item) -> bool:
@@ -35,13 +37,9 @@ def is_large(item: Item) -> bool:
     return max(item.width, item.height) > WHOLE_TO
 
 
-def levels_of(width: int, height: int) -> int:
-    """How many levels the pyramid has; the last one fits into a tile."""
-    levels, longest = 1, max(width, height)
-    while longest > TILE:
-        longest = -(-longest // 2)
-        levels += 1
-    return levels
+def in_colour(item: Item) -> bool:
+    """Whether the image is shown in colour."""
+    return item.dataset.kind == Dataset.Kind.PHOTOGRAPHS and bool(item.facts.get("colour"))
 
 
 class Pyramid:
@@ -52,7 +50,7 @@ class Pyramid:
         self.levels = len(list(folder.glob("*.npy")))
 
     def level(self, number: int) -> NDArray[np.generic]:
-        """One whole level, (H, W) in the image's own type. Raises IndexError where there is none of that number."""
+        """One whole level in the image's own type, (H, W) or in colour (H, W, 3). Raises IndexError outside."""
         if not 0 <= number < self.levels:
             raise IndexError(number)
         mapped: NDArray[np.generic] = np.load(self._folder / f"{number}.npy", mmap_mode="r", allow_pickle=False)
@@ -67,7 +65,7 @@ class Pyramid:
 
     def within(self, longest: int) -> NDArray[np.generic]:
         """The largest level whose sides are at most `longest`, else the smallest there is."""
-        fitting = (n for n in range(self.levels) if max(self.level(n).shape) <= longest)
+        fitting = (n for n in range(self.levels) if max(self.level(n).shape[:2]) <= longest)
         return self.level(next(fitting, self.levels - 1))
 
 
@@ -76,43 +74,47 @@ def pyramid_of(item: Item) -> Pyramid:
 
     Raises FileNotFoundError where the image is missing from the storage.
     """
+    what = "colour" if in_colour(item) else "grey"
+    name = f"{item.image}-{item.page}{'-colour' * (what == 'colour')}"
+    return Pyramid(_made(name, item.image, page=item.page, what=what))
+
+
+def mask_of(item: Item, layer: str, *, factor: int) -> NDArray[np.uint8]:
+    """Every `factor`-th class value of a mask of a large image; kept as its pyramid is. Raises FileNotFoundError."""
+    ref = item.masks[layer]
+    name = f"{ref['sha256']}-{ref['page']}-mask-{factor}"
+    folder = _made(name, ref["sha256"], page=ref["page"], what="mask", factor=factor)
+    return np.asarray(Pyramid(folder).level(0), np.uint8)
+
+
+def _made(name: str, sha256: str, *, page: int, what: str, factor: int = 1) -> Path:
     root = Path(settings.DATA) / "pyramids"
-    folder = root / f"{item.image}-{item.page}"
+    folder = root / name
     if not folder.exists():
+        image = Path(default_storage.path(sha256))
+        image.stat()  # raises what the caller expects where it is missing
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{folder.name}.lock"):
+        with _locked(root / f".{name}.lock"):
             if not folder.exists():
-                _build(item, folder)
-    return Pyramid(folder)
+                _build(folder, [str(image), str(page), what, str(factor)])
+    return folder
 
 
-def _build(item: Item, folder: Path) -> None:
+def _build(folder: Path, asked: list[str]) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    image, page, *rest = asked
+    command = [sys.executable, "-m", "ml_core.data.pyramid", image, page, str(temporary), *rest]
     try:
-        # No fsync: what a power cut spoils is made again, and a folder without its last level is never taken for one.
-        pixels = readers.read(Path(default_storage.path(item.image)), page=item.page)
-        np.save(temporary / "0.npy", pixels)
-        for number in range(1, levels_of(item.width, item.height)):
-            pixels = _halved(pixels, temporary / f"{number}.npy")
+        # A folder without its last level is never taken for a pyramid: it gets its name when it is whole.
+        said = subprocess.run(command, cwd=settings.ROOT, capture_output=True, timeout=SECONDS, check=False)
+        if said.returncode:
+            raise OSError(f"{image} was not laid down as tiles: {said.stderr.decode(errors='replace')[-500:]}")
         os.replace(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _halved(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
-    """Means of 2 x 2 pixels, written to `path` and mapped from there; a last odd row or column stands for itself."""
-    height, width = pixels.shape
-    shape = (-(-height // 2), -(-width // 2))
-    small = np.lib.format.open_memmap(path, mode="w+", dtype=pixels.dtype, shape=shape)
-    for top in range(0, height, STRIP):
-        strip = np.asarray(pixels[top : top + STRIP], np.float32)
-        strip = np.pad(strip, ((0, strip.shape[0] % 2), (0, width % 2)), mode="edge")
-        means = (strip[0::2, 0::2] + strip[0::2, 1::2] + strip[1::2, 0::2] + strip[1::2, 1::2]) / 4
-        small[top // 2 : top // 2 + len(means)] = np.rint(means) if pixels.dtype.kind in "ui" else means
-    return small
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from webapp.datasets import browse, differences, findings, layers, mending, services, stacks
 from webapp.datasets.browse import Filters
 from webapp.datasets.forms import DatasetForm
-from webapp.datasets.media import LARGEST, in_colour
+from webapp.datasets.media import LARGEST
 from webapp.datasets.models import Dataset, Item, Revision, Upload
-from webapp.datasets.pyramids import TILE, is_large, levels_of
+from webapp.datasets.pyramids import TILE, in_colour, is_large, levels_of
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 

@@ -11,8 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ml_core.data import readers
+from ml_core.data import picture, readers
+from ml_core.data.formats import judged
 from ml_core.data.readers import Refused
+from ml_core.data.windowing import coarse
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 60)).astype(np.uint8)
 DEEP = (np.random.default_rng(1).random((40, 60)) * 50_000 + 5_000).astype(np.uint16)
@@ -226,3 +228,37 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
                     readers.read(tmp_path / "x", page=header.pages - 1)
             except Refused:
                 pass
+
+
+@pytest.mark.parametrize(("dtype", "channels"), [("uint8", 1), ("uint16", 1), ("uint8", 3)])
+def test_a_large_png_is_read_straight_into_its_array_with_the_same_pixels(tmp_path, monkeypatch, dtype, channels):
+    shape = (41, 57) if channels == 1 else (41, 57, channels)
+    pixels = np.random.default_rng(4).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path, dpi=(300, 300))
+    small = readers.read_colour(path)
+    monkeypatch.setattr(picture, "LARGE", 0)
+    assert np.array_equal(readers.read_colour(path), small)
+    with readers.opened(path) as file:
+        assert np.array_equal(file.pixels(), pixels)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(readers.Refused, match="damaged or cut off"):
+        readers.read(path)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "float32"])
+def test_a_large_image_is_made_coarse_by_means(dtype):
+    pixels = (np.random.default_rng(5).random((103, 210)) * 100).astype(dtype)
+    found = coarse(pixels, least=10)
+    expected = pixels[:100, :210].astype(np.float64).reshape(10, 10, 21, 10).mean(axis=(1, 3))
+    assert found.dtype == pixels.dtype
+    assert found.shape == (10, 21)
+    assert np.abs(found - expected).max() <= (1e-3 if dtype == "float32" else 0.5)
+    assert coarse(pixels, least=60) is pixels
+
+
+def test_an_image_of_too_many_bytes_is_refused_by_its_bytes_and_one_of_too_many_pixels_by_its_pixels():
+    with pytest.raises(readers.Refused, match=r"takes 1\.1 GB unpacked; up to 1 GB is read"):
+        judged(readers.Header("tiff", 20_000, 20_000, "uint8", channels=3), size=2**31)
+    with pytest.raises(readers.Refused, match="up to 450 megapixels are read"):
+        judged(readers.Header("tiff", 21_214, 21_214, "uint8"), size=2**31)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import pyramids, services
-from webapp.datasets.models import Item
+from webapp.datasets.models import Dataset, Item
 from webapp.datasets.pyramids import TILE, levels_of, pyramid_of
 from webapp.projects.models import Project, User
 
@@ -75,18 +76,67 @@ def test_a_pyramid_is_made_once_and_not_by_half(
     address = f"/items/{large.pk}/tiles/5/0-0.png"
     assert seen_by(charlie).get(address).status_code == 404
 
-    def broken(*_: object) -> NDArray[np.generic]:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(pyramids, "_halved", broken)
-        with pytest.raises(OSError, match="No space"):
+        patch.setattr(pyramids, "SECONDS", 0)
+        with pytest.raises(subprocess.TimeoutExpired):
             pyramid_of(large)
+    assert [path.name for path in (Path(settings.DATA) / "pyramids").iterdir() if path.is_dir()] == []
     first = seen_by(alice).get(address)
     assert first.status_code == 200
     with monkeypatch.context() as patch:
-        patch.setattr(pyramids, "_build", broken)
+        patch.setattr(pyramids, "SECONDS", 0)
         assert seen_by(alice).get(address).content == first.content
+
+
+def test_the_histogram_of_a_large_image_counts_pixels_as_they_are(seen_by: Seen, large: Item, alice: User) -> None:
+    told = seen_by(alice).get(f"/items/{large.pk}/histogram.json").json()
+    some = DEEP[::2, ::2]  # 10.8 million pixels, of which 4 million are enough
+    assert sum(told["counts"]) == some.size
+    assert (told["least"], told["greatest"]) == (some.min(), some.max())
+
+
+@pytest.fixture
+def photograph(project: Project, alice: User, tmp_path: Path) -> Item:
+    colours = np.random.default_rng(2).integers(0, 40, (700, 8300, 3), dtype=np.uint8)
+    colours[..., 0] += 200
+    colours[:, 4000:, 2] += 180
+    Image.fromarray(colours).save(tmp_path / "large.png")
+    made = services.dataset_from_folder(project=project, name="Photographs", folder=tmp_path, user=alice)
+    Dataset.objects.filter(pk=made.pk).update(kind=Dataset.Kind.PHOTOGRAPHS)
+    return made.all_items.get()
+
+
+def test_tiles_of_a_large_photograph_are_in_colour_at_every_level(
+    seen_by: Seen, photograph: Item, alice: User, tmp_path: Path
+) -> None:
+    client = seen_by(alice)
+    colours = np.asarray(Image.open(tmp_path / "large.png"))
+    tile = grey(client.get(f"/items/{photograph.pk}/tiles/0/7-1.png").content)
+    assert np.array_equal(tile, colours[TILE:, 7 * TILE : 8 * TILE])
+    small = grey(client.get(f"/items/{photograph.pk}/tiles/5/0-0.png").content)
+    assert small.shape == (22, 260, 3)
+    assert abs(int(small[5, 5, 0]) - 220) < 5
+    assert abs(int(small[5, 250, 2]) - 200) < 5
+    assert grey(client.get(f"/items/{photograph.pk}/image.png?max=600").content).shape == (44, 519, 3)
+    assert sum(client.get(f"/items/{photograph.pk}/histogram.json").json()["counts"]) > 1_000_000
+    Dataset.objects.update(kind=Dataset.Kind.MICROGRAPHS)
+    assert grey(client.get(f"/items/{photograph.pk}/tiles/0/7-1.png").content).shape == (188, TILE)
+
+
+def test_the_mask_of_a_large_image_is_read_once_and_its_values_are_never_mixed(
+    project: Project, seen_by: Seen, alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((300, 9000), np.uint8)
+    mask[100:200, 3001:8000] = 7
+    for folder, pixels in (("images", DEEP[:300, :9000]), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", pixels)
+    item = services.dataset_from_folder(project=project, name="Large", folder=tmp_path, user=alice).all_items.get()
+    address = f"/items/{item.pk}/masks/mask.png"
+    first = seen_by(alice).get(address)
+    assert np.array_equal(grey(first.content), mask[::2, ::2])
+    monkeypatch.setattr(pyramids, "SECONDS", 0)
+    assert seen_by(alice).get(address).content == first.content
 
 
 def test_an_image_that_a_browser_holds_has_no_tiles(
