@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from webapp.datasets import edits, exports, kinds
 from webapp.datasets.browse import NO_SPLIT, Filters
 from webapp.datasets.edits import EditRefused, Selection
+from webapp.datasets.forms import number_of, told
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.projects.access import get_editable, get_visible, signed_in
 from webapp.streams import streamed
@@ -57,9 +58,9 @@ def edit(request: HttpRequest, dataset_id: int) -> HttpResponse:
         if post.get("do", "") not in CHANGES:
             raise EditRefused("Choose what to do with the images.")
         change, values = CHANGES[post["do"]](post)
-        return change(dataset, selection=_selection(post), base=_number(post, "base"), user=user, **values)
+        return change(dataset, selection=_selection(post), base=number_of(post, "base"), user=user, **values)
 
-    _told(request, made)
+    told(request, made)
     return _back(dataset, post)
 
 
@@ -96,8 +97,8 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     shares = {name: (_size(post.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
-    seed, base = _number(post, "seed"), _number(post, "base")
-    _told(request, lambda: edits.dataset_split(dataset, **shares, seed=seed, base=base, user=user)[0])
+    seed, base = number_of(post, "seed"), number_of(post, "base")
+    told(request, lambda: edits.dataset_split(dataset, **shares, seed=seed, base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
 
@@ -107,8 +108,8 @@ def kind(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    wanted, base = post.get("kind", ""), _number(post, "base")
-    _told(request, lambda: kinds.dataset_turn(dataset, kind=wanted, base=base, user=user))
+    wanted, base = post.get("kind", ""), number_of(post, "base")
+    told(request, lambda: kinds.dataset_turn(dataset, kind=wanted, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
 
 
@@ -122,8 +123,8 @@ def name_classes(request: HttpRequest, dataset_id: int) -> HttpResponse:
         value: {"name": post.get(f"name-{value}", ""), "colour": post.get(f"colour-{value}", "")}
         for value in post.getlist("value")
     }
-    layer, base = post.get("layer", ""), _number(post, "base")
-    _told(request, lambda: edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
+    layer, base = post.get("layer", ""), number_of(post, "base")
+    told(request, lambda: edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor#masks")
 
 
@@ -134,8 +135,8 @@ def restore(request: HttpRequest, revision_id: int) -> HttpResponse:
     revision = get_editable(
         Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
     )
-    base = _number(request.POST, "base")
-    _told(request, lambda: edits.revision_restore(revision, base=base, user=user))
+    base = number_of(request.POST, "base")
+    told(request, lambda: edits.revision_restore(revision, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[revision.dataset_id])}?tab=history")
 
 
@@ -153,8 +154,8 @@ def subset(request: HttpRequest, revision_id: int) -> HttpResponse:
             project=revision.dataset.project,
             name=post.get("name", ""),
             filters=_filters(post),
-            sample=_number(post, "sample") if post.get("sample", "").strip() else None,
-            seed=_number(post, "seed"),
+            sample=number_of(post, "sample") if post.get("sample", "").strip() else None,
+            seed=number_of(post, "seed"),
             stratified=post.get("stratified") == "1",
             user=user,
         )
@@ -175,16 +176,6 @@ class _Echo:
         return line.encode()
 
 
-def _told(request: HttpRequest, change: Callable[[], Revision]) -> None:
-    """Makes a change and says on the next page what it was, or why it was not made."""
-    try:
-        made = change()
-    except EditRefused as refused:
-        messages.error(request, str(refused))
-    else:
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-
-
 def _selection(post: QueryDict) -> Selection:
     if post.get("all") == "1":
         return Selection(filters=_filters(post))
@@ -202,12 +193,6 @@ def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
     """To the page that the person was on."""
     chosen = _filters(post).chosen
     return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
-
-
-def _number(post: QueryDict, name: str) -> int:
-    """A whole number that a form sent; 0 where it is none."""
-    value = post.get(name, "").strip()
-    return int(value) if value.isdecimal() and len(value) < 10 else 0
 
 
 def _size(text: str) -> float | None:

@@ -1,10 +1,15 @@
-"""Forms about datasets."""
+"""Forms about datasets: how they are read, and how the next page says what became of them."""
 
 from __future__ import annotations
 
-from django import forms
+from collections.abc import Callable
 
-from webapp.datasets.models import Dataset
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, QueryDict
+
+from webapp.datasets.edits import EditRefused
+from webapp.datasets.models import Dataset, Revision
 
 
 class DatasetForm(forms.Form):
@@ -17,3 +22,19 @@ class DatasetForm(forms.Form):
         required=False,
         error_messages={"invalid_choice": "Choose micrographs or colour photographs."},
     )
+
+
+def number_of(post: QueryDict, name: str, *, none: int = 0) -> int:
+    """A whole number that a form sent; `none` where it is none."""
+    value = post.get(name, "").strip()
+    return int(value) if value.isdecimal() and len(value) < 19 else none
+
+
+def told(request: HttpRequest, change: Callable[[], Revision]) -> None:
+    """Makes a change and says on the next page what it was, or why it was not made."""
+    try:
+        made = change()
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    else:
+        messages.success(request, f"{made.change} This is revision {made.number} now.")

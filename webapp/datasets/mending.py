@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -14,16 +13,11 @@ from django.views.decorators.http import require_POST
 from webapp.datasets import browse, findings, masks, pairs, twins
 from webapp.datasets.browse import Filters
 from webapp.datasets.edits import EditRefused, Selection
+from webapp.datasets.forms import number_of, told
 from webapp.datasets.models import Dataset, Revision
 from webapp.projects.access import get_editable, signed_in
 
 Change = Callable[..., Revision]
-
-
-def number_of(post: QueryDict, name: str, *, none: int = 0) -> int:
-    """A whole number that a form sent; `none` where it is none."""
-    value = post.get(name, "").strip()
-    return int(value) if value.isdecimal() and len(value) < 19 else none
 
 
 def _detach(post: QueryDict) -> tuple[Change, dict[str, Any]]:
@@ -38,17 +32,13 @@ def _merge_value(post: QueryDict) -> tuple[Change, dict[str, Any]]:
     return masks.value_merge, {"value": number_of(post, "value"), "into": number_of(post, "into", none=256)}
 
 
-class _Gone(Exception):
-    """The mask that a form names waits no more."""
-
-
 def _attach(dataset: Dataset, post: QueryDict) -> tuple[Change, dict[str, Any]]:
     newest = dataset.revisions.first()
     for each in pairs.waiting_of(newest) if newest else []:
         if each.key == post.get("waiting"):
             size = (each.width, each.height)
             return masks.mask_attach, {"item_id": number_of(post, "item"), "mask": each.mask, "size": size}
-    raise _Gone
+    raise EditRefused("This mask waits no more. Look again, then repeat.")
 
 
 CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
@@ -71,22 +61,17 @@ def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    try:
-        do = post.get("do", "")
+
+    def made() -> Revision:
+        do, base = post.get("do", ""), number_of(post, "base")
         if do in TWINS:
-            made = TWINS[do](dataset, base=number_of(post, "base"), user=user)
-            messages.success(request, f"{made.change} This is revision {made.number} now.")
-            return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
+            return TWINS[do](dataset, base=base, user=user)
+        if do != "attach" and do not in CHANGES:
+            raise EditRefused("Choose what to do with the masks.")
         change, values = _attach(dataset, post) if do == "attach" else CHANGES[do](post)
-        base = number_of(post, "base")
-        made = change(dataset, layer=post.get("layer", ""), base=base, user=user, **values)
-        messages.success(request, f"{made.change} This is revision {made.number} now.")
-    except KeyError:
-        messages.error(request, "Choose what to do with the masks.")
-    except EditRefused as refused:
-        messages.error(request, str(refused))
-    except _Gone:
-        messages.error(request, "This mask waits no more. Look again, then repeat.")
+        return change(dataset, layer=post.get("layer", ""), base=base, user=user, **values)
+
+    told(request, made)
     tab = "masks" if post.get("tab") == "masks" else "doctor"
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab={tab}")
 

@@ -54,7 +54,12 @@ def empty_layers(revision: Revision) -> dict[str, int]:
 
 def rules_of(revision: Revision) -> dict[str, dict[str, int]]:
     """Layer -> rule -> how many masks it paired, the most frequent first."""
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    if "rules" in revision.summary:
+        return {
+            layer: dict(sorted(rules.items(), key=lambda pair: -pair[1]))
+            for layer, rules in revision.summary["rules"].items()
+        }
+    found: dict[str, dict[str, int]] = defaultdict(dict)  # of a revision that was made before summaries said it
     rows = _of_masks(revision.items.exclude(masks={}), "m.key, coalesce(m.value ->> 'rule', '')")
     for layer, rule, count in sorted(rows, key=lambda row: -row[2]):
         found[layer][rule] = count

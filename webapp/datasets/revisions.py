@@ -69,6 +69,7 @@ class _Summary:
         self._sides: dict[str, Counter[str]] = defaultdict(Counter)
         self._masks: dict[str, Counter[str]] = defaultdict(Counter)
         """Label -> mask layer -> images; under the layer "", which none is called, those with any mask."""
+        self._rules: dict[str, Counter[str]] = defaultdict(Counter)
         self._groups: set[str] = set()
         self._leaks = LeakSearch()
 
@@ -82,6 +83,8 @@ class _Summary:
             self._sides[item.label][item.split] += 1
             if item.masks:
                 self._masks[item.label].update(["", *item.masks])
+                for layer, mask in item.masks.items():
+                    self._rules[layer][mask.get("rule", "")] += 1
             self._counts["pixel_sizes"]["" if item.pixel_size_nm is None else f"{item.pixel_size_nm:g}"] += 1
             self._counts["problems"].update({problem["kind"] for problem in item.problems})
             if item.group:
@@ -96,6 +99,7 @@ class _Summary:
             "groups": len(self._groups),
             "leaks": self._leaks.found(),
             "label_splits": {label: dict(sides) for label, sides in sorted(self._sides.items())},
+            "rules": {layer: dict(rules.most_common()) for layer, rules in sorted(self._rules.items())},
             "label_masks": {label: dict(layers) for label, layers in sorted(self._masks.items())},
             **{name: dict(sorted(counts.items())) for name, counts in self._counts.items()},
         }
