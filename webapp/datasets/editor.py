@@ -191,6 +191,8 @@ def _filters(post: QueryDict) -> Filters:
 
 def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
     """To the page that the person was on."""
+    if post.get("tab") == "doctor":
+        return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
     chosen = _filters(post).chosen
     return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
 
