@@ -146,7 +146,7 @@ def look(
     `thumbnail`, the SHA-256 of a WebP picture that was put into the folder `thumbnails`, its shorter side `size` px.
 
     With `marked`, every other value of a mask is background: where it holds others, or comes in colour, the file is
-    replaced by an 8-bit PNG of what is left.
+    replaced by an 8-bit PNG of what is left. A stack stays as it came, and `only` says which value of it counts.
     """
     if mask and marked is not None:
         _clean(path, name=name, marked=marked)
@@ -162,7 +162,11 @@ def look(
                 "height": header.height,
             }
             if mask:
-                yield facts | {"values": _values(file.mask(page))}
+                drawn = file.mask(page)
+                if marked is not None and header.pages > 1:
+                    yield facts | {"values": _values(only_value(drawn, marked)), "only": marked}
+                else:
+                    yield facts | {"values": _values(drawn)}
                 continue
             pixels = file.pixels(page)
             coloured = None

@@ -20,6 +20,7 @@ from ml_core.data import label_tables, layouts, pairing, readers
 from ml_core.reporting import UserError, sha256_of, write_whole
 
 VERSION = 1
+MICROGRAPHS = "micrographs"
 EXPORTED = "cristae-manifest.jsonl"
 """What a manifest is called in the zip of a revision; an intake takes its word for names, sides, labels and masks."""
 
@@ -93,6 +94,8 @@ class Manifest:
     items: tuple[ManifestItem, ...]
     classes: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    kind: str = MICROGRAPHS
+    """What the dataset holds; the file names it where it is another."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -104,7 +107,7 @@ class Manifest:
 
     def write(self, path: Path) -> str:
         """Writes the file whole and returns its SHA-256."""
-        return write(path, name=self.name, classes=self.classes, items=self.items)
+        return write(path, name=self.name, classes=self.classes, items=self.items, kind=self.kind)
 
 
 def read(path: Path) -> Manifest:
@@ -113,7 +116,8 @@ def read(path: Path) -> Manifest:
         with open(path, "rb") as file:
             header, items = _parse(file)
             held = tuple(items)
-        return Manifest(header["name"], held, header.get("classes") or {}, sha256=sha256_of(path))
+        kind = header.get("kind", MICROGRAPHS)
+        return Manifest(header["name"], held, header.get("classes") or {}, sha256=sha256_of(path), kind=kind)
     except FileNotFoundError as error:
         raise UserError(
             f"The list of the dataset's images is missing: there is no file {path}. Restore it from a backup, or add "
@@ -129,11 +133,14 @@ def stream(path: Path) -> Iterator[ManifestItem]:
         yield from _parse(file)[1]
 
 
-def write(path: Path, *, name: str, classes: Mapping[str, Any], items: Iterable[ManifestItem]) -> str:
+def write(
+    path: Path, *, name: str, classes: Mapping[str, Any], items: Iterable[ManifestItem], kind: str = MICROGRAPHS
+) -> str:
     """Writes a manifest whole, item by item as they come, and returns its SHA-256."""
 
     def lines(file: IO[bytes]) -> None:
-        file.write(_line({"version": VERSION, "name": name, "classes": classes}))
+        named = {} if kind == MICROGRAPHS else {"kind": kind}
+        file.write(_line({"version": VERSION, "name": name, "classes": classes, **named}))
         for item in items:
             file.write(_line(item.as_json()))
 

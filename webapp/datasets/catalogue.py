@@ -117,7 +117,7 @@ class Catalogue:
                         "name": found.name,
                         "rule": found.rule,
                         "values": facts["values"],
-                    }
+                    } | ({"only": facts["only"]} if "only" in facts else {})
                     if item.masks.get(layer) != mask:
                         item.masks = {**item.masks, layer: mask}
                         item.facts = {key: value for key, value in item.facts.items() if key != "size_mismatch"}

@@ -80,7 +80,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         )
         _keep_blobs(_hashes_of(catalogue), folder / "blobs")
         _write(catalogue, number=number)
-        dataset.save(update_fields=["classes"])
+        dataset.save(update_fields=["classes", "kind"])
         revision_create(dataset, number=number, change=_sentence(catalogue, report), user=user)
     _keep_blobs({page["sha256"] for pages in report["waiting_masks"].values() for page in pages}, folder / "blobs")
     _forget_waiting(dataset, still={*unpaired} - {*masks})

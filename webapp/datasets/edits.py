@@ -231,12 +231,13 @@ def revision_restore(revision: Revision, *, base: int, user: User) -> Revision:
     revising = _Revising(revision.dataset_id, base=base)
     now = set(revising.items.values_list("pk", flat=True))
     then = set(revision.items.values_list("pk", flat=True))
-    classes = _classes_of(revision)
-    if now == then and classes == revising.dataset.classes:
+    dataset, header = revising.dataset, _header_of(revision)
+    classes, kind = header.get("classes") or {}, header.get("kind", Dataset.Kind.MICROGRAPHS)
+    if now == then and (classes, kind) == (dataset.classes, dataset.kind):
         raise EditRefused(f"Revision {revision.number} holds what the dataset holds now.")
-    if classes != revising.dataset.classes:
-        revising.dataset.classes = classes
-        revising.dataset.save(update_fields=["classes"])
+    if (classes, kind) != (dataset.classes, dataset.kind):
+        dataset.classes, dataset.kind = classes, kind
+        dataset.save(update_fields=["classes", "kind"])
     revising.close([*(now - then)])
     revising.copy([*(then - now)])
     return revising.finish(f"As revision {revision.number} was.", user=user)
@@ -318,13 +319,14 @@ def _words_of(filters: Filters) -> str:
     return ", ".join(words) or "all items"
 
 
-def _classes_of(revision: Revision) -> dict[str, Any]:
-    """How classes were named then: the first line of the manifest says it. As now, where that file is missing."""
+def _header_of(revision: Revision) -> dict[str, Any]:
+    """How classes were named and what the dataset held: the manifest's first line. As now, where that is missing."""
     try:
         with default_storage.open(revision.manifest) as manifest:
-            return dict(json.loads(manifest.readline()).get("classes") or {})
+            return dict(json.loads(manifest.readline()))
     except FileNotFoundError:
-        return dict(Dataset.objects.get(pk=revision.dataset_id).classes)
+        now = Dataset.objects.get(pk=revision.dataset_id)
+        return {"classes": now.classes, "kind": now.kind}
 
 
 def _sampled(ids: Sequence[int], number: int, *, seed: int, strata: Sequence[str]) -> list[int]:

@@ -12,7 +12,7 @@ from ml_core.data import manifest as manifests
 from ml_core.data.manifest import FileRef, ManifestItem
 from ml_core.reporting import UserError
 from webapp.datasets.catalogue import Catalogue
-from webapp.datasets.models import Item
+from webapp.datasets.models import Dataset, Item
 
 Pages = Sequence[Mapping[str, Any]]
 
@@ -41,6 +41,8 @@ def manifests_apply(catalogue: Catalogue, folder: Path, files: Mapping[str, Page
             found.refused.append(_refusal(manifests.EXPORTED, str(error), "Download the revision again."))
             continue
         catalogue.dataset.classes = {**manifest.classes, **catalogue.dataset.classes}
+        if not catalogue.rows and manifest.kind in Dataset.Kind.values:  # else it stays what people have said it is
+            catalogue.dataset.kind = manifest.kind
         there = catalogue.items([each.name for each in manifest.items])
         for each in manifest.items:
             _take(catalogue, each, there.get(each.name), images=images, masks=masks, found=found)
@@ -108,7 +110,8 @@ def _masks(
         if facts is None:
             continue
         found.files.add(facts["name"])
-        if held.get(layer, {}).get("sha256") != ref.sha256:
+        there = held.get(layer, {})
+        if (there.get("sha256"), there.get("page"), there.get("only")) != (ref.sha256, ref.page, ref.only):
             held[layer] = _mask(facts, ref, layer=layer)
     return held
 
@@ -118,7 +121,10 @@ def _mask(facts: Mapping[str, Any], ref: FileRef, *, layer: str) -> dict[str, An
     parts = PurePosixPath(facts["name"]).parts
     start = next((n + 2 for n in range(len(parts) - 2) if parts[n : n + 2] == ("masks", layer)), 0)
     name = str(PurePosixPath(*parts[start:]))
-    return {"sha256": ref.sha256, "page": ref.page, "name": name, "rule": "manifest", "values": facts["values"]}
+    known = {"sha256": ref.sha256, "page": ref.page, "name": name, "rule": "manifest"}
+    if ref.only is None:
+        return {**known, "values": facts["values"]}
+    return {**known, "values": dict(ref.values), "only": ref.only}
 
 
 def _refusal(name: str, reason: str, remedy: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from django.db.models.expressions import RawSQL
 from PIL import Image
 
 from ml_core.data import readers
+from ml_core.data.manifest import only_value
 from webapp.datasets.edits import LABEL, EditRefused, Selection, _Revising
 from webapp.datasets.models import Blob, Dataset, Item, Revision
 from webapp.datasets.problems import CLASS_COLOURS, classes_of, mask_problems, problem
@@ -264,6 +265,8 @@ def _rewritten(mask: Mapping[str, Any], *, value: int, into: int, name: str) -> 
     """The mask with one value become another, kept as an 8-bit PNG of its own."""
     try:
         pixels = readers.read_mask(Path(default_storage.path(mask["sha256"])), page=mask["page"])
+        if (only := mask.get("only")) is not None:
+            pixels = only_value(pixels, only)
     except FileNotFoundError:
         raise EditRefused(
             f"The mask file of {name} is missing from the storage. Restore it from a backup, or take this mask off."
@@ -274,7 +277,8 @@ def _rewritten(mask: Mapping[str, Any], *, value: int, into: int, name: str) -> 
     Blob.objects.bulk_create([Blob(sha256=sha256, size=len(buffer.getvalue()))], ignore_conflicts=True)
     values = dict(mask["values"])
     values[str(into)] = values.get(str(into), 0) + values.pop(str(value))
-    return {**mask, "sha256": sha256, "page": 0, "values": values}
+    kept = {key: known for key, known in mask.items() if key != "only"}  # the new file holds nothing else
+    return {**kept, "sha256": sha256, "page": 0, "values": values}
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

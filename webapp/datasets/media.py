@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import readers
+from ml_core.data.lab import coloured
+from ml_core.data.manifest import only_value
 from ml_core.data.windowing import lightness
+from webapp.datasets.colours import planes_of
 from webapp.datasets.models import Item
 from webapp.datasets.problems import CLASS_COLOURS
 from webapp.datasets.pyramids import WHOLE_TO, Pyramid, in_colour, is_large, mask_of, pyramid_of
+from webapp.jobs.models import Artifact
 from webapp.projects.access import get_visible, signed_in
 
 BINS = 256
@@ -28,6 +32,8 @@ COUNTED = 4_000_000
 """Pixels of a large image that its histogram is made of."""
 LARGEST = WHOLE_TO
 """Longest side of a picture in pixels; larger images are shown by tiles, and their masks at a whole fraction."""
+COLOURED_TO = 2048
+"""The same in colours of a colorizer, which are a quarter as fine as the image that it was given."""
 OVERLAY_ALPHA = 140
 KEEP_SECONDS = 30 * 24 * 3600
 VERSION = 1
@@ -94,12 +100,39 @@ def tile(request: HttpRequest, item_id: int, level: int, column: int, row: int) 
 
 
 @require_safe
+def colour(request: HttpRequest, item_id: int, artifact_id: int) -> HttpResponse:
+    """The micrograph in the colours that a colorize job gave it, as PNG. `small=1`: of the size of its thumbnail.
+
+    Its lightness is that of the dataset's own window, which the job was given.
+    """
+    item = _item(request, item_id)
+    made = Artifact.objects.filter(kind="colour", job__project=item.dataset.project_id)
+    artifact = get_visible(made, signed_in(request), project="job__project", pk=artifact_id)
+    small = request.GET.get("small") == "1"
+    factor = max(1, math.ceil(max(item.width, item.height) / COLOURED_TO))
+
+    def content() -> bytes:
+        try:
+            planes = planes_of(artifact, item)
+        except FileNotFoundError:
+            raise Http404(f"The colours of {item.name} are missing from the storage.") from None
+        if planes is None:
+            raise Http404
+        grey = _thumbnail(item) if small else _reduced(item, factor=factor)
+        return _png(Image.fromarray(coloured(grey, planes)))
+
+    key = f"{artifact.sha256}-{item.image}-{item.page}-{item.low:g}-{item.high:g}-{'small' if small else factor}"
+    return _picture(request, content, key=key)
+
+
+@require_safe
 def mask(request: HttpRequest, item_id: int, layer: str) -> HttpResponse:
     """A mask layer as 8-bit PNG, one byte per pixel: its class value. `overlay=1`: in colours, clear where it is 0."""
     item = _item(request, item_id)
     if layer not in item.masks:
         raise Http404
     ref = item.masks[layer]
+    only: int | None = ref.get("only")
     factor = _factor(request, item)
     overlay = request.GET.get("overlay") == "1"
     colours = {int(v): c["colour"] for v, c in item.dataset.classes.get(layer, {}).items()} if overlay else {}
@@ -110,9 +143,11 @@ def mask(request: HttpRequest, item_id: int, layer: str) -> HttpResponse:
         else:
             path = Path(default_storage.path(ref["sha256"]))
             values = readers.read_mask(path, page=ref["page"])[::factor, ::factor]
+        if only is not None:
+            values = only_value(values, only)
         return _png(Image.fromarray(_painted(values, colours) if overlay else np.ascontiguousarray(values)))
 
-    return _picture(request, content, key=f"{ref['sha256']}-{ref['page']}-{factor}-{sorted(colours.items())}")
+    return _picture(request, content, key=f"{ref['sha256']}-{ref['page']}-{only}-{factor}-{sorted(colours.items())}")
 
 
 @require_safe
@@ -144,6 +179,23 @@ def _pixels(item: Item, *, colour: bool = False) -> NDArray[np.generic]:
         return readers.read_colour(path, page=item.page) if colour else readers.read(path, page=item.page)
     except FileNotFoundError:
         raise Http404(f"The file of {item.name} is missing from the storage.") from None
+
+
+def _thumbnail(item: Item) -> NDArray[np.uint8]:
+    with default_storage.open(item.thumbnail) as file, Image.open(file, formats=["WEBP"]) as picture:
+        grey = np.asarray(picture.convert("L"))
+    return np.invert(grey) if item.low > item.high else grey  # made once, and turned since
+
+
+def _reduced(item: Item, *, factor: int) -> NDArray[np.uint8]:
+    """The image in its own window, (H, W), every side divided by `factor`."""
+    if is_large(item):
+        pixels, factor = _pyramid(item).within(COLOURED_TO), 1
+        grey = lightness(pixels) if pixels.ndim == 3 else pixels
+    else:
+        grey = _pixels(item)
+    picture = Image.fromarray(readers.windowed(grey, low=item.low, high=item.high))
+    return np.asarray(picture.reduce(factor) if factor > 1 else picture)
 
 
 def _histogram(item: Item) -> dict[str, object]:

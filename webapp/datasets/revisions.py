@@ -28,6 +28,7 @@ def revision_create(dataset: Dataset, *, number: int, change: str, user: User | 
             path,
             name=dataset.name,
             classes=dataset.classes,
+            kind=dataset.kind,
             items=(_item(item) for item in summary.counted(_items_now(dataset))),
         )
         default_storage.put_file(path, sha256)  # type: ignore[attr-defined]
@@ -114,7 +115,10 @@ def _item(item: Item) -> ManifestItem:
         dtype=item.dtype,
         low=item.low,
         high=item.high,
-        masks={layer: FileRef(m["sha256"], m["page"], values=m["values"]) for layer, m in item.masks.items()},
+        masks={
+            layer: FileRef(m["sha256"], m["page"], values=m["values"], only=m.get("only"))
+            for layer, m in item.masks.items()
+        },
         label=item.label,
         group=item.group,
         index=item.index,

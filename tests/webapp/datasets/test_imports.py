@@ -9,15 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.core.files.storage import default_storage
+from PIL import Image
 
+from ml_core.data import prepare
 from ml_core.data.manifest import EXPORTED
 from ml_core.data.pairing import DEFAULT_LAYER
 from tests.webapp.datasets.test_commit import encoded, mask, newest, picture, upload
-from webapp.datasets import edits, exports, services
+from tests.webapp.datasets.test_pages import Seen, seen_by
+from webapp.datasets import edits, exports, kinds, services
 from webapp.datasets.edits import Selection
 from webapp.datasets.models import Blob, Dataset
 from webapp.datasets.revisions import revision_manifest
 from webapp.projects.models import Project, User
+
+__all__ = ["seen_by"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -117,3 +123,55 @@ def test_corrected_masks_come_back_in_one_drop(dataset: Dataset, alice: User, tm
     first = json.loads(json.dumps(after.items[0].as_json()))
     assert first["label"] == "mouse"
     assert first["masks"]["membranes"]["sha256"] != first["masks"][DEFAULT_LAYER]["sha256"]
+
+
+def test_photographs_come_back_as_photographs_and_earlier_revisions_as_what_they_were(
+    project: Project, alice: User, tmp_path: Path
+) -> None:
+    green = np.zeros((40, 60, 3), np.uint8) + np.array([20, 180, 60], np.uint8)
+    green[:20] += 9
+    made = services.dataset_create(project=project, user=alice, name="Photos")
+    upload(made, {"a.png": encoded(green, "a.png")}, user=alice, folder=tmp_path)
+    before = newest(made)
+    kinds.dataset_turn(made, kind="photographs", base=1, user=alice)
+    revision = newest(made)
+    assert revision_manifest(revision).kind == "photographs"
+    back = services.dataset_create(project=project, user=alice, name="Photos")
+    upload(back, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    back.refresh_from_db()
+    assert (back.kind, newest(back).manifest) == ("photographs", revision.manifest)
+    assert newest(back).items.get().problems == []
+    there = services.dataset_create(project=project, user=alice, name="Photos")
+    upload(there, {"b.png": picture(1)}, user=alice, folder=tmp_path)
+    upload(there, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    there.refresh_from_db()
+    assert there.kind == "micrographs", "a dataset stays what people have said it is"
+    edits.revision_restore(before, base=2, user=alice)
+    made.refresh_from_db()
+    assert (made.kind, newest(made).manifest) == ("micrographs", before.manifest)
+
+
+def test_a_stack_of_masks_of_which_one_value_counts_comes_back_with_that_value(
+    project: Project, alice: User, seen_by: Seen, tmp_path: Path
+) -> None:
+    made = services.dataset_create(project=project, user=alice, name="Kasthuri")
+    slices = np.stack([picture(n) for n in range(5)])
+    masks = np.stack([mask(n) for n in range(5)])
+    masks[:, 50:, :] = 2  # outside of the tissue
+    files: dict[str, object] = {"kasthuri++/Train_In/stack.tif": slices, "kasthuri++/Train_Out/stack.tif": masks}
+    upload(made, files, user=alice, folder=tmp_path)
+    revision = newest(made)
+    first = revision.items.first()
+    assert first is not None
+    held = first.masks["mitochondria"]
+    assert (held["only"], held["values"]) == (255, {"0": 64 * 64 - 600, "255": 600})
+    assert revision.summary["problems"] == {}
+    item = revision_manifest(revision).items[1]
+    read = prepare.read_mask(item, "mitochondria", blobs=Path(default_storage.location))
+    assert np.array_equal(read, mask(1))
+    shown = seen_by(alice).get(f"/items/{first.pk}/masks/mitochondria.png")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown.content))), mask(0))
+    back = services.dataset_create(project=project, user=alice, name="Kasthuri")
+    upload(back, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    assert newest(back).manifest == revision.manifest
+    assert newest(back).items.first().masks["mitochondria"]["only"] == 255  # type: ignore[union-attr]
