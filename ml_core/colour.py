@@ -9,21 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_XYZ_OF_RGB = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-_WHITE = (0.95047, 1.0, 1.08883)
-_KNEE = 0.008856  # below it CIE replaces the cube root by a straight line
-_SLOPE = 7.787
+from ml_core.data.lab import KNEE, SLOPE, WHITE, XYZ_OF_RGB
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB in 0..1, shape (..., 3, H, W), to Lab of the same shape."""
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(0) ** 2.4, rgb / 12.92)
-    xyz = _mix(linear, rgb.new_tensor(_XYZ_OF_RGB)) / _white(rgb)
-    root = torch.where(xyz > _KNEE, xyz.clamp_min(0) ** (1 / 3), _SLOPE * xyz + 16 / 116)
+    xyz = _mix(linear, rgb.new_tensor(XYZ_OF_RGB)) / _white(rgb)
+    root = torch.where(xyz > KNEE, xyz.clamp_min(0) ** (1 / 3), SLOPE * xyz + 16 / 116)
     x, y, z = root.unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
@@ -33,9 +26,9 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, (y - b / 200).clamp_min(0)], dim=-3)
-    xyz = torch.where(root > _KNEE ** (1 / 3), root**3, (root - 16 / 116) / _SLOPE) * _white(lab)
+    xyz = torch.where(root > KNEE ** (1 / 3), root**3, (root - 16 / 116) / SLOPE) * _white(lab)
     # The inverse in double precision: float32 loses the fourth digit.
-    linear = _mix(xyz, torch.tensor(_XYZ_OF_RGB, dtype=torch.float64).inverse().to(lab))
+    linear = _mix(xyz, torch.tensor(XYZ_OF_RGB, dtype=torch.float64).inverse().to(lab))
     rgb = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0) ** (1 / 2.4) - 0.055, 12.92 * linear)
     return rgb.clamp(0, 1)
 
@@ -46,7 +39,7 @@ def lightness_of_grey(grey: Tensor) -> Tensor:
     A micrograph's grey values are taken as sRGB, as every viewer shows them.
     """
     linear = torch.where(grey > 0.04045, ((grey + 0.055) / 1.055).clamp_min(0) ** 2.4, grey / 12.92)
-    root = torch.where(linear > _KNEE, linear.clamp_min(0) ** (1 / 3), _SLOPE * linear + 16 / 116)
+    root = torch.where(linear > KNEE, linear.clamp_min(0) ** (1 / 3), SLOPE * linear + 16 / 116)
     return 116 * root - 16
 
 
@@ -56,4 +49,4 @@ def _mix(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _white(like: Tensor) -> Tensor:
-    return like.new_tensor(_WHITE).view(3, 1, 1)
+    return like.new_tensor(WHITE).view(3, 1, 1)

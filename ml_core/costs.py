@@ -29,6 +29,7 @@ from ml_core.specs import (
     TrainColorizerSpec,
 )
 from ml_core.specs.architectures import ENCODERS
+from ml_core.specs.segment import REDUCTIONS
 
 _ADAM = 2
 """Numbers that Adam keeps for each that is trained."""
@@ -108,6 +109,7 @@ def _segment(spec: SegmentSpec) -> Cost:
         decoder=spec.decoder,
         width=spec.decoder_width,
         frozen=spec.weights == "frozen",
+        reduction=REDUCTIONS[spec.resolution],
     )
     frozen = ", the encoder frozen" if segmenter.frozen else ""
     with profile.without_numbers(segmenter):

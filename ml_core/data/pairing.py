@@ -117,6 +117,12 @@ def split_of(word: str) -> str:
     return _SPLITS.get(word.strip().lower(), "")
 
 
+def split_by_folder(name: str) -> str:
+    """The part that a file's innermost such folder names: train, validation or test; empty where none does."""
+    folders = (_IN_OUT.sub(r"\g<part>", folder) for folder in reversed(PurePosixPath(name).parts[:-1]))
+    return next((part for folder in folders if (part := split_of(folder))), "")
+
+
 def role_of(name: str) -> Role:
     """Whether a file is an image or a mask, by its folders first and its own name second."""
     path = PurePosixPath(name)
@@ -365,8 +371,7 @@ def places(images: Iterable[tuple[str, int, int]]) -> dict[str, Place]:
     for name, width, height in images:
         path = PurePosixPath(name)
         stem = path.name.removesuffix(path.suffix)
-        folders = (_IN_OUT.sub(r"\g<part>", folder) for folder in reversed(path.parts[:-1]))
-        split = next((part for folder in folders if (part := split_of(folder))), "")
+        split = split_by_folder(name)
         found[name] = Place("", 0, split)
         if match := _PATCH.match(stem):
             found[name] = Place(_group_name(path, match.group("group")), int(match.group("index")), split)

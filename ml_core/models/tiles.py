@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-STRIDE = 32
-"""The encoder halves the image five times: the sides of tiles are multiples of this."""
+from ml_core.models.unet import STRIDE
 
 Predict = Callable[[Tensor], Tensor]
 """Maps tiles (B, 1, h, w), of the image's own dtype, to logits (B, K, h, w)."""

@@ -20,6 +20,8 @@ from ml_core.reporting import UserError
 from ml_core.weights import Weights
 
 CASSER = "casser"
+STRIDE = 32
+"""The encoder halves the image five times: its sides are multiples of this."""
 DECODERS: Mapping[str, Callable[..., nn.Module]] = {
     "unet": smp.Unet,
     "unetplusplus": smp.UnetPlusPlus,
@@ -63,6 +65,8 @@ class Segmenter(nn.Module):
     C is 1 for one foreground class (a logit of foreground), else the number of classes with background. The grey
     channel is repeated and normalised with the mean and deviation that the encoder was trained with. A frozen encoder
     learns nothing: no gradient, and its BatchNorm statistics stay what they are, as it never leaves evaluation mode.
+
+    With a `reduction` of n the network sees the mean of each n x n pixels, and its logits are brought back bilinearly.
     """
 
     network: Any
@@ -80,9 +84,11 @@ class Segmenter(nn.Module):
         decoder: str = "unet",
         width: str = "full",
         frozen: bool = False,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.reduction = reduction
         self.decoder = decoder
         self.width = width
         self.classes = classes
@@ -117,18 +123,29 @@ class Segmenter(nn.Module):
 
     def encode(self, grey: Tensor) -> list[Tensor]:
         """The encoder's maps of `grey` (B, 1, H, W), from the image's size down; no gradient where it is frozen."""
-        x = self.normalised(grey).contiguous(memory_format=torch.channels_last)
+        x = self.normalised(self._reduced(grey)).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             maps: list[Tensor] = self.network.encoder(x)
         return maps
 
+    def _reduced(self, grey: Tensor) -> Tensor:
+        if self.reduction == 1:
+            return grey
+        grey = functional.avg_pool2d(grey, self.reduction)
+        below, right = (-side % STRIDE for side in grey.shape[-2:])
+        return functional.pad(grey, (0, right, 0, below), mode="replicate") if below or right else grey
+
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Logits (B, C, H, W) of the encoder's maps."""
+        """Logits (B, C, H, W) of the encoder's maps; with a reduction, of what was filled up to its multiples too."""
         logits: Tensor = self.network.segmentation_head(self.network.decoder(maps))
-        return logits
+        if self.reduction == 1:
+            return logits
+        # In float32: between two bfloat16 values there is little to interpolate.
+        return functional.interpolate(logits.float(), scale_factor=self.reduction, mode="bilinear")
 
     def forward(self, grey: Tensor) -> Tensor:
-        return self.decode(self.encode(grey))
+        height, width = grey.shape[-2:]
+        return self.decode(self.encode(grey))[..., :height, :width]
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
@@ -218,6 +235,7 @@ def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
         classes=len(facts["classes"]),
         mean=[float(v) for v in facts["mean"]],
         deviation=[float(v) for v in facts["deviation"]],
+        reduction=int(facts.get("reduction", 1)),
     )
     try:
         segmenter.network.load_state_dict(weights.tensors)
@@ -238,4 +256,5 @@ def new_like(segmenter: Segmenter) -> Segmenter:
         classes=segmenter.classes,
         mean=segmenter.mean.flatten().tolist(),
         deviation=segmenter.deviation.flatten().tolist(),
+        reduction=segmenter.reduction,
     )

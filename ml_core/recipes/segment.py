@@ -24,6 +24,7 @@ from ml_core.recipes.evaluation import HALF, judge, precision_recall, say_result
 from ml_core.recipes.sources import open_masked
 from ml_core.reporting import UserError
 from ml_core.specs import SegmentSpec
+from ml_core.specs.segment import LEAST, REDUCTIONS
 
 SHOWN = 4
 """Items on a sheet; the same ones each time."""
@@ -133,6 +134,7 @@ def _segmenter(context: Context[SegmentSpec], data: Masked) -> tuple[Segmenter, 
             classes=data.classes,
             mean=[mean] * channels,
             deviation=[deviation] * channels,
+            reduction=REDUCTIONS[spec.resolution],
         )
         return segmenter.to(memory_format=torch.channels_last).to(context.device), "random"
     segmenter = Segmenter(
@@ -143,6 +145,7 @@ def _segmenter(context: Context[SegmentSpec], data: Masked) -> tuple[Segmenter, 
         mean=encoder.mean,
         deviation=encoder.deviation,
         frozen=spec.weights == "frozen",
+        reduction=REDUCTIONS[spec.resolution],
     )
     encoders.load_weights(segmenter.network.encoder, encoder.tensors, architecture=encoder.architecture, source=source)
     origin = str(encoder.facts.get("origin", "imported"))
@@ -192,10 +195,10 @@ def _optimizer(spec: SegmentSpec, segmenter: Segmenter) -> torch.optim.Optimizer
 
 
 def _check_batch_norm(spec: SegmentSpec, segmenter: Segmenter, *, batch_size: int) -> None:
-    if batch_size == 1 and spec.image_size == 32 and not segmenter.frozen:
+    if batch_size == 1 and spec.image_size < 2 * LEAST * segmenter.reduction and not segmenter.frozen:
         raise UserError(
-            "One image of 32 px leaves one value per channel at the encoder's end, over which BatchNorm has no "
-            "statistics. Take a batch of 2 or more, or 64 px."
+            f"One image of {spec.image_size} px leaves one value per channel at the encoder's end, over which "
+            f"BatchNorm has no statistics. Take a batch of 2 or more, or {2 * LEAST * segmenter.reduction} px."
         )
 
 
@@ -296,6 +299,7 @@ def _keep_segmenter(
         "seed": context.spec.seed,
         "decoder": segmenter.decoder,
         "decoder_width": segmenter.width,
+        "reduction": segmenter.reduction,
     }
     path = context.artifacts / f"{kind.replace('_', '-')}.safetensors"
     weights.save(path, segmenter.network.state_dict(), facts=facts)

@@ -10,6 +10,11 @@ from pydantic import ValidationInfo, field_validator
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec, field
 
+REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
+"""By resolution, how many pixels along each side become one before the network looks."""
+LEAST = 32
+"""Pixels along a side that the encoder, which halves five times, can do with."""
+
 WITH_IMAGENET = ("resnet18", "resnet50")
 """The encoders whose ImageNet weights are published."""
 
@@ -104,6 +109,16 @@ class SegmentSpec(TrainingSpec):
         le=1024,
         multiple_of=32,
         refusal="A multiple of 32 from 32 to 1,024 px: the encoder halves the image five times.",
+    )
+    resolution: Literal["full", "half", "quarter"] = field(
+        "full",
+        "Resolution",
+        group="Data",
+        advanced=True,
+        help="What the network sees of a crop. half averages 2 x 2 pixels to one and brings the answer back to full "
+        "resolution: four times the area in the same time, where what is marked is tens of pixels wide.",
+        choices={"full": "Full", "half": "Half: 2 x 2 pixels to one", "quarter": "A quarter: 4 x 4 pixels to one"},
+        refusal="Choose full, half or quarter.",
     )
     validation: Literal["dataset", "random"] = field(
         "dataset",
@@ -272,6 +287,18 @@ class SegmentSpec(TrainingSpec):
             raise ValueError(
                 f"Nobody publishes ImageNet weights for {ENCODERS[encoder]}: choose random, ResNet-18 or ResNet-50."
             )
+        return value
+
+    @field_validator("resolution")
+    @classmethod
+    def _resolution_fits(cls, value: str, info: ValidationInfo) -> str:
+        if value == "full":
+            return value
+        if info.data.get("framing") == "resize":
+            raise ValueError("Whole slices are brought to the size above already: choose full, or frame crops.")
+        left = info.data.get("image_size", 0) // REDUCTIONS[value]
+        if "image_size" in info.data and left < LEAST:
+            raise ValueError(f"That leaves {left} px of a crop, and {LEAST} px are the least: choose larger crops.")
         return value
 
     @field_validator("feature_cache")

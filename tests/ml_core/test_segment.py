@@ -94,11 +94,19 @@ def _artifacts(heard: Heard, kind: str) -> list[tuple[Path, dict[str, Any]]]:
     return [(path, facts) for found, path, facts in heard.artifacts if found == kind]
 
 
-@pytest.mark.parametrize("framing", ["resize", "crops"])
-def test_it_learns_and_judges_every_item_at_its_own_size(tmp_path: Path, framing: str) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"framing": "resize", "epochs": 16},
+        {"framing": "crops", "epochs": 4},
+        {"framing": "crops", "epochs": 16, "image_size": 64, "resolution": "half"},
+    ],
+    ids=["resize", "crops", "half"],
+)
+def test_it_learns_and_judges_every_item_at_its_own_size(tmp_path: Path, given: dict[str, Any]) -> None:
     sizes = [(48, 64), (64, 64), (40, 30), (48, 70)] * 2
     images = write_disks(tmp_path / "set", sizes=sizes)
-    heard = _segment(tmp_path / "out", images, framing=framing, epochs=16 if framing == "resize" else 4)
+    heard = _segment(tmp_path / "out", images, **given)
     figures = heard.figures
     assert figures["foreground_iou"] > 0.5
     assert figures["mean_iou"] == pytest.approx((figures["foreground_iou"] + figures["background_iou"]) / 2)

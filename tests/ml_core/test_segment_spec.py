@@ -20,6 +20,8 @@ from ml_core.specs.segment import CASSER_2019
         ({"encoder": "casser", "initial": "imagenet"}, "initial", "Nobody publishes ImageNet weights"),
         ({"weights": "fine-tuned", "feature_cache": 1.0}, "feature_cache", "change at every step"),
         ({"framing": "crops", "feature_cache": 1.0}, "feature_cache", "never come twice"),
+        ({"framing": "resize", "resolution": "half"}, "resolution", "brought to the size above already"),
+        ({"framing": "crops", "image_size": 64, "resolution": "quarter"}, "resolution", "leaves 16 px of a crop"),
         ({"prediction_tile": 100}, "prediction_tile", "a multiple of 32"),
         ({"average": 1.0}, "average", "less than 1"),
     ],
@@ -47,6 +49,7 @@ def test_defaults_mean_what_was_done_before_there_were_these_fields() -> None:
     assert (spec.optimizer, spec.weight_decay, spec.warmup, spec.average) == ("adam", 0, 0, 0)
     assert (spec.validate_every, spec.early_stop, spec.feature_cache) == (1, 0, 0)
     assert (spec.prediction_tile, spec.prediction_flips, spec.threshold) == (0, False, "half")
+    assert spec.resolution == "full"
 
 
 def test_the_preset_paper_does_nothing_that_the_paper_does_not_name() -> None:

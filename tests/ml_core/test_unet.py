@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import segmentation_models_pytorch as smp
 import torch
@@ -208,3 +210,29 @@ def test_the_same_random_state_gives_the_same_augmentation() -> None:
     again = augment(grey, masks)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
+
+
+@pytest.mark.parametrize(("reduction", "size"), [(2, (64, 96)), (2, (32, 32)), (4, (128, 160))])
+def test_a_network_of_half_the_resolution_sees_means_and_answers_at_full_size(
+    reduction: int, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    sight: dict[str, Any] = {"architecture": "resnet18", "classes": 2, "mean": [0.5] * 3, "deviation": [0.2] * 3}
+    reduced = Segmenter(**sight, width="half", reduction=reduction).eval()
+    plain = Segmenter(**sight, width="half").eval()
+    plain.network.load_state_dict(reduced.network.state_dict())
+    grey = torch.rand(1, 1, *size)
+    with torch.inference_mode():
+        logits = reduced(grey)
+        assert logits.shape == (1, 1, *size)
+        small = functional.avg_pool2d(grey, reduction)
+        room = tuple(-side % 32 for side in small.shape[-2:])
+        filled = functional.pad(small, (0, room[1], 0, room[0]), mode="replicate")
+        expected = functional.interpolate(plain(filled), scale_factor=reduction, mode="bilinear")
+    torch.testing.assert_close(logits, expected[..., : size[0], : size[1]])
+    facts = {"architecture": "resnet18", "decoder_width": "half", "classes": [0, 1], "reduction": reduction}
+    facts |= {"mean": [0.5] * 3, "deviation": [0.2] * 3}
+    again = segmenter_from(Weights(reduced.network.state_dict(), facts), source="segmenter.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(again(grey), logits)
+    assert new_like(again).reduction == reduction

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import F
 
 from ml_core.specs import PretrainSpec, SegmentSpec, Spec, differences
+from ml_core.specs.segment import REDUCTIONS
 from webapp.datasets.models import Revision
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.projects.models import Project
@@ -15,22 +16,46 @@ from webapp.projects.models import Project
 GIB = 2**30
 
 # Counted with torch's saved-tensor hooks, float32, one image of 224 x 224: bytes kept for the backward pass per pixel
-# of input. (encoder alone, U-Net, U-Net on a frozen encoder)
-_KEPT_PER_PIXEL = {
-    "resnet18": (443, 1279, 836),
-    "resnet50": (1716, 2660, 944),
-    "attention26": (1755, 2699, 944),
-    "attention50": (3010, 3954, 944),
+# of input, and parameters. `python -m ml_core describe` counts any specification anew; here no torch is loaded.
+_ENCODERS = {
+    "resnet18": (11.2e6, 443),
+    "resnet50": (23.5e6, 1716),
+    "attention26": (8.3e6, 1755),
+    "attention50": (16.0e6, 3010),
 }
-_PARAMETERS = {
-    "resnet18": (11.2e6, 14.3e6),
-    "resnet50": (23.5e6, 32.5e6),
-    "attention26": (8.3e6, 17.3e6),
-    "attention50": (16.0e6, 25.0e6),
+# (encoder, decoder, its width): parameters, kept where all is trained, kept on a frozen encoder.
+_SEGMENTERS = {
+    ("resnet18", "unet", "full"): (14.3e6, 1291, 848),
+    ("resnet18", "unet", "half"): (12.5e6, 923, 480),
+    ("resnet18", "unetplusplus", "full"): (16.0e6, 3163, 2720),
+    ("resnet18", "unetplusplus", "half"): (14.0e6, 2795, 2352),
+    ("resnet18", "fpn", "full"): (13.0e6, 711, 298),
+    ("resnet18", "fpn", "half"): (11.7e6, 583, 170),
+    ("resnet50", "unet", "full"): (32.5e6, 2672, 956),
+    ("resnet50", "unet", "half"): (27.7e6, 2304, 588),
+    ("resnet50", "unetplusplus", "full"): (49.0e6, 6129, 4413),
+    ("resnet50", "unetplusplus", "half"): (43.7e6, 5761, 4044),
+    ("resnet50", "fpn", "full"): (26.1e6, 1984, 388),
+    ("resnet50", "fpn", "half"): (24.4e6, 1856, 260),
+    ("attention26", "unet", "full"): (17.3e6, 2710, 956),
+    ("attention26", "unet", "half"): (12.5e6, 2342, 588),
+    ("attention26", "unetplusplus", "full"): (33.8e6, 6167, 4413),
+    ("attention26", "unetplusplus", "half"): (28.5e6, 5798, 4044),
+    ("attention26", "fpn", "full"): (10.9e6, 2022, 388),
+    ("attention26", "fpn", "half"): (9.2e6, 1894, 260),
+    ("attention50", "unet", "full"): (25.0e6, 3965, 956),
+    ("attention50", "unet", "half"): (20.2e6, 3597, 588),
+    ("attention50", "unetplusplus", "full"): (41.5e6, 7422, 4413),
+    ("attention50", "unetplusplus", "half"): (36.2e6, 7053, 4044),
+    ("attention50", "fpn", "full"): (18.6e6, 3277, 388),
+    ("attention50", "fpn", "half"): (16.9e6, 3149, 260),
 }
 _WORKSPACE = 1.3
 """Room for what the backward pass and the allocator take on top."""
 _CONTEXT = 0.5 * GIB
+
+_DECIDE = ("encoder", "decoder", "decoder_width", "weights", "framing", "resolution", "views", "method", "network")
+"""The fields that decide how long a pixel takes."""
 
 
 @dataclass
@@ -46,7 +71,7 @@ class Preflight:
 
 
 def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs: dict[str, Any]) -> Preflight:
-    found = Preflight(changed=differences(spec), memory=_memory(spec), ahead=_ahead(spec.kind))
+    found = Preflight(changed=differences(spec), memory=memory_of(spec), ahead=_ahead(spec.kind))
     if revision:
         found.judged_by = _alike(spec, project)
         if found.judged_by:
@@ -55,17 +80,20 @@ def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs
     return found
 
 
-def _memory(spec: Spec) -> float | None:
+def memory_of(spec: Spec) -> float | None:
     """Upper estimate for float32; half precision takes about half of the part that grows with the batch."""
-    if not isinstance(spec, PretrainSpec | SegmentSpec) or spec.encoder not in _KEPT_PER_PIXEL:
-        return None
-    encoder, unet, frozen_unet = _KEPT_PER_PIXEL[spec.encoder]
-    pixels = spec.batch_size * spec.image_size**2
-    if isinstance(spec, PretrainSpec):
+    if isinstance(spec, PretrainSpec) and spec.encoder in _ENCODERS:
+        parameters, kept = _ENCODERS[spec.encoder]
         # Both views pass the online network; weights, gradients, two moments, and the target's weights.
-        return _PARAMETERS[spec.encoder][0] * 20 + 2 * pixels * encoder * _WORKSPACE + _CONTEXT
-    kept = frozen_unet if spec.weights == "frozen" else unet
-    return _PARAMETERS[spec.encoder][1] * 16 + pixels * kept * _WORKSPACE + _CONTEXT
+        return parameters * 20 + 2 * spec.batch_size * spec.image_size**2 * kept * _WORKSPACE + _CONTEXT
+    if isinstance(spec, SegmentSpec) and (network := (spec.encoder, spec.decoder, spec.decoder_width)) in _SEGMENTERS:
+        parameters, trained, frozen = _SEGMENTERS[network]
+        pixels = spec.batch_size * (spec.image_size / REDUCTIONS[spec.resolution]) ** 2
+        learns, kept = parameters, trained
+        if spec.weights == "frozen":
+            learns, kept = parameters - _ENCODERS[spec.encoder][0], frozen
+        return parameters * 4 + learns * 12 + pixels * kept * _WORKSPACE + _CONTEXT
+    return None
 
 
 def _ahead(kind: str) -> int:
@@ -74,10 +102,10 @@ def _ahead(kind: str) -> int:
 
 
 def _alike(spec: Spec, project: Project) -> Job | None:
-    """The newest finished run of the same kind and encoder, in this project, that was never interrupted."""
+    """The newest finished run of the same kind and network, in this project, that was never interrupted."""
     runs = Job.objects.filter(project=project, kind=spec.kind, state=State.DONE, epoch=1, ended_at__gt=F("started_at"))
-    encoder = getattr(spec, "encoder", None)
-    return (runs.filter(spec__encoder=encoder) if encoder else runs).first()
+    same = {f"spec__{name}": getattr(spec, name) for name in _DECIDE if hasattr(spec, name)}
+    return runs.filter(**same).first()
 
 
 def _seconds(spec: Spec, revision: Revision, run: Job) -> float | None:
@@ -90,7 +118,9 @@ def _seconds(spec: Spec, revision: Revision, run: Job) -> float | None:
 
 
 def _work(spec: dict[str, Any], images: int) -> float:
-    return float(spec.get("epochs", 1) * images * spec.get("image_size", 1) ** 2)
+    # An epoch of crops sees each image's every pixel about once, whatever the size of a crop.
+    seen = 1 if spec.get("framing") == "crops" else spec.get("image_size", 1) ** 2
+    return float(spec.get("epochs", 1) * images * seen)
 
 
 def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[str]:
