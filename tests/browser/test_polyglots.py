@@ -187,6 +187,7 @@ def addresses(dataset: Dataset, job: Job, artifact: Artifact) -> dict[str, str]:
     for one in items:
         for name in ("item-thumbnail", "item-image", "item-histogram", "item-around"):
             found[reverse(name, args=[one.pk])] = name
+        found[reverse("item-colour", args=[one.pk, artifact.pk])] = "item-colour"
         if is_large(one):
             found[reverse("item-tile", args=[one.pk, 0, 0, 0])] = "item-tile"
         found |= {reverse("item-mask", args=[one.pk, layer]): "item-mask" for layer in one.masks}

@@ -7,7 +7,9 @@ from typing import Any
 
 from django.urls import reverse
 
+from webapp.datasets.colours import colours_of, places_in
 from webapp.datasets.models import Item
+from webapp.datasets.pyramids import in_colour
 from webapp.jobs.models import Artifact
 from webapp.projects.access import visible
 from webapp.projects.models import User
@@ -29,7 +31,7 @@ def masks_of(item: Item) -> list[dict[str, Any]]:
 
 
 def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
-    """Predictions and activation maps of `item`: one per job and, of maps, per method, layer and target."""
+    """Predictions, activation maps and colours of `item`: one per job and, of maps, per method, layer and target."""
     found = (
         visible(Artifact.objects.select_related("job"), user, project="job__project")
         .filter(
@@ -43,7 +45,7 @@ def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
     newest: dict[tuple[object, ...], Artifact] = {}
     for artifact in found:
         newest.setdefault((artifact.kind, artifact.job_id, *_look(artifact.facts)), artifact)
-    runs: dict[str, list[dict[str, Any]]] = {"prediction": [], "cam": []}
+    runs: dict[str, list[dict[str, Any]]] = {"prediction": [], "cam": [], "colour": _colours(item, user=user)}
     for (kind, job, *look), artifact in newest.items():
         if kind == "cam_sheet" or len(runs[str(kind)]) == RUNS:
             continue
@@ -51,6 +53,31 @@ def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
         sheet = newest.get(("cam_sheet", job, *look))
         runs[str(kind)].append({**run, "facts": artifact.facts, "sheet": _url(sheet) if sheet else ""})
     return runs
+
+
+def _colours(item: Item, *, user: User) -> list[dict[str, Any]]:
+    """Colorize jobs that saw this very image; none of a photograph, which has colours of its own."""
+    if in_colour(item):
+        return []
+    return [
+        {
+            "id": artifact.pk,
+            "job": artifact.job_id,
+            "name": artifact.job.name,
+            "url": reverse("item-colour", args=[item.pk, artifact.pk]),
+            "facts": {"origin": artifact.facts.get("origin", "")},
+            "sheet": "",
+        }
+        for artifact in colours_of(item.dataset, user=user)
+        if _has_seen(artifact, item)
+    ]
+
+
+def _has_seen(artifact: Artifact, item: Item) -> bool:
+    try:
+        return places_in(artifact, [item]) != [None]
+    except FileNotFoundError:
+        return False
 
 
 def _look(facts: Mapping[str, Any]) -> tuple[object, ...]:

@@ -24,5 +24,6 @@ urlpatterns = [
     path("items/<int:item_id>/image.png", media.image, name="item-image"),
     path("items/<int:item_id>/tiles/<int:level>/<int:column>-<int:row>.png", media.tile, name="item-tile"),
     path("items/<int:item_id>/masks/<str:layer>.png", media.mask, name="item-mask"),
+    path("items/<int:item_id>/colours/<int:artifact_id>.png", media.colour, name="item-colour"),
     path("items/<int:item_id>/histogram.json", media.histogram, name="item-histogram"),
 ]

@@ -13,16 +13,20 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webapp.datasets import browse, differences, findings, layers, mending, services, stacks
+from webapp.datasets import browse, colours, differences, findings, layers, mending, services, stacks
 from webapp.datasets.browse import Filters
+from webapp.datasets.editor import split_asked
 from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST
 from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.datasets.pyramids import TILE, in_colour, is_large, levels_of
+from webapp.jobs.models import Artifact
+from webapp.datasets.refusals import EditRefused
+from webapp.datasets.sides import Asked, split_plan
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
-TABS = ("items", "splits", "masks", "doctor", "history")
+TABS = ("items", "colours", "splits", "masks", "doctor", "history")
 REPORTS_SHOWN_FOR = timedelta(hours=12)
 REPORTS_SHOWN = 10
 """Several archives may have been dropped at once, and none of them fails unseen."""
@@ -55,14 +59,17 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
         "tab": tab,
         "may_edit": may_edit(user, found.project),
         "problems": browse.problems_in(revision) if revision else 0,
+        "colours": colours.colours_of(found, user=user) if revision else [],
         **_uploads(found),
     }
     if tab == "history":
         context |= {"revisions": revisions, "all_reports": _reports(findings.uploads_ended(found)[:50])}
         if revision and revision.number > 1 and request.GET.get("revision"):
             context["difference"] = differences.difference_of(revision)
+    elif revision and tab == "colours":
+        context |= _pairs(request, revision, context["colours"])
     elif revision and tab == "splits":
-        context |= {"sides": browse.sides_of(revision), "leaks": browse.leaks_of(revision)}
+        context |= {"sides": browse.sides_of(revision), "leaks": browse.leaks_of(revision), **_plan(request, revision)}
     elif revision and tab == "masks":
         context |= mending.page_of_masks(revision, request.GET.dict())
     elif revision and tab == "doctor":
@@ -98,8 +105,33 @@ def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     }
 
 
+def _pairs(request: HttpRequest, revision: Revision, made: list[Artifact]) -> dict[str, Any]:
+    """Images beside their colours by the job that the address names, else by the newest."""
+    asked = request.GET.get("run", "")
+    run = next((each for each in made if str(each.pk) == asked), made[0] if made else None)
+    filters = Filters.of(dict(request.GET.lists()))
+    keep = {"tab": "colours", **_pinned(request), **filters.chosen} | ({"run": run.pk} if run else {})
+    page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
+    try:
+        places = colours.places_in(run, page.items) if run else []
+    except FileNotFoundError:
+        places = [None] * len(page.items)
+    return {"page": page, "run": run, "cells": list(zip(page.items, places, strict=bool(run)))}
+
+
 def _pinned(request: HttpRequest) -> dict[str, str]:
     return {"revision": request.GET["revision"]} if request.GET.get("revision") else {}
+
+
+def _plan(request: HttpRequest, revision: Revision) -> dict[str, Any]:
+    """The split that the address asks to be shown, or why there is none of this kind."""
+    if not request.GET.get("rule"):
+        return {"asked": Asked()}
+    asked = split_asked(request.GET)
+    try:
+        return {"asked": asked, "plan": split_plan(revision.items, asked)}
+    except EditRefused as refused:
+        return {"asked": asked, "plan_refused": str(refused)}
 
 
 def _doctor(revision: Revision) -> dict[str, Any]:
@@ -197,4 +229,5 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
         "masks": masks,
         "predictions": runs["prediction"],
         "cams": runs["cam"],
+        "colours": runs["colour"],
     }

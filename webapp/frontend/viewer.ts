@@ -181,7 +181,7 @@ function isChanged(): boolean {
 /** The next image opens as this one is seen: same layers, same place, same window. */
 function carry(link: HTMLAnchorElement): void {
   const { pathname, searchParams } = new URL(link.href);
-  const { prediction: _prediction, cam: _cam, window, ...kept } = state();
+  const { prediction: _prediction, cam: _cam, colour: _colour, window, ...kept } = state();
   const shown = window && scope.value === "dataset" ? { ...kept, window } : kept;
   link.href = `${pathname}?${written(searchParams, shown)}`;
 }
@@ -395,6 +395,7 @@ bindKeys({
   "2": () => slide.layers.toggle("prediction"),
   "3": () => slide.layers.toggle("errors"),
   "4": () => slide.layers.toggle("cam"),
+  "5": () => slide.layers.toggle("colour"),
   "[": () => slide.layers.fade(-10),
   "]": () => slide.layers.fade(10),
   c: () => contrast.auto(),

@@ -4,7 +4,7 @@ import type { Window } from "./contrast";
 
 /** What the viewer shows beyond the item itself. Nothing given means the viewer's own choice. */
 export interface Shown {
-  /** Layers that are on, as "mask:mitochondria", "prediction", "errors", "cam". */
+  /** Layers that are on, as "mask:mitochondria", "prediction", "errors", "cam", "colour". */
   on?: string[];
   /** Layer -> opacity in percent, where it is not 100. */
   opacity: Record<string, number>;
@@ -12,13 +12,14 @@ export interface Shown {
   style: Record<string, string>;
   prediction?: number;
   cam?: number;
+  colour?: number;
   window?: Window;
   /** Shown the other way round than it is stored. */
   inverted: boolean;
   view?: View;
 }
 
-const OWN = ["on", "opacity", "style", "run", "map", "low", "high", "inverted", "x", "y", "zoom"];
+const OWN = ["on", "opacity", "style", "run", "map", "colour", "low", "high", "inverted", "x", "y", "zoom"];
 
 function pairs(text: string | null): [string, string][] {
   return (text ?? "").split(",").filter(Boolean).map((part) => {
@@ -39,9 +40,10 @@ export function readAddress(query: URLSearchParams): Shown {
     inverted: query.get("inverted") === "1",
   };
   if (query.has("on")) shown.on = query.get("on")!.split(",").filter(Boolean);
-  const [run, map, low, high] = ["run", "map", "low", "high"].map((name) => number(query.get(name)));
+  const [run, map, colour, low, high] = ["run", "map", "colour", "low", "high"].map((name) => number(query.get(name)));
   if (run !== undefined) shown.prediction = run;
   if (map !== undefined) shown.cam = map;
+  if (colour !== undefined) shown.colour = colour;
   if (low !== undefined && high !== undefined && high > low) shown.window = { low, high };
   const [x, y, zoom] = ["x", "y", "zoom"].map((name) => number(query.get(name)));
   if (x !== undefined && y !== undefined && zoom !== undefined && zoom > 0) shown.view = { x, y, zoom };
@@ -65,6 +67,7 @@ export function written(query: URLSearchParams, shown: Shown): URLSearchParams {
   if (Object.keys(shown.style).length) next.set("style", joined(shown.style));
   if (shown.prediction !== undefined) next.set("run", String(shown.prediction));
   if (shown.cam !== undefined) next.set("map", String(shown.cam));
+  if (shown.colour !== undefined) next.set("colour", String(shown.colour));
   if (shown.window) {
     next.set("low", String(shown.window.low));
     next.set("high", String(shown.window.high));

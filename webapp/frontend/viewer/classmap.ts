@@ -27,6 +27,12 @@ export async function readBytes(url: string, full: number): Promise<ByteMap> {
   return { width, height, values, factor: Math.max(1, Math.ceil(full / width)) };
 }
 
+export async function readPicture(url: string): Promise<ImageBitmap> {
+  const answer = await fetch(url, { credentials: "same-origin" });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return createImageBitmap(await answer.blob());
+}
+
 /** Every value replaced by `values[value]`: a prediction counts its classes, a mask names them by its own numbers. */
 export function renumbered(map: ByteMap, values: readonly number[]): ByteMap {
   const table = Uint8Array.from({ length: 256 }, (_, index) => values[index] ?? 0);

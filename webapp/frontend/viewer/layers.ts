@@ -1,6 +1,6 @@
 // The list of layers beside the micrograph: what is on, how strong, how drawn, from which run.
-import { errorsBetween, readBytes, renumbered, thinned, type ByteMap } from "./classmap";
-import { Activation, Classes, Errors, type Drawn, type Figure, type Style } from "./overlay";
+import { errorsBetween, readBytes, readPicture, renumbered, thinned, type ByteMap } from "./classmap";
+import { Activation, Classes, Errors, Painting, type Drawn, type Figure, type Style } from "./overlay";
 import { ramp } from "./ramps";
 import type { Shown } from "./address";
 
@@ -28,12 +28,13 @@ export interface LayerData {
   masks: MaskLayer[];
   predictions: Run[];
   cams: Run[];
+  colours: Run[];
 }
 
-type Kind = "mask" | "prediction" | "errors" | "cam";
+type Kind = "mask" | "prediction" | "errors" | "cam" | "colour";
 
 /** What the reader chose, to be chosen again of another item: its runs are other pictures of the same jobs. */
-export interface Choice extends Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam"> {
+export interface Choice extends Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam" | "colour"> {
   runs?: Map<Kind, string>;
 }
 
@@ -98,7 +99,7 @@ function isUsual(layer: Layer): boolean {
   return layer.kind === "mask" || layer.kind === "prediction";
 }
 
-const RUNS = ["prediction", "cam"] as const;
+const RUNS = ["prediction", "cam", "colour"] as const;
 
 /** What tells the runs of one kind apart, the same for every item. */
 function lookOf(run: Run): string {
@@ -175,7 +176,7 @@ export class Layers {
   }
 
   /** For the address: all but the view and the window. */
-  get shown(): Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam"> {
+  get shown(): Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam" | "colour"> {
     const here = new Set(this.all.filter((layer) => !layer.on.disabled).map((layer) => layer.key));
     const absent = ([key]: [string, unknown]): boolean => !here.has(key);
     const opacity = Object.fromEntries(Object.entries(this.choice.opacity).filter(absent));
@@ -187,11 +188,12 @@ export class Layers {
     const on = this.all.filter((layer) => layer.shown).map((layer) => layer.key);
     const wished = this.choice.on ?? this.all.filter(isUsual).map((layer) => layer.key);
     on.push(...wished.filter((key) => !here.has(key)));
-    const [prediction, cam] = (["prediction", "cam"] as const).map((kind) => this.one(kind)?.run?.value);
+    const [prediction, cam, colour] = RUNS.map((kind) => this.one(kind)?.run?.value);
     return {
       on, opacity, style,
       ...(prediction ? { prediction: Number(prediction) } : {}),
       ...(cam ? { cam: Number(cam) } : {}),
+      ...(colour ? { colour: Number(colour) } : {}),
     };
   }
 
@@ -238,7 +240,7 @@ export class Layers {
   }
 
   private runsOf(kind: (typeof RUNS)[number]): Run[] {
-    return kind === "cam" ? this.data.cams : this.data.predictions;
+    return { prediction: this.data.predictions, cam: this.data.cams, colour: this.data.colours }[kind];
   }
 
   private chosenRun(kind: (typeof RUNS)[number]): Run | undefined {
@@ -274,6 +276,7 @@ export class Layers {
   private async make(layer: Layer): Promise<Figure> {
     if (layer.kind === "mask") return this.mask(layer);
     if (layer.kind === "cam") return this.cam(layer);
+    if (layer.kind === "colour") return new Painting(await readPicture(this.chosenRun("colour")!.url), this.data.width);
     const { map, run } = await this.prediction();
     if (layer.kind === "prediction") {
       const iou = run.facts["foreground_iou"];

@@ -174,6 +174,25 @@ export class Activation implements Figure {
   }
 }
 
+/** A whole picture in the place of the micrograph; `full` is the item's width. */
+export class Painting implements Figure {
+  private readonly factor: number;
+
+  constructor(
+    private readonly picture: ImageBitmap,
+    full: number,
+  ) {
+    this.factor = Math.max(1, Math.ceil(full / picture.width));
+  }
+
+  draw(canvas: Canvas): void {
+    const { context, place, ratio } = canvas;
+    toMap(canvas, this.factor, context);
+    context.imageSmoothingEnabled = place.scale * this.factor * ratio < 1;
+    context.drawImage(this.picture, 0, 0);
+  }
+}
+
 /** The canvas over the stage. */
 export class Overlay {
   readonly canvas = document.createElement("canvas");
