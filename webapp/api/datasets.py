@@ -74,7 +74,8 @@ class ItemOut(Schema):
 
 
 class ItemsOut(Schema):
-    """`after` of the next page is `next`; there is none where that is null. `total` stops counting at 10,000, of a search by name at 1,000."""
+    """`after` of the next page is `next`; there is none where that is null. `total` stops
+    counting at 10,000, of a search by name at 1,000."""
 
     revision: int
     total: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from webapp.datasets.browse import NO_SPLIT, Filters
 from webapp.datasets.edits import EditRefused, Selection
 from webapp.datasets.forms import number_of, told
 from webapp.datasets.models import Dataset, Item, Revision
+from webapp.datasets.sides import SHARES, Asked
 from webapp.projects.access import get_editable, get_visible, signed_in
 from webapp.streams import streamed
 
@@ -96,9 +98,8 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    shares = {name: (_size(post.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
-    seed, base = number_of(post, "seed"), number_of(post, "base")
-    told(request, lambda: edits.dataset_split(dataset, **shares, seed=seed, base=base, user=user)[0])
+    asked, base = split_asked(post), number_of(post, "base")
+    told(request, lambda: edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
 
@@ -195,6 +196,12 @@ def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
         return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
     chosen = _filters(post).chosen
     return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
+
+
+def split_asked(given: QueryDict) -> Asked:
+    """What the form of the page of splits asks for, or its address."""
+    shares = {name: (_size(given.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
+    return Asked(rule=given.get("rule", "") or SHARES, seed=number_of(given, "seed"), **shares)
 
 
 def _size(text: str) -> float | None:

@@ -19,11 +19,12 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.expressions import F
 
-from ml_core.data import splits
 from webapp.datasets.browse import Filters
 from webapp.datasets.models import Dataset, Item, Revision, Split
 from webapp.datasets.problems import image_problems
+from webapp.datasets.refusals import EditRefused
 from webapp.datasets.revisions import revision_create
+from webapp.datasets.sides import SHARES, Asked, split_plan
 from webapp.datasets.tones import tones_tell, tones_tell_again
 from webapp.projects.models import Project, User
 
@@ -33,10 +34,6 @@ LABEL = 200
 LABELS_SAID = 5
 """Labels that the sentence of a subset names."""
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\Z")
-
-
-class EditRefused(Exception):
-    """A change that was not made; the text says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,33 +170,28 @@ def items_invert(dataset: Dataset, *, selection: Selection, base: int, user: Use
 
 @transaction.atomic
 def dataset_split(
-    dataset: Dataset, *, validation: float, test: float, seed: int, base: int, user: User
+    dataset: Dataset,
+    *,
+    validation: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    rule: str = SHARES,
+    base: int,
+    user: User,
 ) -> tuple[Revision, str]:
-    """Splits all items anew, by stack or in blocks with a gap; returns the revision and the rule in a sentence.
+    """Splits all items anew: by stack or in blocks with a gap, or by folder. Returns the revision and the rule in a
+    sentence.
 
     `validation` and `test` are shares of the images. Slices that lie in a gap get no side.
     """
-    if not (0 <= validation < 1 and 0 <= test < 1 and 0 < validation + test < 1):
-        raise EditRefused("Validation and test are shares between 0 and 100 %, and together less than all.")
     revising = _Revising(dataset.pk, base=base)
-    rows = list(revising.items.order_by("position", "id").values_list("pk", "group", "index", "split"))
-    if len(rows) < 2:
-        raise EditRefused("There is nothing to split: the dataset has fewer than 2 images.")
-    places = [_Place(group=group, index=index) for _, group, index, _ in rows]
-    found = splits.split(places, validation=validation, test=test, seed=seed)
-    sides = dict.fromkeys(range(len(rows)), "")
-    for part in splits.PARTS:
-        sides |= dict.fromkeys(getattr(found, part).tolist(), part)
-    wanted = defaultdict(list)
-    for number, (pk, _, _, now) in enumerate(rows):
-        if sides[number] != now:
-            wanted[sides[number]].append(pk)
-    if not wanted:
-        raise EditRefused("The dataset is split like this already. Another seed gives another split.")
-    for side, ids in wanted.items():
+    plan = split_plan(revising.items, Asked(rule=rule, validation=validation, test=test, seed=seed))
+    if not plan.moved:
+        again = " Another seed gives another split." if rule == SHARES else ""
+        raise EditRefused(f"The dataset is split like this already.{again}")
+    for side, ids in plan.wanted.items():
         revising.replace(ids, split=side)
-    counts = ", ".join(f"{part} {len(getattr(found, part)):,}" for part in splits.PARTS)
-    return revising.finish(f"Split anew: {counts}. {found.sentence}", user=user), found.sentence
+    return revising.finish(f"Split anew: {plan.counts}. {plan.sentence}", user=user), plan.sentence
 
 
 @transaction.atomic
@@ -286,15 +278,6 @@ def subset_create(
     revising.copy(ids)
     revising.finish(f"Subset of {revision.dataset.name} rev {revision.short_name}: {words}.", user=user)
     return made
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What `ml_core.data.splits` looks at in an item."""
-
-    group: str
-    index: int
-    split: str = ""
 
 
 def _set(dataset: Dataset, selection: Selection, *, base: int, user: User, words: str, **changes: Any) -> Revision:

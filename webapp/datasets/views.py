@@ -20,9 +20,9 @@ from webapp.datasets.forms import DatasetForm
 from webapp.datasets.media import LARGEST
 from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.datasets.pyramids import TILE, in_colour, is_large, levels_of
-from webapp.jobs.models import Artifact
 from webapp.datasets.refusals import EditRefused
 from webapp.datasets.sides import Asked, split_plan
+from webapp.jobs.models import Artifact
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
