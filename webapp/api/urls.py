@@ -5,13 +5,14 @@ from __future__ import annotations
 from django.urls import path
 from ninja import NinjaAPI
 
-from webapp.api import datasets, jobs, projects
+from webapp.api import datasets, edits, jobs, projects
 from webapp.api.auth import AUTH
 
 # No built-in documentation page: it would load scripts from a CDN.
 api = NinjaAPI(title="Cristae", version="1", auth=AUTH, docs_url=None)
 api.add_router("/projects", projects.router)
 api.add_router("/datasets", datasets.router)
+api.add_router("/datasets", edits.router)
 api.add_router("/jobs", jobs.router)
 
 _patterns, _app_name, _namespace = api.urls

@@ -87,9 +87,9 @@ def listed(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
 def export(request: HttpRequest, revision_id: int) -> StreamingHttpResponse:
     """The revision as a zip that comes back identical."""
     revisions = Revision.objects.select_related("dataset")
-    revision = get_visible(revisions, signed_in(request), project="dataset__project", pk=revision_id)
-    name = exports.filename_of(revision)
-    return streamed(request, exports.zipped(revision), filename=name, media_type="application/zip")
+    return exports.answer(
+        request, get_visible(revisions, signed_in(request), project="dataset__project", pk=revision_id)
+    )
 
 
 @require_POST

@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.core.files.storage import default_storage
+from django.http import HttpRequest, StreamingHttpResponse
 
 from ml_core.data.manifest import EXPORTED
 from webapp.datasets.catalogue import file_of
 from webapp.datasets.models import Revision
+from webapp.streams import streamed
 
 PART = 1 << 20
 _UNFIT = re.compile(r'[<>:"|?*\x00-\x1f]')
@@ -22,6 +24,11 @@ _UNFIT = re.compile(r'[<>:"|?*\x00-\x1f]')
 def filename_of(revision: Revision) -> str:
     """ "Lucchi-3f9c.zip" """
     return f"{_UNFIT.sub('_', revision.dataset.name).replace('/', '_')}-{revision.short_name}.zip"
+
+
+def answer(request: HttpRequest, revision: Revision) -> StreamingHttpResponse:
+    """The zip, sent as it is made. Whether the asker may have it is the caller's to know."""
+    return streamed(request, zipped(revision), filename=filename_of(revision), media_type="application/zip")
 
 
 def zipped(revision: Revision) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", help="user name or e-mail address")
         parser.add_argument("--name", default="script", help="what it is for")
-        parser.add_argument("--write", action="store_true", help="may also submit and stop jobs")
+        parser.add_argument("--write", action="store_true", help="may also submit and stop jobs, and change datasets")
         parser.add_argument("--days", type=int, default=365, help="how long it is good for")
 
     def handle(self, *, user: str, name: str, write: bool, days: int, **_: object) -> None:
