@@ -17,15 +17,12 @@ from django.db import transaction
 
 from ml_core.data import pairing
 from ml_core.data.pairing import Entry, Pairing, natural
-from webapp.datasets import imports, labels
+from webapp.datasets import imports, labels, left_out
 from webapp.datasets.catalogue import CHUNK, Catalogue
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
 from webapp.datasets.positions import numbered_anew, positions_between
 from webapp.datasets.revisions import revision_create
 from webapp.projects.models import User
-
-KEPT_NAMES = 1000
-"""So many names of each kind stay in an upload's report."""
 
 
 @transaction.atomic
@@ -64,13 +61,13 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         "added": len(catalogue.new),
         "masks": sum(rules.values()),
         "paired": dict(rules),
-        "unpaired": unpaired[:KEPT_NAMES],
+        "unpaired": unpaired,
         "already_there": sum(len(pages) for pages in images) + brought.items - len(catalogue.new),
         "refused": refused,
         "left_out": read["left_out"],
         "labels": {told.source: told.labelled} if told.labelled else {},
         "rules": [*read.get("layouts", []), *told.sentences],
-        "unmatched": told.unmatched[:KEPT_NAMES],
+        "unmatched": told.unmatched,
         "waiting_masks": {name: masks[name] for name in unpaired if name in masks},
     }
     if catalogue.new or catalogue.touched:
@@ -84,7 +81,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         revision_create(dataset, number=number, change=_sentence(catalogue, report), user=user)
     _keep_blobs({page["sha256"] for pages in report["waiting_masks"].values() for page in pages}, folder / "blobs")
     _forget_waiting(dataset, still={*unpaired} - {*masks})
-    return report
+    return left_out.shortened(report)
 
 
 def _read_files(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -109,10 +106,9 @@ def _forget_waiting(dataset: Dataset, *, still: set[str]) -> None:
     for upload in _uploads_with_waiting_masks(dataset):
         left = {name: pages for name, pages in upload.report["waiting_masks"].items() if name in still}
         if len(left) < len(upload.report["waiting_masks"]):
-            names = [name for name in upload.report["unpaired"] if name in left]
-            Upload.objects.filter(pk=upload.pk).update(
-                report={**upload.report, "waiting_masks": left, "unpaired": names}
-            )
+            counts = {**upload.report.get("counts", {}), "unpaired": len(left)}
+            changed = {"waiting_masks": left, "unpaired": list(left)[: left_out.SHOWN], "counts": counts}
+            Upload.objects.filter(pk=upload.pk).update(report={**upload.report, **changed})
 
 
 def _uploads_with_waiting_masks(dataset: Dataset) -> Iterable[Upload]:

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Q, QuerySet
 
+from webapp.datasets import left_out
 from webapp.datasets.masks import with_problem
 from webapp.datasets.models import Dataset, Item, Revision, Upload
 from webapp.datasets.pairs import Unknown, empty_layers, unknown_values
@@ -102,14 +103,21 @@ class UploadReport:
     upload: Upload
     sentence: str
     refused: list[dict[str, str]]
+    """Of this list and the next two the first few hundred; `counts` says how many there are."""
     unpaired: list[str]
     rules: list[str]
     """Sentences: which known set it is, where labels came from."""
     unmatched: list[str]
     """Names in tables of labels that no image has."""
+    counts: dict[str, int]
 
     level: str
     """`done`, `warning` or `failed`."""
+
+    @property
+    def more(self) -> bool:
+        """Whether more was left out than stands here."""
+        return any(self.counts[name] > len(getattr(self, name)) for name in self.counts)
 
     @property
     def may_read_again(self) -> bool:
@@ -145,6 +153,7 @@ def report_of(upload: Upload) -> UploadReport:
         unpaired=report.get("unpaired", []),
         rules=report.get("rules", []),
         unmatched=report.get("unmatched", []),
+        counts={name: left_out.count_of(report, name) for name in ("refused", "unpaired", "unmatched")},
     )
 
 
@@ -159,10 +168,10 @@ def _success(report: dict[str, Any]) -> str:
     parts = [f"{_counted(added, 'image')} added" if added else "No new image"]
     parts += [f"{_counted(n, 'mask')} paired {RULES.get(rule, rule)}" for rule, n in report.get("paired", {}).items()]
     if report.get("paired") or report.get("unpaired"):
-        parts.append(f"{intcomma(len(report.get('unpaired', [])))} unpaired")
+        parts.append(f"{intcomma(left_out.count_of(report, 'unpaired'))} unpaired")
     sentence = ", ".join(parts) + "."
-    if refused := report.get("refused"):
-        sentence += f" {_counted(len(refused), 'file')} left out."
+    if refused := left_out.count_of(report, "refused"):
+        sentence += f" {_counted(refused, 'file')} left out."
     return sentence
 
 

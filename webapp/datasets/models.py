@@ -181,4 +181,5 @@ class Upload(models.Model):
     expires_at = models.DateTimeField()
     job = models.OneToOneField("jobs.Job", models.SET_NULL, null=True, related_name="upload")
     report = models.JSONField(default=dict)
-    """{"added": int, "refused": [{"name", "reason", "remedy"}], "paired": {rule: int}, "unpaired": [names]}"""
+    """{"added": int, "refused": [{"name", "reason", "remedy"}], "paired": {rule: int}, "unpaired": [names], "counts"}:
+    of each list the first few hundred, and how many there are (`left_out`)."""

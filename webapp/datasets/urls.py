@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webapp.datasets import editor, media, mending, stacks, uploads, views
+from webapp.datasets import editor, left_out, media, mending, stacks, uploads, views
 
 urlpatterns = [
     path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("revisions/<int:revision_id>/subset/", editor.subset, name="revision-subset"),
     path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
     path("uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
+    path("uploads/<uuid:upload_id>/left-out.csv", left_out.listed, name="upload-left-out"),
     path("items/<int:item_id>/", views.item, name="item"),
     path("items/<int:item_id>/around.json", stacks.around, name="item-around"),
     path("items/<int:item_id>/thumbnail.webp", media.thumbnail, name="item-thumbnail"),
