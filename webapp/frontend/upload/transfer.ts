@@ -1,13 +1,12 @@
-// One upload on its way: packed where it is many files, sent in pieces, resumed after a cut or a reload, followed until
+// One upload on its way: many files as one zip, sent in pieces, resumed after a cut or a reload, followed until
 // it is read. When it may send is the uploader's to say.
 import * as tus from "tus-js-client";
 import { type JobSnapshot } from "../live";
-import { whole } from "../numbers";
 import { markOf, type Parcel } from "./dropped";
-import { Rate, sendingWords } from "./rate";
+import { bytes, Rate, sendingWords } from "./rate";
 import { followReading, readingWords } from "./reading";
 import { type Row } from "./row";
-import { zipOf } from "./zip";
+import { Changed, ZipSource } from "./zip";
 
 const PIECE = 8 * 2 ** 20;
 // A cut is tried again for about two minutes; then the row says so and offers to go on.
@@ -31,8 +30,8 @@ export class Transfer {
   stage: Stage = "waiting";
   sent = 0;
   readonly mark: string;
-  private body: Blob | null = null;
-  private packing: Promise<void> | null = null;
+  /** The file itself, or the zip that many files make. */
+  private body: File | ZipSource | null = null;
   /** Counts its turns: what an earlier one still waits for is no longer wanted. */
   private turn = 0;
   private upload: tus.Upload | null = null;
@@ -53,7 +52,7 @@ export class Transfer {
     row.discard.addEventListener("click", () => this.giveUp());
   }
 
-  /** Bytes, of the zip once there is one. */
+  /** Bytes; of a zip, once it is laid out. */
   get total(): number {
     return this.body?.size ?? this.parcel.size;
   }
@@ -63,15 +62,10 @@ export class Transfer {
     this.stage = "sending";
     const turn = (this.turn += 1);
     const mine = (): boolean => turn === this.turn && this.stage === "sending";
-    this.packing ??= this.packed();
-    void this.packing
-      .then(() => (mine() ? this.send(mine) : undefined))
-      .catch((error: unknown) => {
-        this.packing = null;
-        if (!mine()) return;
-        // Gone from where it was picked, or without permission: the browser's own words say it best.
-        this.hold(`${this.parcel.name} could not be read. ${(error as Error).message}`, "Try again");
-      });
+    void this.send(mine).catch((error: unknown) => {
+      // Gone from where it was picked, or without permission: the browser's own words say it best.
+      if (mine()) this.hold(`${this.parcel.name} could not be read. ${(error as Error).message}`, "Try again");
+    });
   }
 
   pause(): void {
@@ -96,7 +90,10 @@ export class Transfer {
   /** No need to wait for the next try. */
   backOnline(): void {
     if (this.waitsForLink && this.stage === "held") this.goOn();
-    else if (this.waitsForLink && this.stage === "sending") void this.upload?.abort().then(() => this.upload?.start());
+    else if (this.waitsForLink && this.stage === "sending") {
+      void this.upload?.abort();
+      this.start();
+    }
   }
 
   private giveUp(): void {
@@ -118,39 +115,34 @@ export class Transfer {
     this.around.changed(0);
   }
 
-  private async packed(): Promise<void> {
-    if (this.body) return;
-    const [only] = this.parcel.files;
-    if (this.parcel.files.length === 1 && only && only.file.name === this.parcel.name) {
-      this.body = only.file;
-      return;
-    }
-    const words = `Packing ${whole(this.parcel.files.length)} files`;
-    this.row.say(words);
-    this.body = await zipOf(this.parcel.files, (done) => {
-      if (this.stage === "gone") throw new Error("It was given up.");
-      if (this.stage === "sending") this.row.say(words, done, this.parcel.size);
-    });
+  private async opened(): Promise<File | ZipSource> {
+    if (!this.parcel.packed) return this.parcel.files[0]!.open();
+    return new ZipSource(this.parcel.files, (done) => this.row.say(`Checking once more what went up: ${bytes(done)}`));
   }
 
   private async send(mine: () => boolean): Promise<void> {
     this.rate.clear();
     this.known = null;
-    if (!this.upload) {
-      this.upload = this.made();
-      const [previous] = await this.upload.findPreviousUploads();
-      if (previous) {
-        this.upload.resumeFromPreviousUpload(previous);
-        const id = previous.uploadUrl?.split("/").filter(Boolean).at(-1);
-        document.getElementById(`upload-${id}`)?.remove();
-      }
-    }
-    if (mine()) this.upload.start();
+    this.body ??= await this.opened();
+    // A new one each time: what the one before still waits for cannot come in between.
+    const before = this.upload;
+    const upload = this.made(this.body);
+    const [previous] = await upload.findPreviousUploads();
+    if (!mine()) return;
+    if (previous) {
+      upload.resumeFromPreviousUpload(previous);
+      const id = previous.uploadUrl?.split("/").filter(Boolean).at(-1);
+      document.getElementById(`upload-${id}`)?.remove();
+    } else upload.url = before?.url ?? null;
+    this.upload = upload;
+    upload.start();
   }
 
-  private made(): tus.Upload {
-    const fingerprint = `cristae-${this.around.dataset}-${this.mark}`;
-    return new tus.Upload(this.body!, {
+  private made(body: File | ZipSource): tus.Upload {
+    // The number is that of the zip's layout: what another one has begun cannot go on by this.
+    const fingerprint = `cristae-2-${this.around.dataset}-${this.mark}`;
+    const upload: tus.Upload = new tus.Upload(body instanceof ZipSource ? new Blob() : body, {
+      ...(body instanceof ZipSource ? { fileReader: { openFile: () => Promise.resolve(body) } } : {}),
       endpoint: this.around.endpoint,
       chunkSize: PIECE,
       retryDelays: RETRIES,
@@ -161,13 +153,16 @@ export class Transfer {
       onProgress: (sent) => this.progress(sent),
       onShouldRetry: (error) => this.shouldRetry(error),
       onError: (error) => {
-        if (this.stage !== "sending") return;
+        if (this.stage !== "sending" || this.upload !== upload) return;
         const refusal = refusalIn(error);
-        if (refusal) this.hold(refusal, "Try again");
+        const changed = changedIn(error);
+        if (changed) this.hold(`${changed} Discard this, and add it again.`, "Try again");
+        else if (refusal) this.hold(refusal, "Try again");
         else this.hold(`${CUT} Go on when you are back online.`, "Go on");
       },
       onSuccess: () => void this.follow(),
     });
+    return upload;
   }
 
   private progress(sent: number): void {
@@ -183,6 +178,7 @@ export class Transfer {
 
   private shouldRetry(error: tus.DetailedError): boolean {
     const status = error.originalResponse?.getStatus() ?? 0;
+    if (changedIn(error)) return false;
     if (status !== 0 && status !== 409 && status !== 423 && status < 500) return false;
     this.rate.clear();
     this.known = null;
@@ -197,12 +193,15 @@ export class Transfer {
 
   /** A file that was changed or removed since it was picked looks like a cut link, and no trying again helps. */
   private async checkFile(): Promise<void> {
-    const piece = this.body!.slice(this.sent, this.sent + PIECE);
-    await piece.arrayBuffer().catch(() => {
-      if (this.stage !== "sending") return;
-      void this.upload!.abort();
-      this.hold(`${this.parcel.name} has changed on your disk since you chose it. Discard this, and add it again.`, "Try again");
-    });
+    if (!(this.body instanceof File)) return;
+    await this.body
+      .slice(this.sent, this.sent + 1)
+      .arrayBuffer()
+      .catch(() => {
+        if (this.stage !== "sending") return;
+        void this.upload!.abort();
+        this.hold(`${new Changed(this.parcel.name).message} Discard this, and add it again.`, "Try again");
+      });
   }
 
   /** From here on the server has all of it: the tab may close. */
@@ -234,6 +233,12 @@ async function stateOf(url: string): Promise<{ job: number | null }> {
   const answer = await fetch(url, { headers: { Accept: "application/json" }, credentials: "same-origin" });
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   return (await answer.json()) as { job: number | null };
+}
+
+/** Says which file is no more what it was, where that is the error. */
+function changedIn(error: Error | tus.DetailedError): string {
+  const cause = "causingError" in error ? error.causingError : error;
+  return cause instanceof Changed ? cause.message : "";
 }
 
 /** The server's own sentence, where it has one: of a refusal, and of a full disk, which may have room again. */
