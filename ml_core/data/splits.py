@@ -119,9 +119,9 @@ def cut_into_blocks(
     gap = GAP
     while gap >= 0:
         kept = _with_gap(items, blocks, gap=gap)
-        # The gap may cost up to a quarter of the stack, and never a whole block.
+        # The gap may cost up to a quarter of the stack, and never more than half of a block.
         lost = len(ordered) - sum(map(len, kept))
-        if lost <= len(ordered) / 4 and all(k for k, b in zip(kept, blocks, strict=True) if b):
+        if lost <= len(ordered) / 4 and all(2 * len(k) >= len(b) for k, b in zip(kept, blocks, strict=True)):
             break
         gap -= 1
     group = items[ordered[0]].group

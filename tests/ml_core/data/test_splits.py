@@ -90,3 +90,10 @@ def test_only_chosen_items_are_split():
     chosen = np.arange(10, 30)
     found = split(items(*[""] * 40), chosen=chosen, seed=0)
     assert set(found.train) | set(found.validation) == set(chosen)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_gap_leaves_at_least_half_of_each_block(seed):
+    found = split(items(*["s"] * 41), validation=0.15, test=0.15, seed=seed)
+    assert min(len(found.validation), len(found.test)) >= 3
+    assert "would leave too few" in found.sentence
