@@ -39,7 +39,7 @@ for (const { target, piece, again, reload } of JSON.parse(given)) {
     if (again.includes(start)) await source.slice(start, end);
     const { value, done } = await source.slice(start, end);
     if (value.size !== end - start || done !== (end === source.size)) throw new Error(`${start}`);
-    writeSync(out, value, 0, value.length, start);
+    writeSync(out, new Uint8Array(await value.arrayBuffer()), 0, value.size, start);
     start = end;
   }
   console.log(looked);
