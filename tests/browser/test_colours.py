@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(trans
 
 OVER = """() => {
   const over = document.querySelector('canvas.overlay');
+  if (!over?.width) return [0, 0, 0, 0];
   const copy = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
   copy.drawImage(over, over.width >> 1, over.height >> 1, 1, 1, 0, 0, 1, 1);
   return [...copy.getImageData(0, 0, 1, 1).data];

@@ -203,25 +203,44 @@ function frameOf(next: Item): Frame & { window: Window } {
   return { window, size: next, tiles: next.tiles, raster: drawn, table: tableFor(drawn, window, inverted) };
 }
 
+/** Says so where something takes longer than a blink: the first look at a very large image does. */
+async function waited(work: Promise<void>): Promise<void> {
+  const late = setTimeout(() => (one("#stage-wait").hidden = false), 400);
+  try {
+    await work;
+  } finally {
+    clearTimeout(late);
+    one("#stage-wait").hidden = true;
+  }
+}
+
 async function turnTo(id: number): Promise<void> {
   try {
-    await stage.ready;
-    const next = await slides.get(id);
-    await next.layers.follow(slide.layers.chosen);
-    let frame = frameOf(next.item);
-    let picture = await next.picture(stage, frame);
-    await stage.whole(picture);
-    // What the reader did meanwhile counts, so everything is looked at once more; mostly it is all there.
-    frame = frameOf(next.item);
-    picture = await next.picture(stage, frame);
-    await Promise.all([stage.whole(picture), next.layers.follow(slide.layers.chosen)]);
-    await stage.dress(picture, frame.table);
-    show(next, picture, frame);
+    await waited(bring(id));
   } catch {
     // The page itself says what is wrong, or asks who is there.
     location.assign(`${addressOf(id)}?${written(query, state())}`);
     await new Promise(() => undefined);
   }
+}
+
+async function bring(id: number): Promise<void> {
+  await stage.ready;
+  // Of the same stack it is most likely drawn in the same window: its picture need not wait for its page.
+  if (!item.tiles && order.stackOf(item.id).includes(id)) {
+    new Image().src = raster.url.replace(item.image, item.image.replace(/\d+/, String(id)));
+  }
+  const next = await slides.get(id);
+  await next.layers.follow(slide.layers.chosen);
+  let frame = frameOf(next.item);
+  let picture = await next.picture(stage, frame);
+  await stage.whole(picture);
+  // What the reader did meanwhile counts, so everything is looked at once more; mostly it is all there.
+  frame = frameOf(next.item);
+  picture = await next.picture(stage, frame);
+  await Promise.all([stage.whole(picture), next.layers.follow(slide.layers.chosen)]);
+  await stage.dress(picture, frame.table);
+  show(next, picture, frame);
 }
 
 function show(next: Slide, picture: Picture, frame: Frame & { window: Window }): void {
@@ -450,6 +469,8 @@ void stage.ready.then((there) => {
   if (start.view) stage.look(start.view, true);
   moved();
   drawLayers();
-  if (there) rested();
+  if (!there) return;
+  rested();
+  void waited(stage.whole(stage.picture!));
 });
 settle();
