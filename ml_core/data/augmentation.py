@@ -5,6 +5,7 @@ All chance comes from the device's global generator, whose state is part of a ch
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from ml_core.blur import gaussian_blur
 
-Policy = Literal["paper", "tone", "dihedral"]
+Policy = Literal["paper", "tone", "dihedral", "elastic"]
 
 BLUR_SHARE = 0.3
 """How many of the samples are blurred."""
@@ -29,6 +30,14 @@ DIHEDRAL_GAMMA = 0.4
 DIHEDRAL_NOISE = 0.04
 """The greatest standard deviation of the noise, where white is 1."""
 
+ELASTIC_ANGLE = math.radians(45)
+"""The greatest turn, either way, on top of the quarter turns."""
+ELASTIC_SCALE = 1.25
+"""The greatest factor, up or down."""
+ELASTIC_BEND = 0.015
+"""The deviation of the shifts at the knots, as a share of the side."""
+ELASTIC_KNOTS = 6
+
 
 def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Tensor, Tensor]:
     """`grey` (B, 1, S, S) in 0..1 and `masks` (B, S, S) integers with the same geometry; tensors of the same shapes.
@@ -38,9 +47,13 @@ def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Te
     dihedral: the eight ways in which a square can lie, so that nothing is interpolated, filled or blurred by turning;
     then blur, contrast, brightness, gamma and noise. For crops at full resolution, where a quarter of a crop that
     turns by any angle would be filler.
+    elastic: the same, and before the tone turned by up to 45 degrees, scaled and bent (Ronneberger et al. 2015, section
+    3.1), so that no crop comes twice; filled by reflection. For few labels and many epochs.
     """
-    if policy == "dihedral":
+    if policy in ("dihedral", "elastic"):
         grey, masks = _dihedral(grey, masks)
+        if policy == "elastic":
+            grey, masks = _moved_to(_bent(len(grey), like=grey), grey, masks)
         return _noisy(_gamma(_tone(_blurred(grey), contrast=DIHEDRAL_CONTRAST, brightness=DIHEDRAL_BRIGHTNESS))), masks
     grey, masks = _turned(grey, masks)
     grey = _blurred(grey)
@@ -49,6 +62,24 @@ def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Te
 
 def _turned(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     grid = functional.affine_grid(_turns(len(grey), like=grey), list(grey.shape), align_corners=False)
+    return _moved_to(grid, grey, masks)
+
+
+def _bent(count: int, *, like: Tensor) -> Tensor:
+    """(B, H, W, 2) of where each pixel is taken from: a turn and a scale per sample, and smooth shifts."""
+    angle = ELASTIC_ANGLE * _either_way(like).view(count)
+    scale = (math.log(ELASTIC_SCALE) * _either_way(like).view(count)).exp()
+    cos, sin, zero = angle.cos() * scale, angle.sin() * scale, torch.zeros_like(angle)
+    rows = [torch.stack([cos, -sin, zero], dim=1), torch.stack([sin, cos, zero], dim=1)]
+    grid = functional.affine_grid(torch.stack(rows, dim=1).to(like.dtype), list(like.shape), align_corners=False)
+    # The grid's coordinates run from -1 to 1 along a side.
+    knots = 2 * ELASTIC_BEND * torch.randn(count, 2, ELASTIC_KNOTS, ELASTIC_KNOTS, device=like.device)
+    shifts = functional.interpolate(knots, size=like.shape[-2:], mode="bicubic", align_corners=True)
+    return grid + shifts.permute(0, 2, 3, 1).to(grid.dtype)
+
+
+def _moved_to(grid: Tensor, grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and mask taken at `grid` (B, H, W, 2); the mask's nearest pixel, what lies outside by reflection."""
     grey = functional.grid_sample(grey, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     turned = functional.grid_sample(
         masks[:, None].to(grey.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False

@@ -141,10 +141,12 @@ def say_results(
     data: Masked,
     *,
     threshold: float,
+    step: int,
+    epoch: int,
     best_step: int,
     best_epoch: int,
 ) -> None:
-    """Judges the segmenter on the test part, or on the validation part where there is no test part.
+    """Judges the segmenter, which has the weights of `step`, on the test part, or without one on the validation part.
 
     Says the results and keeps predicted class maps as artifacts. Raises Stopped where that is asked for: the training
     is done and in a checkpoint, so the next attempt begins here again.
@@ -179,6 +181,8 @@ def say_results(
         images=len(positions),
         groups=data.split.groups,
         split=data.split.sentence,
+        judged_step=step,
+        judged_epoch=epoch,
         best_step=best_step,
         best_epoch=best_epoch,
         threshold=threshold,

@@ -103,16 +103,21 @@ def run(context: Context[SegmentSpec]) -> None:
                 )
 
     _keep_segmenter(context, judged, data, kind="segmenter_last", origin=origin, step=loop.step, threshold=HALF)
-    judged.network.load_state_dict(best.weights)
+    kept_step = loop.step
+    if spec.judged == "best":
+        judged.network.load_state_dict(best.weights)
+        kept_step = best.step
     curve = precision_recall(context, judged, data)
     chosen = curve.best_threshold() if curve is not None and spec.threshold == "validation" else None
     threshold = HALF if chosen is None else chosen
-    _keep_segmenter(context, judged, data, kind="segmenter", origin=origin, step=best.step, threshold=threshold)
+    _keep_segmenter(context, judged, data, kind="segmenter", origin=origin, step=kept_step, threshold=threshold)
     say_results(
         context,
         judged,
         data,
         threshold=threshold,
+        step=kept_step,
+        epoch=kept_step // sampler.steps_per_epoch,
         best_step=best.step,
         best_epoch=best.step // sampler.steps_per_epoch,
     )

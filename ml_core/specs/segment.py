@@ -141,19 +141,21 @@ class SegmentSpec(TrainingSpec):
         le=0.5,
         refusal="0.02 to 0.5 of the images.",
     )
-    augmentation: Literal["paper", "tone", "dihedral"] = field(
+    augmentation: Literal["paper", "tone", "dihedral", "elastic"] = field(
         "tone",
         "Augmentation",
         group="Data",
         advanced=True,
         help="Flips, rotation and blur, as in the paper; tone changes brightness and contrast as well. dihedral turns "
-        "by quarters, so that nothing is interpolated, and changes the tone more: for crops.",
+        "by quarters, so that nothing is interpolated, and changes the tone more: for crops. elastic turns by any "
+        "angle, scales and bends as well: for few labels and many epochs.",
         choices={
             "paper": "Flips, rotation, blur (paper)",
             "tone": "Flips, rotation, blur, tone",
             "dihedral": "Flips, quarter turns, blur, tone, noise",
+            "elastic": "Flips, any turn, scale, bending, blur, tone, noise",
         },
-        refusal="Choose paper, tone or dihedral.",
+        refusal="Choose paper, tone, dihedral or elastic.",
     )
     feature_cache: float = field(
         0.0,
@@ -211,6 +213,15 @@ class SegmentSpec(TrainingSpec):
         ge=0,
         lt=1,
         refusal="0 (off), or less than 1; 0.99 to 0.999 are usual.",
+    )
+    judged: Literal["best", "last"] = field(
+        "best",
+        "Weights to keep",
+        advanced=True,
+        help="best: those of the best validation score. last: those of the end, which a rate that goes to 0 and "
+        "averaged weights make as good, and which no chance of a few validation images has chosen.",
+        choices={"best": "Of the best validation score", "last": "Of the end"},
+        refusal="Choose best or last.",
     )
     validate_every: int = field(
         1,

@@ -38,6 +38,20 @@ def test_dihedral_shows_all_eight_ways_a_square_can_lie_and_the_mask_lies_the_sa
     assert all(20 < found.count(way) < 85 for way in expected)
 
 
+def test_elastic_moves_image_and_mask_alike_and_no_two_samples_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_geometry(monkeypatch)
+    torch.manual_seed(3)
+    across = torch.linspace(-1, 1, 64)
+    bowl = (across[:, None] ** 2 + across**2) / 2  # smooth, so that between two pixels little is lost
+    grey, moved = augment(
+        bowl.expand(64, 1, 64, 64).contiguous(), (bowl * 200).round().to(torch.uint8).repeat(64, 1, 1), policy="elastic"
+    )
+    assert (grey[:, 0] * 200 - moved.float()).abs().max() < 6
+    areas = (moved < 10).float().mean(dim=(1, 2))  # a disk of a tenth of the half diagonal, squared: scaled with it
+    assert 1.3 < areas.max() / areas.min() < 1.25**4 * 1.5
+    assert len({tuple(mask.flatten().tolist()) for mask in moved}) == 64
+
+
 def test_dihedral_draws_a_tone_for_each_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "BLUR_SHARE", 0.0)
     monkeypatch.setattr(augmentation, "DIHEDRAL_NOISE", 0.0)

@@ -154,6 +154,19 @@ def test_the_weights_kept_are_those_of_the_best_epoch(tmp_path: Path, disks: Pat
     assert heard.figures["foreground_iou"] == pytest.approx(max(curve.values()), abs=1e-6)
 
 
+def test_the_weights_of_the_end_are_kept_where_that_is_asked_for(tmp_path: Path, disks: Path) -> None:
+    heard = _segment(tmp_path / "out", disks, epochs=5, judged="last")
+    curve = heard.curve("foreground_iou/validation")
+    assert heard.figures["judged_step"] == max(curve)
+    assert heard.figures["foreground_iou"] == pytest.approx(curve[max(curve)], abs=1e-6)
+    assert curve[heard.figures["best_step"]] == max(curve.values())
+    [(path, facts)] = _artifacts(heard, "segmenter")
+    [(last, _)] = _artifacts(heard, "segmenter_last")
+    assert facts["step"] == max(curve)
+    kept, end = weights.load(path).tensors, weights.load(last).tensors
+    assert all(torch.equal(kept[name], end[name]) for name in kept)
+
+
 def test_several_classes_are_learnt_under_the_values_of_their_masks(tmp_path: Path) -> None:
     images = write_disks(tmp_path / "set", sizes=[(48, 48)] * 8, values=(100, 200))
     heard = _segment(tmp_path / "out", images, epochs=16)

@@ -49,7 +49,7 @@ def test_defaults_mean_what_was_done_before_there_were_these_fields() -> None:
     assert (spec.optimizer, spec.weight_decay, spec.warmup, spec.average) == ("adam", 0, 0, 0)
     assert (spec.validate_every, spec.early_stop, spec.feature_cache) == (1, 0, 0)
     assert (spec.prediction_tile, spec.prediction_flips, spec.threshold) == (0, False, "half")
-    assert spec.resolution == "full"
+    assert (spec.resolution, spec.judged) == ("full", "best")
 
 
 def test_the_preset_paper_does_nothing_that_the_paper_does_not_name() -> None:
@@ -61,6 +61,7 @@ def test_the_preset_paper_does_nothing_that_the_paper_does_not_name() -> None:
     assert (spec.schedule, spec.patience, spec.weight_decay, spec.warmup, spec.average) == ("plateau", 15, 0, 0, 0)
     assert (spec.decoder, spec.decoder_width, spec.threshold, spec.early_stop) == ("unet", "full", "half", 0)
     assert (spec.prediction_flips, spec.feature_cache, spec.validation_share) == (False, 0, 0.25)
+    assert spec.judged == "best"
 
 
 def test_cassers_own_settings_are_a_specification() -> None:

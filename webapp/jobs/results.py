@@ -34,6 +34,8 @@ _NAMES = {
     "knn_accuracy": "kNN accuracy",
     "confidence_drop": "Confidence drop, brightest 20 % hidden",
     "random_correlation": "Correlation with random weights",
+    "judged_epoch": "Epoch of the weights kept",
+    "judged_step": "Step of the weights kept",
     "best_epoch": "Best epoch",
     "best_step": "Best step",
     "images": "Images",

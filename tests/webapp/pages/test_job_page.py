@@ -256,12 +256,12 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     cells = re.findall(
         r'heat-(\d)( right)?">(?:<a [^>]+>)?<span class="count">([\d,]+)</span> <span class="share">([^<]+)<', matrix
     )
-    assert [cell[1:] for cell in cells] == [
+    assert [found[1:] for found in cells] == [
         *((" right", "0", "0 %"), ("", "9", "90 %"), ("", "1", "10 %")),
         *(("", "0", "0 %"), (" right", "1,200", "100 %"), ("", "0", "0 %")),
         *(("", "0", "no image"), ("", "0", "no image"), (" right", "0", "no image")),
     ]
-    assert [cell[0] for cell in cells] == ["1", "5", "2", "1", "5", "1", "1", "1", "1"]
+    assert [found[0] for found in cells] == ["1", "5", "2", "1", "5", "1", "1", "1", "1"]
     edge = [int(text.replace(",", "")) for text in re.findall(r'<td class="figure"><a [^>]+>([\d,]+)</a></td>', matrix)]
     assert f'href="/jobs/{job.pk}/images/?label=c.%20elegans&amp;predicted=mouse"' in matrix
     assert "predicted=worm%20%3Cb%3E" in matrix
