@@ -283,7 +283,10 @@ def test_the_items_around_one_are_told_in_the_order_of_the_grid_and_its_stack_in
     for n, item in enumerate(items[:30]):
         Item.objects.filter(pk=item.pk).update(group="stack B", index=30 - n)
     client = seen_by(alice)
-    told = client.get(f"/items/{items[10].pk}/around.json").json()
+    answer = client.get(f"/items/{items[10].pk}/around.json")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    told = answer.json()
     assert told["run"] == [item.pk for item in items[:211]]
     assert (told["first"], told["last"]) == (True, False)
     assert told["stack"] == [item.pk for item in items[:30]][::-1]
