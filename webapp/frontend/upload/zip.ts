@@ -82,7 +82,7 @@ class Bytes {
 // 1 January 1980, the first day that a zip knows: the same files make the same bytes.
 const DAY = (1 << 5) | 1;
 const UTF8_AND_DESCRIPTOR = (1 << 11) | (1 << 3);
-const AT_ONCE = 8;
+const AT_ONCE = 32;
 const READ = 4 * 2 ** 20;
 
 const encoder = new TextEncoder();
