@@ -188,5 +188,6 @@ def test_a_dead_server_takes_its_trainers_along_and_says_abandoned(tmp_path: Pat
     own.process.kill()
     assert forked.wait() == ABANDONED
     wait_until(lambda: not alive(trainer), seconds=5)
+    own.process.wait(5)  # Until all of it is gone, its socket still takes and drops a connection.
     with pytest.raises(OSError, match=r"refused|No such file"):
         fork(own.path, ["presets"], env={}, cwd=ROOT, streams=[0, 1, 2])
