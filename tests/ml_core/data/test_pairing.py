@@ -86,6 +86,7 @@ def test_names_sort_as_people_count():
     assert sorted(["s10", "s9", "S1", "a"], key=natural) == ["a", "S1", "s9", "s10"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "masks", ["masks/s{folder}/ma_{n}.png", "masks/ma_{n}.png", "masks/t{folder}/none_1{n}99999.png"]
 )

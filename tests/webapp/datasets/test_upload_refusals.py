@@ -24,7 +24,7 @@ from webapp.datasets import services, spool
 from webapp.datasets.models import Dataset, Upload
 from webapp.jobs.models import Job, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]  # real requests, and tables emptied after each
 
 LATE = datetime.timedelta(seconds=1)
 

@@ -24,7 +24,7 @@ from webapp.datasets.models import Upload
 from webapp.datasets.spool import Spool
 from webapp.jobs.models import Job
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]  # real requests, and tables emptied after each
 
 
 def until(true: Callable[[], bool], *, what: str, seconds: float = 20) -> None:
