@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -55,16 +54,14 @@ def rows_of(client: Client, upload: Upload) -> list[list[str]]:
     return list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[arg-type]
 
 
-def test_a_hundred_thousand_refused_files_are_counted_on_a_quick_page_and_listed_in_a_file(
+def test_a_hundred_thousand_refused_files_are_counted_on_a_small_page_and_listed_in_a_file(
     client: Client, dataset: Dataset, alice: User, tmp_path: Path
 ) -> None:
     upload = read(tmp_path / "many", dataset, refused=MANY, user=alice)
     assert len(json.dumps(upload.report)) < 200_000
     client.force_login(alice)
-    client.get(f"/datasets/{dataset.pk}/")
-    began = time.perf_counter()
     page = client.get(f"/datasets/{dataset.pk}/").content.decode()
-    assert time.perf_counter() - began < 1
+    assert len(page) < 500_000
     assert "100,000 files left out." in page
     assert "The first 500 of each list are shown." in page
     assert page.count("μm.dm4") == 500
