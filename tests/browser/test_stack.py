@@ -154,7 +154,7 @@ def test_slider_wheel_and_arrows_go_through_the_stack_and_facts_and_predictions_
     page.get_by_label("Slice", exact=True).fill("30")
     until(page, lambda: last_frame(page)[0] == GREY[29], "the slider goes to any slice")
     stands(page, slices[29], number=30)
-    expect(page.locator("dl.facts").last).to_contain_text("slice 29")
+    expect(page.locator("dl.facts").last).to_contain_text("30 of its file")
     expect(page.locator('[data-layer="prediction"]')).to_contain_text("No prediction of this image yet.")
     page.get_by_label("Slice before").click()
     until(page, lambda: last_frame(page)[0] == GREY[28], "an arrow is one slice")
