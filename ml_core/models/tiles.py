@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core.models.unet import STRIDE
+from ml_core.specs.architectures import STRIDE
 
 Predict = Callable[[Tensor], Tensor]
 """Maps tiles (B, 1, h, w), of the image's own dtype, to logits (B, K, h, w)."""

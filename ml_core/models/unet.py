@@ -17,11 +17,10 @@ from torch.nn import functional
 
 from ml_core.models import casser, encoders
 from ml_core.reporting import UserError
+from ml_core.specs.architectures import STRIDE
 from ml_core.weights import Weights
 
 CASSER = "casser"
-STRIDE = 32
-"""The encoder halves the image five times: its sides are multiples of this."""
 DECODERS: Mapping[str, Callable[..., nn.Module]] = {
     "unet": smp.Unet,
     "unetplusplus": smp.UnetPlusPlus,

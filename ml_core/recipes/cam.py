@@ -28,13 +28,13 @@ from ml_core.models.layers import DECODER
 from ml_core.models.lookers import ClassifierLooker, EncoderLooker, Look, Looker, SegmenterLooker
 from ml_core.models.probes import classifier_from
 from ml_core.models.probes import new_like as new_classifier_like
-from ml_core.models.tiles import STRIDE
 from ml_core.models.unet import new_like as new_segmenter_like
 from ml_core.models.unet import segmenter_from
 from ml_core.pictures import cam_sheet, write_png
 from ml_core.recipes.sources import open_manifest
 from ml_core.reporting import Stopped, UserError
 from ml_core.specs import CamSpec
+from ml_core.specs.architectures import STRIDE
 
 METHODS = {"gradcam": "Grad-CAM", "eigencam": "EigenCAM"}
 

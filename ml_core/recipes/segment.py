@@ -24,7 +24,8 @@ from ml_core.recipes.evaluation import HALF, judge, precision_recall, say_result
 from ml_core.recipes.sources import open_masked
 from ml_core.reporting import UserError
 from ml_core.specs import SegmentSpec
-from ml_core.specs.segment import LEAST, REDUCTIONS
+from ml_core.specs.architectures import STRIDE
+from ml_core.specs.segment import REDUCTIONS
 
 SHOWN = 4
 """Items on a sheet; the same ones each time."""
@@ -200,10 +201,10 @@ def _optimizer(spec: SegmentSpec, segmenter: Segmenter) -> torch.optim.Optimizer
 
 
 def _check_batch_norm(spec: SegmentSpec, segmenter: Segmenter, *, batch_size: int) -> None:
-    if batch_size == 1 and spec.image_size < 2 * LEAST * segmenter.reduction and not segmenter.frozen:
+    if batch_size == 1 and spec.image_size < 2 * STRIDE * segmenter.reduction and not segmenter.frozen:
         raise UserError(
             f"One image of {spec.image_size} px leaves one value per channel at the encoder's end, over which "
-            f"BatchNorm has no statistics. Take a batch of 2 or more, or {2 * LEAST * segmenter.reduction} px."
+            f"BatchNorm has no statistics. Take a batch of 2 or more, or {2 * STRIDE * segmenter.reduction} px."
         )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+STRIDE = 32
+"""Every encoder halves the image five times: the sides of what it is shown are multiples of this."""
+
 EncoderName = Literal["resnet18", "resnet50", "attention26", "attention50", "casser"]
 
 ENCODERS: Mapping[str, str] = {

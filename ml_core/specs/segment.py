@@ -7,14 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from ml_core.specs.architectures import ENCODERS, EncoderName
+from ml_core.specs.architectures import ENCODERS, STRIDE, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec, field
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
 """By resolution, how many pixels along each side become one before the network looks."""
-LEAST = 32
-"""Pixels along a side that the encoder, which halves five times, can do with."""
-
 WITH_IMAGENET = ("resnet18", "resnet50")
 """The encoders whose ImageNet weights are published."""
 
@@ -308,8 +305,8 @@ class SegmentSpec(TrainingSpec):
         if info.data.get("framing") == "resize":
             raise ValueError("Whole slices are brought to the size above already: choose full, or frame crops.")
         left = info.data.get("image_size", 0) // REDUCTIONS[value]
-        if "image_size" in info.data and left < LEAST:
-            raise ValueError(f"That leaves {left} px of a crop, and {LEAST} px are the least: choose larger crops.")
+        if "image_size" in info.data and left < STRIDE:
+            raise ValueError(f"That leaves {left} px of a crop, and {STRIDE} px are the least: choose larger crops.")
         return value
 
     @field_validator("feature_cache")

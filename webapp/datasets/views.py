@@ -186,9 +186,14 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "may_edit": may_edit(user, found.dataset.project),
         "newer": _newer(found),
         "reduced": is_large(found) and bool(masks),
-        "viewer": _viewer(found, masks, runs)
-        | {"before": before, "after": after, "sliceBefore": slices["before"], "sliceAfter": slices["after"]}
-        | {"stacked": any(slices.values())},
+        "viewer": {
+            **_viewer(found, masks, runs),
+            "before": before,
+            "after": after,
+            "sliceBefore": slices["before"],
+            "sliceAfter": slices["after"],
+            "stacked": any(slices.values()),
+        },
     }
     return render(request, "datasets/item.html", context)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.core.files.storage import default_storage
 from django.urls import reverse
 
 from webapp.datasets.models import Item, Revision
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
 
 TABLE = "predictions.csv"
@@ -46,26 +48,22 @@ def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Answer
     return sorted(found, key=lambda answer: -answer.confidence)
 
 
-def revision_of(job: Job) -> Revision | None:
-    """What the job ran on; None where that is gone, or was no dataset."""
-    return Revision.objects.filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
-
-
-def items_of(job: Job, names: list[str]) -> dict[str, Item]:
-    """The images of these names in the revision that the job ran on; an image that is gone for good is left out."""
-    revision = revision_of(job)
+def items_of(revision: Revision | None, names: Collection[str]) -> dict[str, Item]:
+    """The images of these names in the revision; one that is gone for good is left out, with the revision all are."""
     if revision is None or not names:
         return {}
     return {item.name: item for item in revision.items.filter(name__in=names)}
 
 
-def linked(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of results, each with `name`, with the address of the image that they are about as `address`."""
-    revision = revision_of(job)
-    items = items_of(job, [row["name"] for row in rows if "name" in row])
-    return [
-        {**row, "address": f"{reverse('item', args=[items[row['name']].pk])}?revision={revision.number}"}
-        if revision and row.get("name") in items
-        else row
-        for row in rows
-    ]
+def linked(job: Job, *tables: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Tables of results about images, whose rows have a `name`: each row with the image's address as `address`, where
+    it is still there."""
+    revision = revision_in(job.inputs)
+    items = items_of(revision, {row["name"] for rows in tables for row in rows if "name" in row})
+
+    def with_address(row: dict[str, Any]) -> dict[str, Any]:
+        if revision is None or (item := items.get(row.get("name", ""))) is None:
+            return row
+        return {**row, "address": f"{reverse('item', args=[item.pk])}?revision={revision.number}"}
+
+    return [[with_address(row) for row in rows] for rows in tables]

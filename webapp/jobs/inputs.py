@@ -19,6 +19,11 @@ class InputGone(Exception):
     """An input that was there when the job was submitted is missing; the text says which, and what to do."""
 
 
+def revision_in(inputs: Mapping[str, Any]) -> Revision | None:
+    """The revision that a job of these inputs runs on; None where it is gone, or there is none."""
+    return Revision.objects.select_related("dataset").filter(pk=inputs.get("dataset", {}).get("revision")).first()
+
+
 def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> list[Refusal]:
     """Why the inputs cannot be used, one sentence per slot; empty where all is well."""
     slots = {slot.name: slot for slot in type(spec).inputs}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.specs import SPECS, Spec
-from webapp.datasets.models import Revision
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Artifact, Job, Queue
 
 
@@ -56,5 +56,5 @@ def default_name(spec: Spec, inputs: dict[str, Any]) -> str:
     """A name for a job that was given none: what it does, and to which dataset or file."""
     if filename := getattr(spec, "filename", ""):
         return f"{spec.verb} {filename}"[:200]
-    revision = Revision.objects.select_related("dataset").filter(pk=inputs.get("dataset", {}).get("revision")).first()
+    revision = revision_in(inputs)
     return f"{spec.title} {revision.dataset.name}"[:200] if revision else spec.title

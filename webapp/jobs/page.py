@@ -10,6 +10,7 @@ from webapp.datasets.models import Revision
 from webapp.jobs import services
 from webapp.jobs.answered import linked
 from webapp.jobs.figures import headline
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
 from webapp.jobs.results import class_rows, confusion_of, mistakes_of, result_rows, worst_images
 
@@ -17,16 +18,17 @@ from webapp.jobs.results import class_rows, confusion_of, mistakes_of, result_ro
 def context_of(job: Job) -> dict[str, Any]:
     """All that the template needs of the job itself; who may do what is the view's business."""
     snapshot, about = services.snapshot(job), _about(job)
+    worst, mistakes = linked(job, worst_images(job), mistakes_of(job))
     return {
         "job": job,
         "about": about,
         "snapshot": snapshot,
         "figure": headline(job),
         "results": result_rows(job),
-        "worst": linked(job, worst_images(job)),
+        "worst": worst,
         "confusion": confusion_of(job),
         "classes": class_rows(job),
-        "mistakes": linked(job, mistakes_of(job)),
+        "mistakes": mistakes,
         "inputs": _inputs(job),
         "followers": job.followers.all(),
         "spec_rows": _spec_rows(job),
@@ -74,10 +76,7 @@ def _spec_rows(job: Job) -> list[dict[str, Any]]:
 def _about(job: Job) -> str:
     """What must be in sight wherever a figure of this job is: data and its revision, preset, where colour came from."""
     parts = []
-    revision = (
-        Revision.objects.select_related("dataset").filter(pk=job.inputs.get("dataset", {}).get("revision")).first()
-    )
-    if revision:
+    if revision := revision_in(job.inputs):
         parts.append(f"{revision.dataset.name} rev {revision.short_name}")
     parts.append(f"preset {job.spec.get('preset', 'own')}")
     colour = job if job.kind == "colorize" else Job.objects.filter(pk=job.inputs.get("colour", {}).get("job")).first()

@@ -10,6 +10,7 @@ from django.db.models import F
 from ml_core.specs import PretrainSpec, SegmentSpec, Spec, differences
 from ml_core.specs.segment import REDUCTIONS
 from webapp.datasets.models import Revision
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.projects.models import Project
 
@@ -110,7 +111,7 @@ def _alike(spec: Spec, project: Project) -> Job | None:
 
 def _seconds(spec: Spec, revision: Revision, run: Job) -> float | None:
     """Scaled from `run` by epochs, images and pixels."""
-    its = Revision.objects.filter(pk=run.inputs.get("dataset", {}).get("revision")).first()
+    its = revision_in(run.inputs)
     if not its or not its.items_count or not run.ended_at or not run.started_at:
         return None
     then = _work(run.spec, its.items_count)

@@ -14,8 +14,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from ml_core.specs import SPECS, SpecError
 from webapp.datasets.browse import halves
 from webapp.jobs import queue, services
-from webapp.jobs.answered import answers_of, items_of, revision_of
+from webapp.jobs.answered import answers_of, items_of
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
 from webapp.jobs.page import context_of
 from webapp.jobs.preflight import preflight
@@ -48,7 +49,8 @@ def job_images(request: HttpRequest, job_id: int) -> HttpResponse:
     found = get_visible(Job.objects.select_related("project", "experiment"), signed_in(request), pk=job_id)
     label, predicted = request.GET.get("label", ""), request.GET.get("predicted", "")
     page = Paginator(answers_of(found, label=label, predicted=predicted), IMAGES).get_page(request.GET.get("page"))
-    items = items_of(found, [answer.name for answer in page])
+    revision = revision_in(found.inputs)
+    items = items_of(revision, [answer.name for answer in page])
     asked = {"label": label, "predicted": predicted}
     context = {
         "project": found.project,
@@ -60,7 +62,7 @@ def job_images(request: HttpRequest, job_id: int) -> HttpResponse:
             "newer": urlencode({**asked, "page": page.number - 1}) if page.has_previous() else "",
             "older": urlencode({**asked, "page": page.number + 1}) if page.has_next() else "",
         },
-        "revision": revision_of(found),
+        "revision": revision,
         "cells": [(answer, items.get(answer.name), *halves(answer.name)) for answer in page],
     }
     return render(request, "jobs/images.html", context)
