@@ -68,6 +68,7 @@ def test_they_are_fetched_once_and_kept(
 ) -> None:
     keep = tmp_path / "weights"
     _fits(published.imagenet("resnet18", path=None, keep=keep), theirs)
+    assert len(list(keep.iterdir())) == 1
 
     def unreachable(*_: Any, **__: Any) -> None:
         raise AssertionError("fetched a second time")

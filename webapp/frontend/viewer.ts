@@ -10,11 +10,13 @@ import { addressOf, isEightBit, isTurned, itemOf, ownWindow, rasterOf, type Item
 import { Layers } from "./viewer/layers";
 import { Order } from "./viewer/order";
 import { Overlay } from "./viewer/overlay";
-import { picture as pictureOf } from "./viewer/picture";
-import { scaleBar } from "./viewer/scalebar";
+import { copyAddress, picture as pictureOf, saveAs } from "./viewer/picture";
+import { readoutOf } from "./viewer/readout";
+import { drawScaleBar, scaleBar } from "./viewer/scalebar";
 import { canWait, Slide, Slides } from "./viewer/slides";
 import { Stage, type Frame, type Picture, type Raster } from "./viewer/stage";
 import { Stepper } from "./viewer/stepping";
+import { bindShiftWheel } from "./viewer/wheel";
 import { onThemeChange } from "./colours";
 
 const one = <E extends HTMLElement>(selector: string): E => document.querySelector<E>(selector)!;
@@ -131,11 +133,7 @@ function drawBar(): void {
   const box = one("#scale-bar");
   box.hidden = !barWanted || !item.pixelSize;
   if (box.hidden) return;
-  const bar = scaleBar(item.pixelSize!, stage.placement.scale);
-  const svg = box.querySelector("svg")!;
-  svg.setAttribute("width", String(Math.round(bar.width)));
-  svg.querySelector("rect")!.setAttribute("width", String(Math.round(bar.width)));
-  box.querySelector("span")!.textContent = bar.label;
+  drawScaleBar(box, scaleBar(item.pixelSize!, stage.placement.scale));
 }
 
 function readOut(): void {
@@ -143,15 +141,7 @@ function readOut(): void {
   const line = one("#readout");
   line.hidden = !at;
   if (!at) return;
-  const parts = [`x ${whole(at.x)} y ${whole(at.y)}`];
-  const byte = values?.values[Math.floor(at.y / values.factor) * values.width + Math.floor(at.x / values.factor)];
-  if (byte !== undefined) {
-    const value = raster.low + (byte / 255) * (raster.high - raster.low);
-    const exact = isEightBit(item) && raster.low === 0 && raster.high === 255 && values!.factor === 1;
-    const edge = !exact && (byte === 0 ? "≤ " : byte === 255 ? "≥ " : "≈ ");
-    parts.push(`${edge || ""}${value.toLocaleString("en-US", { maximumSignificantDigits: exact ? 3 : 4 })}`);
-  }
-  line.textContent = parts.join(" · ");
+  line.textContent = readoutOf(at, item, raster, values);
 }
 
 /** Writes the view into the address, at most once in a while: browsers refuse more. */
@@ -346,24 +336,7 @@ document.addEventListener("click", (event) => {
   else stepBy(by);
 });
 
-/** Turning the wheel with Shift goes through the stack. A touchpad sends many small turns: so much is one slice. */
-const TURN = 40;
-let turnedBy = 0;
-one("#stage").addEventListener(
-  "wheel",
-  (event) => {
-    if (!event.shiftKey || !item.stacked) return;
-    event.preventDefault();
-    event.stopPropagation();
-    // With Shift some systems turn the wheel sideways.
-    const delta = (event.deltaY || event.deltaX) * (event.deltaMode ? TURN : 1);
-    turnedBy = Math.abs(delta) >= TURN ? Math.sign(delta) * TURN : turnedBy + delta;
-    if (Math.abs(turnedBy) < TURN) return;
-    sliceBy(Math.sign(turnedBy));
-    turnedBy = 0;
-  },
-  { capture: true, passive: false },
-);
+bindShiftWheel(one("#stage"), () => item.stacked, sliceBy);
 
 // --- hands ------------------------------------------------------------------------------------------------------
 
@@ -385,28 +358,16 @@ invert.addEventListener("change", () => {
 scope.addEventListener("change", say);
 
 async function copyView(): Promise<void> {
-  const button = one<HTMLButtonElement>('[data-act="copy"]');
   const address = `${location.origin}${addressOf(item.id)}?${written(query, state())}`;
   history.replaceState(null, "", address);
-  try {
-    await navigator.clipboard.writeText(address);
-    button.textContent = "Copied";
-  } catch {
-    // Outside https and loopback there is no clipboard; the address bar holds the same.
-    button.textContent = "It is in the address bar";
-  }
-  setTimeout(() => (button.textContent = "Copy view"), 2000);
+  await copyAddress(address, one<HTMLButtonElement>('[data-act="copy"]'));
 }
 
 async function savePicture(): Promise<void> {
   const bar = item.pixelSize && barWanted ? scaleBar(item.pixelSize, stage.placement.scale) : null;
   const caption = `${item.name} · ${one("#window-words").textContent ?? ""} · ${one("#zoom").textContent ?? ""}`;
   const blob = await pictureOf(stage.viewer.drawer.canvas as HTMLCanvasElement, overlay.canvas, caption, bar);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `${item.name.replaceAll("/", "_").replace(/\.\w+$/, "")}-view.png`;
-  link.click();
-  URL.revokeObjectURL(link.href);
+  saveAs(blob, `${item.name.replaceAll("/", "_").replace(/\.\w+$/, "")}-view.png`);
 }
 
 bindKeys({

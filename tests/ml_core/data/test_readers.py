@@ -211,6 +211,7 @@ def test_a_format_that_is_not_read_is_answered_with_how_to_export_it(tmp_path):
 
 def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
     chance = np.random.default_rng(3)
+    became = {"read": 0, "refused": 0}
     whole = [png(tmp_path / "a.png", DEEP), tiff(tmp_path / "b.tif", np.stack([GREY, GREY]), compression="zlib")]
     Image.fromarray(GREY).save(tmp_path / "c.jpg")
     for path in [*whole, tmp_path / "c.jpg"]:
@@ -226,8 +227,10 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
                 header = readers.inspect(tmp_path / "x")
                 if header.width * header.height < 10**6:
                     readers.read(tmp_path / "x", page=header.pages - 1)
+                became["read"] += 1
             except Refused:
-                pass
+                became["refused"] += 1
+    assert min(became.values()) > 10, "broken enough to be refused, whole enough to be read"
 
 
 @pytest.mark.parametrize(("dtype", "channels"), [("uint8", 1), ("uint16", 1), ("uint8", 3)])

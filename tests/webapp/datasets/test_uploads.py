@@ -77,6 +77,8 @@ def test_bytes_are_kept_while_the_connection_still_stands(browser, dataset):
     raw = browser.open_patch(path, offset=0, length=len(data) + 10)
     raw.sendall(data)
     until(lambda: row(path).offset >= pieces.COMMIT_BYTES, what="committed on the way")
+    kept = services.spool_path(row(path).pk).read_bytes()[: pieces.COMMIT_BYTES]
+    assert kept == data[: pieces.COMMIT_BYTES]
     raw.close()
 
 

@@ -20,3 +20,12 @@ export function lengthText(nm: number): string {
   const [value, unit] = nm < 1000 ? [nm, "nm"] : [nm / 1000, "µm"];
   return `${value.toLocaleString("en-US", { maximumSignificantDigits: 3 })} ${unit}`;
 }
+
+/** Into `box`, which holds an SVG with one rectangle, and a span for the label. */
+export function drawScaleBar(box: HTMLElement, bar: Bar): void {
+  const svg = box.querySelector("svg")!;
+  const width = String(Math.round(bar.width));
+  svg.setAttribute("width", width);
+  svg.querySelector("rect")!.setAttribute("width", width);
+  box.querySelector("span")!.textContent = bar.label;
+}
