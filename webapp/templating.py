@@ -175,6 +175,14 @@ def figure(value: object) -> str:
 
 
 @register.filter
+def depth(dtype: str) -> str:
+    """A NumPy type as microscopists say it: uint16 -> 16 bit, float32 -> 32 bit float, int16 -> 16 bit signed."""
+    kind = dtype.rstrip("0123456789")
+    of_kind = {"uint": "", "int": " signed", "float": " float"}
+    return f"{dtype[len(kind) :]} bit{of_kind[kind]}" if kind in of_kind else dtype
+
+
+@register.filter
 def plain(value: object) -> str:
     """A number of a thing, not a quantity: #12345 has no thousands mark."""
     return str(value)

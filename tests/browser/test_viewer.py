@@ -200,7 +200,9 @@ def test_the_scale_bar_is_round_and_absent_where_the_pixel_size_is_unknown(
     page.goto(page.url.replace(f"/items/{item(dataset, 'deep.tif').pk}/", f"/items/{item(dataset, 'a.png').pk}/"))
     Look(page)
     expect(page.locator("#scale-bar")).to_be_hidden()
-    expect(page.locator("#no-scale")).to_have_text("pixel size unknown")
+    expect(page.locator("#no-scale")).to_have_text("pixel size unknown Set")
+    page.locator("#no-scale a").click()
+    expect(page.get_by_label("Pixel size in nm")).to_be_in_viewport()
 
 
 def test_errors_are_counted_from_mask_and_prediction_and_layers_have_their_keys(
@@ -227,13 +229,14 @@ def test_errors_are_counted_from_mask_and_prediction_and_layers_have_their_keys(
 
 def test_a_map_whose_check_failed_says_so_on_the_map(visit: Visit, dataset: Dataset, alice: User) -> None:
     first = item(dataset, "a.png")
-    facts = {"method": "grad-cam", "layer": "decoder", "target": "mitochondria", "random_correlation": 0.1}
+    facts = {"method": "gradcam", "layer": "layer4", "target": "mitochondria", "random_correlation": 0.1}
     keep(first, "cam", GREY, confidence_drop=-0.02, **facts)
     page = visit(alice, f"/items/{first.pk}/")
     expect(page.locator("#cam-warning")).to_be_hidden()
     page.get_by_label("CAM").first.check()
     expect(page.locator("#cam-warning")).to_contain_text("trust this map little")
-    expect(page.locator('[data-part="cam-words"]')).to_contain_text("Confidence falls -0.02")
+    words = page.locator('[data-part="cam-words"]')
+    expect(words).to_contain_text("Grad-CAM, Stage 4 (coarse), target mitochondria. Confidence falls -0.02")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -244,7 +247,7 @@ def test_no_page_of_a_dataset_scrolls_sideways_or_has_targets_too_small_to_hit(
     first = item(dataset, "a.png")
     keep(first, "prediction", SAID, classes=[0, 255], foreground_iou=1 / 3)
     keep(
-        first, "cam", GREY, method="grad-cam", layer="decoder", target="a class with a name that somebody wrote in full"
+        first, "cam", GREY, method="gradcam", layer="decoder", target="a class with a name that somebody wrote in full"
     )
     empty = dataset_create(project=project, user=alice, name="Empty")
     page = visit(alice, "/", width=width, theme=theme)

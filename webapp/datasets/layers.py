@@ -7,6 +7,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from ml_core.specs import fields_of
 from webapp.datasets.colours import colours_of, places_in
 from webapp.datasets.models import Item
 from webapp.datasets.pyramids import in_colour
@@ -51,7 +52,8 @@ def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
             continue
         run = {"id": artifact.pk, "job": artifact.job_id, "name": artifact.job.name, "url": _url(artifact)}
         sheet = newest.get(("cam_sheet", job, *look))
-        runs[str(kind)].append({**run, "facts": artifact.facts, "sheet": _url(sheet) if sheet else ""})
+        facts = _in_words(artifact.facts) if kind == "cam" else artifact.facts
+        runs[str(kind)].append({**run, "facts": facts, "sheet": _url(sheet) if sheet else ""})
     return runs
 
 
@@ -82,6 +84,13 @@ def _has_seen(artifact: Artifact, item: Item) -> bool:
 
 def _look(facts: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple(str(facts.get(name, "")) for name in ("method", "layer", "target"))
+
+
+def _in_words(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of an activation map, its method and layer as the form of a CAM calls them."""
+    labels = {field.name: dict(field.choices) for field in fields_of("cam")}
+    said = {name: labels[name].get(facts[name], facts[name]) for name in ("method", "layer") if name in facts}
+    return {**facts, **said}
 
 
 def _url(artifact: Artifact) -> str:

@@ -33,6 +33,20 @@ def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        ("uint8", "8 bit"),
+        ("uint16", "16 bit"),
+        ("int16", "16 bit signed"),
+        ("float32", "32 bit float"),
+        ("bool", "bool"),
+    ],
+)
+def test_a_type_of_numbers_is_said_by_its_bits(dtype: str, words: str) -> None:
+    assert templating.depth(dtype) == words
+
+
+@pytest.mark.parametrize(
     ("number", "words"),
     [
         (0, "0 bytes"),
