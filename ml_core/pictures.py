@@ -8,8 +8,9 @@ deficiencies; see `docs/contracts.md` for what each sheet shows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -109,7 +110,7 @@ class Sample:
     caption: str
 
 
-def sample_sheet(samples: Sequence[Sample], *, classes: int) -> Image.Image:
+def sample_sheet(samples: Sequence[Sample], *, classes: int) -> Sheet:
     """Rows of image, mask, prediction, errors. With one foreground class, mask and prediction differ in colour."""
     mask, prediction = ((MASK,), (PREDICTION,)) if classes == 2 else (CLASSES, CLASSES)
     rows = []
@@ -128,15 +129,13 @@ def sample_sheet(samples: Sequence[Sample], *, classes: int) -> Image.Image:
     return sheet(rows, headings=headings, captions=[s.caption for s in samples])
 
 
-def colour_pairs_sheet(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, names: Sequence[str], origin: str
-) -> Image.Image:
+def colour_pairs_sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, names: Sequence[str], origin: str) -> Sheet:
     """One column per item, its grey above its colour; each pair is a grey and a picture of the same size."""
     rows = [[grey_picture(fitted(grey)) for grey, _ in pairs], [fitted(colour) for _, colour in pairs]]
     return sheet(rows, headings=names, captions=("Grey", f"With its colour ({origin})"))
 
 
-def cam_sheet(grey: np.ndarray, cam: np.ndarray, random_cam: np.ndarray, *, caption: str) -> Image.Image:
+def cam_sheet(grey: np.ndarray, cam: np.ndarray, random_cam: np.ndarray, *, caption: str) -> Sheet:
     """One row: image, map with bar, map over the image, the same map from random weights."""
     small = fitted(grey)
     cams = [fitted((c * 255).round().astype(np.uint8), smooth=True) / 255 for c in (cam, random_cam)]
@@ -162,26 +161,61 @@ def fitted(picture: np.ndarray, *, labels: bool = False, smooth: bool = False) -
     return np.asarray(Image.fromarray(picture).resize(size, method))
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]], *, headings: Sequence[str], captions: Sequence[str]) -> Image.Image:
-    """Panels in rows under headings, a caption under each row; text that is too long for its place is shortened."""
-    widths = [max(row[i].shape[1] for row in rows) for i in range(len(headings))]
-    heights = [max(panel.shape[0] for panel in row) for row in rows]
+@dataclass(frozen=True)
+class Strip:
+    """A row or a column of a sheet: where it begins in it, how far it reaches, both in px, and what it shows."""
+
+    start: int
+    length: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A picture of panels with words on it, and where its panels lie: a page cuts them out and says the words itself,
+    as those in the picture shrink with it."""
+
+    picture: Image.Image
+    rows: list[Strip]
+    columns: list[Strip]
+
+    def panels(self) -> dict[str, Any]:
+        """For the facts of the sheet's artifact (docs/contracts.md)."""
+        return {
+            "size": list(self.picture.size),
+            "rows": [asdict(row) for row in self.rows],
+            "columns": [asdict(column) for column in self.columns],
+        }
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]], *, headings: Sequence[str], captions: Sequence[str]) -> Sheet:
+    """Panels in rows under headings, a caption under each row; text that is too long for its place is shortened in the
+    picture and whole beside it."""
+    columns = _strips([max(row[i].shape[1] for row in rows) for i in range(len(headings))], words=headings, first=_GAP)
     under = _LINE if any(captions) else 0
-    width = sum(widths) + _GAP * (len(widths) + 1)
-    height = _LINE + sum(heights) + (under + _GAP) * len(rows) + _GAP
-    canvas = Image.new("RGB", (width, height), SURROUND)
+    heights = [max(panel.shape[0] for panel in row) for row in rows]
+    lines = _strips(heights, words=captions, first=_LINE + 8, between=under + _GAP)
+    width = columns[-1].start + columns[-1].length + _GAP
+    canvas = Image.new("RGB", (width, lines[-1].start + lines[-1].length + under + _GAP), SURROUND)
     draw = ImageDraw.Draw(canvas)
-    lefts = [_GAP + sum(widths[:i]) + _GAP * i for i in range(len(widths))]
-    for left, room, heading in zip(lefts, widths, headings, strict=True):
-        draw.text((left, 6), _shortened(heading, room), fill=_TEXT, font=_font())
-    top = _LINE + 8
-    for row, tall, caption in zip(rows, heights, captions, strict=True):
-        for left, panel in zip(lefts, row, strict=True):
-            canvas.paste(Image.fromarray(panel), (left, top))
+    for column in columns:
+        draw.text((column.start, 6), _shortened(column.words, column.length), fill=_TEXT, font=_font())
+    for row, line in zip(rows, lines, strict=True):
+        for panel, column in zip(row, columns, strict=True):
+            canvas.paste(Image.fromarray(panel), (column.start, line.start))
         if under:
-            draw.text((_GAP, top + tall + 3), _shortened(caption, width - 2 * _GAP), fill=_MUTED, font=_font())
-        top += tall + under + _GAP
-    return canvas
+            caption = _shortened(line.words, width - 2 * _GAP)
+            draw.text((_GAP, line.start + line.length + 3), caption, fill=_MUTED, font=_font())
+    return Sheet(canvas, rows=lines, columns=columns)
+
+
+def _strips(lengths: Sequence[int], *, words: Sequence[str], first: int, between: int = _GAP) -> list[Strip]:
+    """Strips of these lengths one after another, the first at `first`."""
+    found = []
+    for length, said in zip(lengths, words, strict=True):
+        found.append(Strip(first, length, said))
+        first += length + between
+    return found
 
 
 def write_png(picture: Image.Image | np.ndarray, path: Path) -> Path:

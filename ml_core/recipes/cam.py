@@ -249,8 +249,8 @@ def _keep(
     context.reporter.artifact("cam", path, **facts)
     caption = f"{item.name}: {METHODS[spec.method]} of {layer} for {look.target}. {checks.sentence()}"
     sheet = cam_sheet(seen.whole, cam, random_cam, caption=caption)
-    sheet_path: Path = write_png(sheet, context.artifacts / f"cam-sheet-{position:07d}.png")
-    context.reporter.artifact("cam_sheet", sheet_path, **facts)
+    sheet_path: Path = write_png(sheet.picture, context.artifacts / f"cam-sheet-{position:07d}.png")
+    context.reporter.artifact("cam_sheet", sheet_path, **facts, panels=sheet.panels())
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -219,5 +219,6 @@ def _show_mistakes(
         shown += [one["item"] for one in told]
     if rows:
         headings = ("surest mistakes", *[""] * (COLUMNS - 1))
-        path = write_png(sheet(rows, headings=headings, captions=captions), context.artifacts / "mistakes.png")
-        context.reporter.artifact("mistakes", path, items=shown, part=data.judged)
+        pictures = sheet(rows, headings=headings, captions=captions)
+        path = write_png(pictures.picture, context.artifacts / "mistakes.png")
+        context.reporter.artifact("mistakes", path, items=shown, part=data.judged, panels=pictures.panels())

@@ -136,11 +136,11 @@ def _show(
         rgb = lab_to_rgb(torch.cat([lightness_of_grey(light), ab], dim=1))[0]
         pairs.append((grey, (rgb * 255).round().byte().permute(1, 2, 0).numpy()))
     names = [manifest.items[position].name for position in positions.tolist()]
-    path = write_png(
-        colour_pairs_sheet(pairs, names=names, origin=context.spec.method),
-        context.artifacts / f"colour-pairs-{planes.done:07d}.png",
+    sheet = colour_pairs_sheet(pairs, names=names, origin=context.spec.method)
+    path = write_png(sheet.picture, context.artifacts / f"colour-pairs-{planes.done:07d}.png")
+    context.reporter.artifact(
+        "colour_pairs", path, step=planes.done, items=names, origin=context.spec.method, panels=sheet.panels()
     )
-    context.reporter.artifact("colour_pairs", path, step=planes.done, items=names, origin=context.spec.method)
 
 
 def _keep(context: Context[ColorizeSpec], manifest: Manifest, planes: Planes, *, side: int) -> None:

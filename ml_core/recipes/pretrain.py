@@ -193,9 +193,9 @@ def show_pairs(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, vie
         for view, second in ((view_1, False), (view_2, True))
     ]
     names = ("View 1", "View 2") if context.spec.views == "byol" else ("Grey", "Colour")
-    picture = sheet(rows, headings=[""] * len(rows[0]), captions=names)
-    path = write_png(picture, context.artifacts / f"pairs-{step:012d}.png")
-    context.reporter.artifact("pairs", path, step=step, columns=list(names))
+    pictures = sheet(rows, headings=[""] * len(rows[0]), captions=names)
+    path = write_png(pictures.picture, context.artifacts / f"pairs-{step:012d}.png")
+    context.reporter.artifact("pairs", path, step=step, columns=list(names), panels=pictures.panels())
 
 
 def keep_encoder(context: Context[PretrainSpec], encoder: nn.Module, pairs: Pairs, *, step: int) -> None:

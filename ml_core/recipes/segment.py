@@ -268,13 +268,15 @@ def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *
                 caption=f"{names[-1]}, {measured}",
             )
         )
-    path = write_png(sample_sheet(samples, classes=data.classes), context.artifacts / f"sample-{step:012d}.png")
+    sheet = sample_sheet(samples, classes=data.classes)
+    path = write_png(sheet.picture, context.artifacts / f"sample-{step:012d}.png")
     context.reporter.artifact(
         "sample",
         path,
         step=step,
         items=names,
         foreground_iou=validation.points.get("foreground_iou/validation"),
+        panels=sheet.panels(),
     )
 
 

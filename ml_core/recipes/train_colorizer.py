@@ -216,9 +216,11 @@ def _show(
     ]
     names = [data.manifest.items[position].name for position in positions.tolist()]
     captions = ("Photograph", "Grey", f"With its colour ({ORIGIN})")
-    picture = sheet([[fitted(p) for p in row] for row in shown], headings=names, captions=captions)
-    path = write_png(picture, context.artifacts / f"colour-pairs-{step:012d}.png")
-    context.reporter.artifact("colour_pairs", path, step=step, items=names, origin=ORIGIN, ab_error=error)
+    pictures = sheet([[fitted(p) for p in row] for row in shown], headings=names, captions=captions)
+    path = write_png(pictures.picture, context.artifacts / f"colour-pairs-{step:012d}.png")
+    context.reporter.artifact(
+        "colour_pairs", path, step=step, items=names, origin=ORIGIN, ab_error=error, panels=pictures.panels()
+    )
 
 
 def _pictures(lab: Tensor) -> list[NDArray[np.uint8]]:

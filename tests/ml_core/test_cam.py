@@ -101,6 +101,9 @@ def test_every_map_has_the_images_size_its_sheet_and_its_checks(
     maps = [(path, facts) for kind, path, facts in heard.artifacts if kind == "cam"]
     sheets = [facts for kind, _, facts in heard.artifacts if kind == "cam_sheet"]
     assert len(maps) == 2
+    for panels in [facts.pop("panels") for facts in sheets]:
+        assert layer in panels["rows"][0]["words"], "a page says it from here: words in a picture shrink with it"
+        assert [column["words"] for column in panels["columns"]][::3] == ["image", "same, from random weights"]
     assert [facts for _, facts in maps] == sheets
     for path, facts in maps:
         assert set(facts) == FACTS

@@ -19,8 +19,10 @@ from ml_core.pictures import (
     colour_pairs_sheet,
     errors_over,
     fitted,
+    grey_picture,
     ramp,
     sample_sheet,
+    sheet,
     write_png,
 )
 
@@ -93,8 +95,24 @@ def test_sheets_of_any_size_and_caption_are_written_as_png(tmp_path: Path) -> No
         colour_pairs_sheet([(GREY, np.zeros((40, 40, 3), dtype=np.uint8))], names=["slice_0001"], origin="structured"),
         cam_sheet(GREY, np.random.default_rng(0).random((40, 40)), np.zeros((40, 40)), caption="layer4"),
     )
-    for number, sheet in enumerate(sheets):
-        path = write_png(sheet, tmp_path / "artifacts" / f"{number}.png")
+    for number, made in enumerate(sheets):
+        path = write_png(made.picture, tmp_path / "artifacts" / f"{number}.png")
         with Image.open(path) as image:
             assert image.format == "PNG"
-            assert image.size == sheet.size
+            assert image.size == made.picture.size
+
+
+def test_a_sheet_says_where_its_panels_lie_and_what_they_show_in_whole_words() -> None:
+    levels = [[np.full((30, 20 + 10 * n), 50 * row + 10 * n, dtype=np.uint8) for n in range(3)] for row in range(2)]
+    long = "micrograph " * 20
+    made = sheet([[grey_picture(p) for p in row] for row in levels], headings=["a", "b", "c"], captions=["first", long])
+    panels = made.panels()
+    assert [row["words"] for row in panels["rows"]] == ["first", long], "the picture's own words are shortened"
+    assert [column["words"] for column in panels["columns"]] == ["a", "b", "c"]
+    assert panels["size"] == list(made.picture.size)
+    pixels = np.asarray(made.picture)[..., 0]
+    for shown, row in zip(levels, panels["rows"], strict=True):
+        for panel, column in zip(shown, panels["columns"], strict=True):
+            down = slice(row["start"], row["start"] + row["length"])
+            across = slice(column["start"], column["start"] + column["length"])
+            assert (pixels[down, across] == panel).all()
