@@ -22,8 +22,6 @@ const page = JSON.parse(element("page").textContent) as Page;
 const OWNED = new Set(["running", "stopping"]);
 /** Parts that the server writes; fetched again when the job's state changes. */
 const SERVER_PARTS = ["actions", "sentence", "results", "record"];
-/** A worker speaks several times a second; this long a silence is worth a word. */
-const SILENT_SECONDS = 10;
 
 const points = new Points();
 points.stepsPerEpoch = page.snapshot.steps_per_epoch;
@@ -102,6 +100,8 @@ function progressWords(job: JobSnapshot): string {
     const done = whole(progress.done ?? 0);
     parts.push(progress.total ? `${stage}${done} of ${whole(progress.total)} ${progress.unit}` : `${stage}${done} ${progress.unit} so far`);
   }
+  // What a silent worker said last is no news: neither rate nor time left stands there as if it were.
+  if (job.silent_seconds !== null) return parts.join(" · ");
   if (progress.rate) parts.push(rateWords(progress.rate, progress.unit ?? ""));
   if (progress.left !== null && progress.left !== undefined) parts.push(`about ${duration(progress.left)} left`);
   return parts.join(" · ");
@@ -115,7 +115,7 @@ function rateWords(rate: number, unit: string): string {
 function secondLine(job: JobSnapshot, running: boolean): string {
   if (!running) return "";
   const said: string[] = [];
-  if (job.silent_seconds !== null && job.silent_seconds >= SILENT_SECONDS) said.push(`No word for ${duration(job.silent_seconds)}`);
+  if (job.silent_seconds !== null) said.push(`No word for ${duration(job.silent_seconds)}`);
   if (job.attempt > 1) said.push(`attempt ${whole(job.attempt)}`);
   if (job.device) said.push(job.device);
   if (job.checkpoint_step !== null) said.push(`checkpoint at step ${whole(job.checkpoint_step)}`);

@@ -39,8 +39,6 @@ SEND_SECONDS = 30.0
 """A reader that takes nothing for so long is let go; it comes back with its cursor."""
 LONGEST_MESSAGE = 4096
 LEAVE_SECONDS = 2 * LOOK_SECONDS
-SILENT_SECONDS = 31.0
-"""From here on a worker's silence is news by itself."""
 NOT_YOURS = 4404
 TOO_LONG = 1009
 
@@ -158,7 +156,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                 log.warning("The database is away from a follower of job %d: %s", self.job_id, error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
-            if events or _differs(state, shown):
+            if events or state != shown:
                 cursor = events[-1]["id"] if events else asked_after
                 more = len(events) == AT_ONCE
                 if not await self._deliver({"job": state, "events": events, "cursor": cursor, "more": more}):
@@ -207,10 +205,3 @@ def _look(job_id: int, cursor: int) -> tuple[dict[str, Any], list[dict[str, Any]
     """The state first, so that a page which reads of an end, and of no more to come, has every event up to it."""
     state = snapshot(Job.objects.get(pk=job_id))
     return state, events_after(Job(pk=job_id), cursor)
-
-
-def _differs(state: dict[str, Any], shown: dict[str, Any] | None) -> bool:
-    """Whether the page would show anything else. Silence grows by itself and counts once it is worth a word."""
-    if shown is None or (state["silent_seconds"] or 0.0) > SILENT_SECONDS:
-        return True
-    return {**state, "silent_seconds": None} != {**shown, "silent_seconds": None}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import F
-
 from ml_core.specs import PretrainSpec, SegmentSpec, Spec, differences
 from ml_core.specs.segment import REDUCTIONS
 from webapp.datasets.models import Revision
-from webapp.jobs.inputs import revision_in
+from webapp.jobs.forecast import alike, seconds_like
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.projects.models import Project
 
@@ -55,9 +53,6 @@ _WORKSPACE = 1.3
 """Room for what the backward pass and the allocator take on top."""
 _CONTEXT = 0.5 * GIB
 
-_DECIDE = ("encoder", "decoder", "decoder_width", "weights", "framing", "resolution", "views", "method", "network")
-"""The fields that decide how long a pixel takes."""
-
 
 @dataclass
 class Preflight:
@@ -74,9 +69,9 @@ class Preflight:
 def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs: dict[str, Any]) -> Preflight:
     found = Preflight(changed=differences(spec), memory=memory_of(spec), ahead=_ahead(spec.kind))
     if revision:
-        found.judged_by = _alike(spec, project)
+        found.judged_by = alike(spec, project)
         if found.judged_by:
-            found.seconds = _seconds(spec, revision, found.judged_by)
+            found.seconds = seconds_like(spec, revision, found.judged_by)
         found.warnings = _warnings(spec, revision, inputs)
     return found
 
@@ -100,28 +95,6 @@ def memory_of(spec: Spec) -> float | None:
 def _ahead(kind: str) -> int:
     queue = Queue.INTERACTIVE if kind == "cam" else Queue.DEVICE
     return Job.objects.filter(queue=queue, state__in=[State.QUEUED, *OWNED]).count()
-
-
-def _alike(spec: Spec, project: Project) -> Job | None:
-    """The newest finished run of the same kind and network, in this project, that was never interrupted."""
-    runs = Job.objects.filter(project=project, kind=spec.kind, state=State.DONE, epoch=1, ended_at__gt=F("started_at"))
-    same = {f"spec__{name}": getattr(spec, name) for name in _DECIDE if hasattr(spec, name)}
-    return runs.filter(**same).first()
-
-
-def _seconds(spec: Spec, revision: Revision, run: Job) -> float | None:
-    """Scaled from `run` by epochs, images and pixels."""
-    its = revision_in(run.inputs)
-    if not its or not its.items_count or not run.ended_at or not run.started_at:
-        return None
-    then = _work(run.spec, its.items_count)
-    return (run.ended_at - run.started_at).total_seconds() * _work(spec.model_dump(), revision.items_count) / then
-
-
-def _work(spec: dict[str, Any], images: int) -> float:
-    # An epoch of crops sees each image's every pixel about once, whatever the size of a crop.
-    seen = 1 if spec.get("framing") == "crops" else spec.get("image_size", 1) ** 2
-    return float(spec.get("epochs", 1) * images * seen)
 
 
 def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[str]:

@@ -105,6 +105,9 @@ def lease_end(job_id: int) -> bool:
 
 
 def _kept(job: Job) -> str:
+    # A trainer may have written another checkpoint on leaving, of which nobody has told the database yet.
     if job.checkpoint_step is None:
-        return "It starts again from the beginning; no recorded point is lost."
-    return f"It goes on from step {job.checkpoint_step:,}; no recorded point is lost."
+        return (
+            "It starts again from its newest checkpoint, or the beginning if there is none; no recorded point is lost."
+        )
+    return f"It goes on from step {job.checkpoint_step:,} or later; no recorded point is lost."

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from ml_core.specs import SPECS, Refusal, Spec, SpecError, load_spec
 from ml_core.specs.fields import TrainingSpec
@@ -23,6 +21,7 @@ from webapp.jobs.inputs import check_inputs, jobs_taken_from
 from webapp.jobs.kinds import KINDS, default_name
 from webapp.jobs.models import OWNED, Event, Job, State
 from webapp.jobs.presence import workers
+from webapp.jobs.silence import silent_seconds
 from webapp.jobs.transitions import TRANSITIONS, change, standing
 from webapp.projects.models import Project, User
 
@@ -202,16 +201,8 @@ def snapshot(job: Job) -> dict[str, Any]:
         "results": job.results,
         "device": job.device,
         "worker": job.worker,
-        "silent_seconds": _silent_seconds(job),
+        "silent_seconds": silent_seconds(job),
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
         "may": may(job),
     }
-
-
-def _silent_seconds(job: Job) -> float | None:
-    """Seconds since the worker last renewed its lease; None where no worker has the job."""
-    if job.state not in OWNED or job.lease_until is None:
-        return None
-    left = (job.lease_until - timezone.now()).total_seconds()
-    return round(max(0.0, settings.LEASE_SECONDS - left), 1)

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from ml_core.specs import SPECS
 from webapp.jobs.models import OWNED, Job
+from webapp.jobs.silence import silent_seconds
 
 
 def kind_title(kind: str) -> str:
@@ -24,18 +25,33 @@ def took(job: Job) -> timedelta | None:
 
 
 def progress_words(job: Job) -> str:
-    """ "epoch 37 of 200 · 14 images/s · about 22 min left"; `job.ts` says the same of later snapshots."""
-    progress = job.progress
-    if not progress:
+    """ "epoch 37 of 200 · 14 images/s · about 22 min left"; `job.ts` says the same of later snapshots.
+
+    Of a worker that has fallen silent the silence stands there instead of rate and time: those are no news by then.
+    """
+    parts = [_reached(job)]
+    if (silent := silent_seconds(job)) is not None:
+        parts.append(f"no word for {duration(silent)}")
+    else:
+        parts += _pace(job.progress)
+    return " · ".join(parts)
+
+
+def _reached(job: Job) -> str:
+    if not job.progress:
         return f"{SPECS[job.kind].verb}: starting" if job.kind in SPECS else "starting"
-    parts = [epochs_words(job.step, job.record.get("steps_per_epoch"), job.record.get("total_steps"))]
-    if not parts[0]:
-        parts = [_counted(progress)]
+    return epochs_words(job.step, job.record.get("steps_per_epoch"), job.record.get("total_steps")) or _counted(
+        job.progress
+    )
+
+
+def _pace(progress: dict[str, Any]) -> list[str]:
+    found = []
     if progress.get("rate"):
-        parts.append(_rate(progress["rate"], str(progress.get("unit", ""))))
+        found.append(_rate(progress["rate"], str(progress.get("unit", ""))))
     if progress.get("left") is not None:
-        parts.append(f"about {duration(progress['left'])} left")
-    return " · ".join(p for p in parts if p)
+        found.append(f"about {duration(progress['left'])} left")
+    return found
 
 
 def epochs_words(step: int, per_epoch: int | None, total: int | None) -> str:

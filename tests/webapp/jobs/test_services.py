@@ -217,7 +217,7 @@ def test_a_job_whose_lease_has_ended_goes_back_with_the_time_and_the_step(
     assert job.state == State.QUEUED
     assert job.failures == 0
     assert job.reason == (
-        f"The worker fell silent at {silent:%H:%M}. It goes on from step 12,400; no recorded point is lost."
+        f"The worker fell silent at {silent:%H:%M}. It goes on from step 12,400 or later; no recorded point is lost."
     )
     assert reaper.Reaper().round() == 0
 
@@ -288,10 +288,6 @@ def test_the_snapshot_holds_what_the_contract_names(revision: Revision) -> None:
     )
     job = pretrain(revision)
     assert list(services.snapshot(job)) == names.split()
-    assert services.snapshot(job)["silent_seconds"] is None
-    claimed = job_claim("device", worker="w", device="cpu")
-    assert claimed
-    assert services.snapshot(claimed)["silent_seconds"] < 2
 
 
 def test_only_a_finished_training_can_be_extended(revision: Revision) -> None:
