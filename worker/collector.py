@@ -18,6 +18,7 @@ from webapp.jobs.events import AT_ONCE, read_line
 from webapp.jobs.models import Artifact, Event, Job
 from webapp.jobs.news import announce
 from webapp.jobs.ownership import owned
+from webapp.jobs.watched import watched_after
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +147,9 @@ class Collector:
                 columns["step"] = event.step
         if self._epoch != self._owner_epoch:
             columns.pop("progress", None)
+        watched = watched_after(job, (e for e in events if e.kind == "point"))
+        if watched != job.watched:
+            columns["watched"] = watched
         return {**columns, "record": record} if record != job.record else columns
 
     def _remember(self, events: Sequence[Event]) -> None:

@@ -150,3 +150,10 @@ def test_a_line_that_breaks_the_contract_is_named_and_the_next_one_counts(
     assert points(job) == [(1, 2)]
     assert "Line 1" in job.events.get(kind="note").data["text"]
     assert Job.objects.get(pk=job.pk).state == State.RUNNING
+
+
+def test_the_row_keeps_the_last_value_so_that_a_list_of_jobs_reads_no_curve(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(point(1) + point(2, value=0.25))
+    Collector(job, folder=tmp_path).collect_all()
+    job.refresh_from_db()
+    assert job.watched == {"name": "loss/train", "value": 0.25}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 
 class State(models.TextChoices):
@@ -29,6 +30,13 @@ class Queue(models.TextChoices):
     DEVICE = "device"
     INTERACTIVE = "interactive"
     IO = "io"
+
+
+def device_name(device: str, *, host: str) -> str:
+    """`cpu` and `cuda:0` as a person would call them; `host` is the machine's name, empty where it is not known."""
+    kind, _, number = device.partition(":")
+    name = {"cpu": "CPU", "cuda": "GPU"}.get(kind, device)
+    return " ".join(part for part in (name, number if kind == "cuda" else "", f"of {host}" if host else "") if part)
 
 
 class Job(models.Model):
@@ -63,6 +71,8 @@ class Job(models.Model):
     """Last `progress` event: {"stage", "done", "total", "unit", "rate", "left"}; empty while unknown."""
     results = models.JSONField(default=dict)
     """Headline figures of a finished job, as its last `results` event gave them."""
+    watched = models.JSONField(default=dict)
+    """{"name", "value", "best", "best_step"} of the quantity that stands for it in lists (`watched.py`)."""
     step = models.BigIntegerField(default=0)
     checkpoint_step = models.BigIntegerField(null=True)
     record = models.JSONField(default=dict)
@@ -71,6 +81,8 @@ class Job(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     queued_at = models.DateTimeField(null=True)
+    turn = models.DateTimeField(default=timezone.now)
+    """What queued jobs are ordered by: the time at which it was queued, until somebody moves it (`order.py`)."""
     hinted_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -79,11 +91,16 @@ class Job(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["project", "-id"]),
-            models.Index(fields=["state", "queue", "queued_at"]),
+            models.Index(fields=["state", "queue", "turn"]),
         ]
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.name}"
+
+    @property
+    def device_name(self) -> str:
+        """The device that it runs on or ended on, as a person would call it: "GPU 0 of lab-2"; empty before."""
+        return device_name(self.device, host=self.worker.rpartition(":")[0]) if self.device else ""
 
 
 class Event(models.Model):

@@ -14,7 +14,8 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from webapp.jobs.models import OWNED, Job, State
-from webapp.jobs.transitions import change, queue_order
+from webapp.jobs.order import in_line
+from webapp.jobs.transitions import change
 
 LEASE = datetime.timedelta(seconds=settings.LEASE_SECONDS)
 
@@ -32,17 +33,17 @@ def database_is_away(error: Error) -> bool:
 
 
 def job_claim(queue: str, *, worker: str, device: str) -> Job | None:
-    """Claims the oldest queued job of `queue`; None when there is none.
+    """Claims the first queued job of `queue`; None when there is none.
 
     Two workers that reach for the same job: one UPDATE waits for the other, finds the state changed, and its worker
     reaches for the next.
     """
     while True:
-        oldest = Job.objects.filter(state=State.QUEUED, queue=queue).order_by(*queue_order()).first()
-        if oldest is None:
+        first = in_line(queue).first()
+        if first is None:
             return None
         job = change(
-            oldest.pk,
+            first.pk,
             to=State.RUNNING,
             sources=[State.QUEUED],
             epoch=F("epoch") + 1,

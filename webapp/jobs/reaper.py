@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from webapp.jobs.hints import hints_waiting, send_hint
 from webapp.jobs.models import OWNED, Job, Queue, State
-from webapp.jobs.transitions import change, queue_order, settle
+from webapp.jobs.order import in_line
+from webapp.jobs.transitions import change, settle
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Reaper:
     def _hint_again(self) -> None:
         long_ago = Now() - datetime.timedelta(seconds=settings.HINT_AGAIN_SECONDS)
         for queue in Queue.values:
-            queued = Job.objects.filter(state=State.QUEUED, queue=queue).order_by(*queue_order())
+            queued = in_line(queue)
             due = list(queued.filter(hinted_at__lt=long_ago).values_list("pk", flat=True)[:100])
             try:
                 # A busy worker leaves hints where they are: there need never be more of them than jobs.

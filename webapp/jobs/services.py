@@ -90,6 +90,7 @@ def _place(job: Job) -> None:
         state=job.state,
         reason=job.reason,
         queued_at=Now() if queued else None,
+        turn=Now(),
         hinted_at=Now() if queued else None,
     )
     Event.objects.create(

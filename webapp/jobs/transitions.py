@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from webapp.jobs.hints import send_hint
@@ -75,7 +74,7 @@ def _columns(before: State, to: State) -> dict[str, Any]:
     free = {"lease_until": None, "stop_wanted": "", "worker": "", "device": ""}
     if to == State.QUEUED:
         # A job that lost its worker keeps its place in the queue.
-        place = {} if before in OWNED else {"queued_at": Now()}
+        place = {} if before in OWNED else {"queued_at": Now(), "turn": Now()}
         return {**free, **place, "hinted_at": Now(), "ended_at": None, "progress": {}}
     if to in (State.PAUSED, State.WAITING):
         return {**free, "ended_at": None}
@@ -113,8 +112,3 @@ def settle(job_id: int) -> None:
 def settle_followers(job: Job) -> None:
     for follower in job.followers.filter(state=State.WAITING).order_by("pk").values_list("pk", flat=True):
         settle(follower)
-
-
-def queue_order() -> list[Any]:
-    """The order in which queued jobs are claimed."""
-    return [F("queued_at").asc(nulls_last=True), "pk"]

@@ -66,6 +66,7 @@ def make_job(project: Project, alice: User, revision: Revision) -> JobMaker:
             "queue": "interactive" if kind == "cam" else "device",
             "epoch": 0 if never else 1,
             "queued_at": started,
+            "turn": started,
             "started_at": None if never else started,
             "ended_at": started + datetime.timedelta(minutes=2) if ended else None,
         }
