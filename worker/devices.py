@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from django.conf import settings
 
 from webapp.engines import private_folder
 
 CPU = "cpu"
+MIB = 2**20
 
 
 def devices_of_host() -> list[str]:
@@ -25,18 +28,51 @@ def devices_of_host() -> list[str]:
 
 def _count_gpus() -> int:
     """Asks the driver's own tool: this process must not load torch."""
+    visible = _visible_gpus()
+    return sum(line.startswith("GPU ") for line in _nvidia_smi("-L")) if visible is None else len(visible)
+
+
+def _visible_gpus() -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES lets this process see, by number or UUID; None where it is not set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        # The driver stops counting at the first entry that is no device, as -1 is.
-        names = [name.strip() for name in visible.split(",")]
-        return next((n for n, name in enumerate(names) if not name or name == "-1"), len(names))
+    if visible is None:
+        return None
+    # The driver stops counting at the first entry that is no device, as -1 is.
+    names = [name.strip() for name in visible.split(",")]
+    return list(itertools.takewhile(lambda name: name and name != "-1", names))
+
+
+def _nvidia_smi(*asked: str, timeout: float = 30) -> list[str]:
+    """The lines of its answer; none where there is no such tool, or it fails."""
     if not shutil.which("nvidia-smi"):
-        return 0
+        return []
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+        said = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
+        return []
+    return said.stdout.splitlines() if said.returncode == 0 else []
+
+
+class Gpu(TypedDict):
+    """What pages say of a GPU; bytes."""
+
+    name: str
+    used: int
+    total: int
+
+
+def gpus_of_host() -> dict[str, Gpu]:
+    """`cuda:0` -> its name and memory, of every GPU that the trainers will see; empty where the driver says nothing."""
+    lines = _nvidia_smi("--query-gpu=uuid,name,memory.used,memory.total", "--format=csv,noheader,nounits", timeout=5)
+    known = {}
+    for number, line in enumerate(lines):
+        uuid, name, used, total = (cell.strip() for cell in line.split(","))
+        # "[N/A]" where the driver cannot say it, as on machines whose GPU shares the CPU's memory.
+        if used.isdecimal() and total.isdecimal():
+            known[str(number)] = known[uuid] = Gpu(name=name, used=int(used) * MIB, total=int(total) * MIB)
+    visible = _visible_gpus()
+    wanted = [str(n) for n in range(len(lines))] if visible is None else visible
+    return {f"cuda:{place}": known[each] for place, each in enumerate(wanted) if each in known}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import redis
 
 from webapp.jobs.models import Queue
 from webapp.jobs.presence import worker_left, worker_seen
-from worker.devices import CPU, devices_of_host
+from worker.devices import CPU, devices_of_host, gpus_of_host
 from worker.tasks import worker_name
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,12 @@ class Heartbeat:
         while True:
             try:
                 worker_seen(
-                    self._name, host=socket.gethostname(), queue=self._queue, slots=self._slots, devices=self._devices
+                    self._name,
+                    host=socket.gethostname(),
+                    queue=self._queue,
+                    slots=self._slots,
+                    devices=self._devices,
+                    gpus=gpus_of_host() if self._queue == Queue.DEVICE else {},
                 )
             except redis.RedisError as error:
                 log.debug("The broker did not take a heartbeat: %s", error)

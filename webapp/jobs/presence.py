@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -12,6 +13,8 @@ from django.conf import settings
 log = logging.getLogger(__name__)
 
 KEY = "cristae:workers"
+SILENT_SECONDS = 30
+"""A worker speaks every five seconds: from here on its silence is a warning."""
 FORGOTTEN_SECONDS = 600
 """Silent workers stay listed for so long, so that a page can say since when."""
 
@@ -20,10 +23,21 @@ def _client() -> redis.Redis:
     return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)
 
 
-def worker_seen(name: str, *, host: str, queue: str, slots: int, devices: list[str]) -> None:
-    """Notes that worker process `name` lives. Raises redis.RedisError."""
+def worker_seen(
+    name: str,
+    *,
+    host: str,
+    queue: str,
+    slots: int,
+    devices: list[str],
+    gpus: Mapping[str, Any],
+) -> None:
+    """Notes that worker process `name` lives. Raises redis.RedisError.
+
+    `gpus`: device -> {"name", "used", "total"} (bytes) of those devices of which the driver says so much.
+    """
     with _client() as client:
-        said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "at": client.time()[0]}
+        said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "gpus": gpus, "at": client.time()[0]}
         client.hset(KEY, name, json.dumps(said))
         client.expire(KEY, FORGOTTEN_SECONDS)
 
@@ -35,7 +49,7 @@ def worker_left(name: str) -> None:
 
 
 def workers() -> list[dict[str, Any]]:
-    """The workers heard from lately: host, queue, slots, devices, seen_seconds. Empty where the broker is away.
+    """The workers heard from lately: host, queue, slots, devices, gpus, seen_seconds. Empty where the broker is away.
 
     Of several processes with the same host and queue (a crashed one and its successor) the one heard last counts.
     """

@@ -74,11 +74,11 @@ def get_editable(queryset: QuerySet[M], user: User, *, project: str = "project",
     return found
 
 
-def get_administered(queryset: QuerySet[M], user: User, **lookup: object) -> M:
+def get_administered(queryset: QuerySet[M], user: User, *, pk: int) -> M:
     """As `get_editable`; an administrator gets any object, for a change that shows nothing of what is in it."""
     if not is_administrator(user):
-        return get_editable(queryset, user, **lookup)
-    found = queryset.filter(**lookup).first()
+        return get_editable(queryset, user, pk=pk)
+    found = queryset.filter(pk=pk).first()
     if found is None:
         raise Http404
     return found
