@@ -43,7 +43,7 @@ CHANGES = {
     "upload-create",
 }
 """Take what is posted, and answer a GET with a refusal."""
-KEPT = {"dataset-list", "revision-export", "artifact", "job-points", "upload-left-out"}
+KEPT = {"dataset-list", "revision-export", "artifact", "job-points", "job-record", "upload-left-out"}
 """Files to keep: never shown in place."""
 SHOWN = {
     "upload": "application/json",
@@ -197,7 +197,7 @@ def addresses(dataset: Dataset, job: Job, artifact: Artifact) -> dict[str, str]:
         found |= {reverse("item-mask", args=[one.pk, layer]): "item-mask" for layer in one.masks}
     for one in [one for one in items if one.name.startswith("names/") or one.masks]:
         found[reverse("item", args=[one.pk])] = "item"
-    of_jobs = ("job", "job-images", "job-events", "job-points", "job-log")
+    of_jobs = ("job", "job-images", "job-events", "job-points", "job-record", "job-log")
     found |= {reverse(name, args=[job.pk]): name for name in of_jobs}
     found[reverse("artifact", args=[artifact.pk, "page.html"])] = "artifact"
     return found

@@ -6,13 +6,16 @@ import type { Attempt } from "./points";
 import { clockTime } from "./times";
 
 export interface Annotations {
-  breaks: { x: number; attempt: Attempt }[];
-  references: { value: number }[];
-  notFinite: number[];
+  /** `from`: where the pause before it began; the same place unless the axis is clock time. */
+  breaks: { x: number; from: number; attempt: Attempt }[];
+  references: { value: number; label: string }[];
+  notFinite: { x: number; words: string }[];
   best: { x: number; y: number } | null;
+  /** Names at the right ends of the lines. */
+  ends: { y: number; words: string }[];
 }
 
-export function annotate(plot: uPlot, { breaks, references, notFinite, best }: Annotations): void {
+export function annotate(plot: uPlot, { breaks, references, notFinite, best, ends }: Annotations): void {
   const { ctx } = plot;
   ctx.save();
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
@@ -21,24 +24,32 @@ export function annotate(plot: uPlot, { breaks, references, notFinite, best }: A
   ctx.lineWidth = devicePixelRatio;
   ctx.strokeStyle = ctx.fillStyle = token("muted");
   drawBreaks(plot, breaks);
-  drawReferences(plot, references);
+  drawReferences(plot, references, ends);
   markNotFinite(plot, notFinite);
+  nameEnds(plot, ends);
   if (best) markBest(plot, best.x, best.y);
   ctx.restore();
 }
 
-/** Dotted verticals, named above the plot where there is room, so that no word lies over a line. */
+/** "resumed 14:03, step 12,400" */
+export function sayBreak(attempt: Attempt): string {
+  return `resumed ${clockTime(new Date(attempt.start * 1000))}, step ${whole(attempt.resumedStep ?? 0)}`;
+}
+
+/** Dotted verticals, named above the plot where there is room, so that no word lies over a line; on clock time
+ * the pause is shaded. */
 function drawBreaks(plot: uPlot, breaks: Annotations["breaks"]): void {
   const { ctx, bbox } = plot;
   const unit = devicePixelRatio;
   const right = bbox.left + bbox.width;
   let free = bbox.left;
   ctx.setLineDash([2 * unit, 3 * unit]);
-  for (const { x: place, attempt } of breaks) {
+  for (const { x: place, from, attempt } of breaks) {
     const x = plot.valToPos(place, "x", true);
     if (x < bbox.left || x > right) continue;
+    if (from < place) shade(plot, Math.max(bbox.left, plot.valToPos(from, "x", true)), x);
     stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
-    const words = `resumed ${clockTime(new Date(attempt.start * 1000))}, step ${whole(attempt.resumedStep ?? 0)}`;
+    const words = sayBreak(attempt);
     const width = ctx.measureText(words).width;
     const start = Math.min(Math.max(bbox.left, x - width / 2), right - width);
     if (start < free) continue;
@@ -48,23 +59,53 @@ function drawBreaks(plot: uPlot, breaks: Annotations["breaks"]): void {
   ctx.setLineDash([]);
 }
 
-function drawReferences(plot: uPlot, references: Annotations["references"]): void {
+function shade({ ctx, bbox }: uPlot, left: number, right: number): void {
+  ctx.globalAlpha = 0.15;
+  ctx.fillRect(left, bbox.top, right - left, bbox.height);
+  ctx.globalAlpha = 1;
+}
+
+/** Names beside the last points, moved apart where they would lie over each other. */
+function nameEnds(plot: uPlot, ends: Annotations["ends"]): void {
+  const { ctx, bbox } = plot;
+  const line = 14 * devicePixelRatio;
+  const bottom = bbox.top + bbox.height;
+  ctx.fillStyle = token("muted");
+  const places = ends
+    .map(({ y, words }) => ({ y: plot.valToPos(y, "y", true), words }))
+    .filter(({ y }) => y >= bbox.top && y <= bottom)
+    .sort((a, b) => a.y - b.y);
+  let free = bbox.top;
+  for (const [index, { y, words }] of places.entries()) {
+    const most = bottom - (places.length - 1 - index) * line;
+    const at = Math.min(Math.max(y, free), most);
+    ctx.fillText(words, bbox.left + bbox.width + 10 * devicePixelRatio, at + line / 3);
+    free = at + line;
+  }
+}
+
+/** Dashed, each named at its right end, on the side that the lines do not end on. */
+function drawReferences(plot: uPlot, references: Annotations["references"], ends: Annotations["ends"]): void {
   const { ctx, bbox } = plot;
   const unit = devicePixelRatio;
   ctx.setLineDash([6 * unit, 4 * unit]);
-  for (const { value } of references) {
+  for (const { value, label } of references) {
     const y = plot.valToPos(value, "y", true);
     if (y < bbox.top || y > bbox.top + bbox.height) continue;
     stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
+    const below = y - bbox.top < 16 * unit || ends.some((end) => end.y > value);
+    ctx.fillText(label, bbox.left + bbox.width - ctx.measureText(label).width - 4 * unit, below ? y + 13 * unit : y - 4 * unit);
   }
   ctx.setLineDash([]);
 }
 
-function markNotFinite(plot: uPlot, places: number[]): void {
+/** ▼ on the upper edge, with its step where there is room. */
+function markNotFinite(plot: uPlot, places: Annotations["notFinite"]): void {
   const { ctx, bbox } = plot;
   const unit = devicePixelRatio;
   ctx.fillStyle = token("failed-ink");
-  for (const place of places) {
+  let free = bbox.left;
+  for (const { x: place, words } of places) {
     const x = plot.valToPos(place, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     ctx.beginPath();
@@ -72,6 +113,11 @@ function markNotFinite(plot: uPlot, places: number[]): void {
     ctx.lineTo(x + 5 * unit, bbox.top);
     ctx.lineTo(x, bbox.top + 8 * unit);
     ctx.fill();
+    const width = ctx.measureText(words).width;
+    const start = Math.min(x + 8 * unit, bbox.left + bbox.width - width);
+    if (start < free) continue;
+    ctx.fillText(words, start, bbox.top + 20 * unit);
+    free = start + width + 8 * unit;
   }
 }
 

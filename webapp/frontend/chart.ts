@@ -1,12 +1,12 @@
 // One chart: a quantity over steps, epochs or time, drawn by uPlot from what was measured.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { annotate, type Annotations } from "./annotations";
+import { annotate, sayBreak, type Annotations } from "./annotations";
 import { AXIS_NAMES, tickText } from "./axis";
 import { token } from "./colours";
-import { savePng, saveSvg, type Figure } from "./figure";
+import { exportButtons, type Figure } from "./figure";
 import { figure, quantityName, whole } from "./numbers";
-import { bestOf, isRatio, smoothed, type Point, type Points, type Series, type XAxis } from "./points";
+import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./points";
 
 export interface Options {
   x: XAxis;
@@ -34,6 +34,8 @@ interface Surroundings {
 }
 
 const HEIGHT = 220;
+/** Room beside the plot for the names of the lines. */
+const NAMES_WIDTH = 76;
 /** A ratio's axis is never less tall than this: noise must not look like a finding. */
 const LEAST_RATIO_HEIGHT = 0.1;
 
@@ -57,7 +59,9 @@ export class Chart {
     const head = document.createElement("figcaption");
     const title = Object.assign(document.createElement("h3"), { textContent: quantityName(quantity) });
     this.values = Object.assign(document.createElement("span"), { className: "values" });
-    head.append(title, this.exportButtons(), this.values);
+    const exports = Object.assign(document.createElement("span"), { className: "exports" });
+    exports.append(...exportButtons(quantityName(quantity), () => this.figure()));
+    head.append(title, exports, this.values);
     this.plotHolder = Object.assign(document.createElement("div"), { className: "plot" });
     this.element.append(head, this.plotHolder);
     new ResizeObserver(() => this.resize()).observe(this.plotHolder);
@@ -184,7 +188,7 @@ export class Chart {
     return {
       width: this.plotHolder.clientWidth,
       height: HEIGHT,
-      padding: [20, 16, 0, 0],
+      padding: [20, this.named ? NAMES_WIDTH : 16, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: this.options.x === "clock", range: (_plot, least, most) => this.xRange(least, most) },
@@ -193,7 +197,7 @@ export class Chart {
       series: [{}, ...lines],
       axes: [
         { ...axis, label: AXIS_NAMES[this.options.x], labelSize: 20, labelFont: axis.font, size: 32, values: (_plot, ticks) => ticks.map((x) => tickText(x, this.options.x)) },
-        { ...axis, size: 60, values: (_plot, ticks) => ticks.map((v) => (v === null ? "" : figure(v))) },
+        { ...axis, label: quantityName(this.quantity), labelSize: 20, labelFont: axis.font, size: 68, values: (_plot, ticks) => ticks.map((v) => (v === null ? "" : figure(v))) },
       ],
       cursor: {
         sync: { key: "job" },
@@ -246,11 +250,33 @@ export class Chart {
     const place = this.points.placer(this.options.x);
     const best = this.best();
     return {
-      breaks: this.points.breaks.map((attempt) => ({ x: this.points.placeOfBreak(attempt, this.options.x), attempt })),
+      breaks: this.points.breaks.map((attempt) => ({
+        x: this.points.placeOfBreak(attempt, this.options.x),
+        from: this.points.placeOfPause(attempt, this.options.x),
+        attempt,
+      })),
       references: this.around.references,
-      notFinite: this.series.flatMap((one) => one.points.filter((point) => point.value === null).map(place)),
+      notFinite: this.series.flatMap(({ points }) => points.filter(({ value }) => value === null)).map((point) => ({
+        x: place(point),
+        words: `${point.reason || "not finite"}, step ${whole(point.step)}`,
+      })),
       best: best ? { x: place(best), y: best.value! } : null,
+      ends: this.ends(place),
     };
+  }
+
+  /** Whether the lines have names of their own beside the chart's. */
+  private get named(): boolean {
+    return this.series.some((series) => series.part);
+  }
+
+  /** The last point in view of each line. */
+  private ends(place: (point: Point) => number): Annotations["ends"] {
+    const most = this.options.view?.max ?? Infinity;
+    return this.series.flatMap(({ points, part }) => {
+      const last = points.findLast((point) => place(point) <= most && this.drawable(point.value) !== null);
+      return last ? [{ y: last.value!, words: part }] : [];
+    });
   }
 
   private resize(): void {
@@ -260,20 +286,9 @@ export class Chart {
     else if (width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
 
-  private exportButtons(): HTMLElement {
-    const holder = Object.assign(document.createElement("span"), { className: "exports" });
-    for (const [name, save] of [["PNG", savePng], ["SVG", saveSvg]] as const) {
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: name });
-      button.setAttribute("aria-label", `Save ${quantityName(this.quantity)} as ${name}`);
-      button.addEventListener("click", () => save(this.figure()));
-      holder.append(button);
-    }
-    return holder;
-  }
-
   private figure(): Figure {
     const place = this.points.placer(this.options.x);
-    const { breaks, best } = this.annotations();
+    const { breaks, best, notFinite } = this.annotations();
     let least = Infinity;
     let most = -Infinity;
     const lines = this.series.map((series) => ({
@@ -290,28 +305,16 @@ export class Chart {
       title: quantityName(this.quantity),
       caption: this.around.caption,
       xName: AXIS_NAMES[this.options.x],
+      yName: quantityName(this.quantity),
       x: this.xRange(Math.min(...places), Math.max(...places)),
       y: this.logarithmic ? [least, most] : this.yRange(least, most),
       log: this.logarithmic,
       sayX: (x) => tickText(x, this.options.x),
       lines,
-      breaks: breaks.map(({ x }) => x),
+      breaks: breaks.map(({ x, attempt }) => ({ x, words: sayBreak(attempt) })),
       references: this.around.references,
-      best: best ? { ...best, text: this.sayBest() } : null,
+      notFinite,
+      mark: best ? { ...best, text: `best ${this.sayBest()}` } : null,
     };
   }
-}
-
-function nearest(points: Point[], x: number, place: (point: Point) => number): Point | undefined {
-  let low = 0;
-  let high = points.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (place(points[middle]!) < x) low = middle + 1;
-    else high = middle;
-  }
-  const before = points[low - 1];
-  const after = points[low];
-  if (!before || !after) return before ?? after;
-  return x - place(before) <= place(after) - x ? before : after;
 }

@@ -6,14 +6,18 @@ export interface Figure {
   /** Job, revision, preset. */
   caption: string;
   xName: string;
+  yName: string;
   x: [number, number];
   y: [number, number];
   log: boolean;
   sayX: (x: number) => string;
   lines: { name: string; marked: boolean; points: { x: number; y: number | null }[] }[];
-  breaks: number[];
+  breaks: { x: number; words: string }[];
   references: { value: number; label: string }[];
-  best: { x: number; y: number; text: string } | null;
+  /** Values that were not finite: a mark on the upper edge. */
+  notFinite: { x: number; words: string }[];
+  /** The one point that is pointed out, as the best or the one taken. */
+  mark: { x: number; y: number; text: string } | null;
 }
 
 const WIDTH = 640;
@@ -47,10 +51,17 @@ export function svgOf(figure: Figure): string {
     text(BOX.left - 8, py(value) + 4, String(Number(value.toPrecision(6))), 'text-anchor="end"');
   }
   for (const x of roundTicks(...figure.x)) text(px(x), HEIGHT - 30, figure.sayX(x), 'text-anchor="middle"');
-  if (figure.best) text(WIDTH - 16, 22, `best ${figure.best.text}`, 'text-anchor="end"');
+  if (figure.mark) text(WIDTH - 16, 22, figure.mark.text, 'text-anchor="end"');
   text(BOX.left + width / 2, HEIGHT - 10, figure.xName, 'text-anchor="middle"');
-  for (const x of figure.breaks.filter(inside)) {
+  const middle = BOX.top + height / 2;
+  text(16, middle, figure.yName, `text-anchor="middle" transform="rotate(-90 16 ${middle})"`);
+  for (const { x, words } of figure.breaks.filter(({ x }) => inside(x))) {
     out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" stroke-dasharray="2 3"/>`);
+    text(px(x), BOX.top - 4, words, 'text-anchor="middle"');
+  }
+  for (const { x, words } of figure.notFinite.filter(({ x }) => inside(x))) {
+    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top + 8}l-5-8h10z" fill="${INK}"/>`);
+    text(px(x) + 8, BOX.top + 10, words);
   }
   for (const { value, label } of figure.references) {
     out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" stroke-dasharray="6 4"/>`);
@@ -59,7 +70,7 @@ export function svgOf(figure: Figure): string {
   for (const line of figure.lines) {
     const shown = line.points.filter((point) => inside(point.x) && point.y !== null) as { x: number; y: number }[];
     out.push(
-      `<path d="${path(shown, figure.breaks, px, py)}" fill="none" stroke="${LINE}" stroke-width="${line.marked ? 2 : 1.25}"/>`,
+      `<path d="${path(shown, figure.breaks.map(({ x }) => x), px, py)}" fill="none" stroke="${LINE}" stroke-width="${line.marked ? 2 : 1.25}"/>`,
     );
     if (line.marked) {
       for (const point of shown) out.push(`<circle cx="${px(point.x).toFixed(1)}" cy="${py(point.y).toFixed(1)}" r="3" fill="${LINE}"/>`);
@@ -67,8 +78,8 @@ export function svgOf(figure: Figure): string {
     const last = shown.at(-1);
     if (last) text(px(last.x) + 6, py(last.y) + (line.marked ? -4 : 12), line.name);
   }
-  if (figure.best && inside(figure.best.x)) {
-    const [x, y] = [px(figure.best.x), py(figure.best.y)];
+  if (figure.mark && inside(figure.mark.x)) {
+    const [x, y] = [px(figure.mark.x), py(figure.mark.y)];
     out.push(`<path d="M${x} ${y - 6}l6 6-6 6-6-6z" fill="${LINE}" stroke="${INK}" stroke-width="1.5"/>`);
   }
   return (
@@ -126,11 +137,21 @@ function fileName(figure: Figure, suffix: string): string {
   return `job ${figure.caption} ${figure.title}`.replace(/[^\w.]+/g, "-").replace(/^-|-$/g, "") + suffix;
 }
 
-export function saveSvg(figure: Figure): void {
+/** Buttons that save the figure of the moment, whose subject is `name`. */
+export function exportButtons(name: string, figure: () => Figure): HTMLButtonElement[] {
+  return ([["PNG", savePng], ["SVG", saveSvg]] as const).map(([format, save]) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: format });
+    button.setAttribute("aria-label", `Save ${name} as ${format}`);
+    button.addEventListener("click", () => void save(figure()));
+    return button;
+  });
+}
+
+function saveSvg(figure: Figure): void {
   save(new Blob([svgOf(figure)], { type: "image/svg+xml" }), fileName(figure, ".svg"));
 }
 
-export async function savePng(figure: Figure): Promise<void> {
+async function savePng(figure: Figure): Promise<void> {
   const address = URL.createObjectURL(new Blob([svgOf(figure)], { type: "image/svg+xml" }));
   const image = new Image();
   image.src = address;

@@ -1,13 +1,16 @@
 // The page of one job: curves, pictures, log and state as they come.
 import "./job.css";
+import "./results.css";
 import { Charts } from "./charts";
 import type { Reference } from "./chart";
+import { bindCopying } from "./copy";
 import { bindKeys } from "./keys";
 import { connect, type JobEvent, type JobSnapshot, type Message, type Progress } from "./live";
 import { Log } from "./log";
 import { whole } from "./numbers";
 import { Pictures } from "./pictures";
 import { Points } from "./points";
+import { drawThresholds } from "./thresholds";
 import { clockTime, duration, sayTimesLocally } from "./times";
 
 interface Page {
@@ -52,6 +55,7 @@ function show(job: JobSnapshot): void {
   const may = job.may.join();
   if (job.state !== shown.state || may !== shown.may) {
     if (job.state !== shown.state) showChip(job.state);
+    if (job.state === "failed") element<HTMLDetailsElement>("log-details").open = true;
     shown = { state: job.state, may };
     void refetch();
   }
@@ -59,6 +63,8 @@ function show(job: JobSnapshot): void {
   log.setRunning(running);
   element("no-points").hidden = !running || points.series.size > 0;
   showProgress(job, running);
+  const steps = document.getElementById("steps");
+  if (steps && job.total_steps) steps.textContent = `${whole(job.step)} of ${whole(job.total_steps)}`;
   element("second-line").textContent = secondLine(job, running);
 }
 
@@ -134,6 +140,7 @@ async function refetch(): Promise<void> {
   }
   element("to-results").hidden = element("results").hidden;
   sayTimesLocally();
+  void drawThresholds(page.caption);
 }
 
 function showLost(since: Date | null): void {
@@ -152,5 +159,7 @@ bindKeys({
   e: () => charts.toBest(),
   l: () => element("log").scrollIntoView(),
 });
+bindCopying();
+void drawThresholds(page.caption);
 show(page.snapshot);
 connect(page.id, receive, { onLost: showLost });

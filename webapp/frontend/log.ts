@@ -7,6 +7,7 @@ const REFRESH_MS = 3000;
 
 export class Log {
   private running = false;
+  private said = "";
   private shown = "";
 
   constructor(
@@ -19,6 +20,7 @@ export class Log {
     window.setInterval(() => {
       if (this.running && this.follow.checked && !document.hidden) void this.refresh();
     }, REFRESH_MS);
+    void this.refresh();
   }
 
   setRunning(running: boolean): void {
@@ -28,8 +30,9 @@ export class Log {
   }
 
   add(event: JobEvent): void {
-    const words = sentence(event);
+    const words = sentence(event, this.said);
     if (!words) return;
+    this.said = words;
     const item = document.createElement("li");
     const time = Object.assign(document.createElement("time"), {
       dateTime: event.time,
@@ -52,15 +55,33 @@ export class Log {
     if (words === this.shown) return;
     this.shown = words;
     this.text.textContent = words;
-    if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
+    const error = lastErrorLine(words);
+    if (error && !this.running) this.show(error);
+    else if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
+  }
+
+  /** Brings a line of the output to the top of its frame. */
+  private show(line: { start: number; end: number }): void {
+    const range = document.createRange();
+    range.setStart(this.text.firstChild!, line.start);
+    range.setEnd(this.text.firstChild!, line.end);
+    this.text.scrollTop += range.getBoundingClientRect().top - this.text.getBoundingClientRect().top;
+    CSS.highlights.set("error-line", new Highlight(range));
   }
 }
 
-function sentence(event: JobEvent): string {
+/** Where the last line lies that names an error, as the end of a traceback does; null where no line does. */
+function lastErrorLine(output: string): { start: number; end: number } | null {
+  const line = [...output.matchAll(/^[\w.]*(?:Error|Exception|Interrupt)\b.*$/gm)].at(-1);
+  return line ? { start: line.index, end: line.index + line[0].length } : null;
+}
+
+/** What an event says; a state whose reason was `said` just before does not say it again. */
+function sentence(event: JobEvent, said: string): string {
   const data = event.data ?? {};
   if (event.kind === "note") return String(data["text"] ?? "");
   if (event.kind === "state") {
-    const reason = data["reason"] ? `: ${String(data["reason"])}` : "";
+    const reason = data["reason"] && data["reason"] !== said ? `: ${String(data["reason"])}` : "";
     const place = data["device"] && data["to"] === "running" ? ` on ${String(data["device"])}` : "";
     const to = String(data["to"] ?? "");
     return `${to.charAt(0).toUpperCase()}${to.slice(1)}${place}${reason}`;

@@ -1,6 +1,7 @@
 // Sheets of pictures as the job makes them: one place per kind and name, the newest shown, earlier ones a step away.
 import type { JobEvent } from "./live";
 import { figure, whole } from "./numbers";
+import { sheetOf } from "./panels";
 
 const TITLES: Record<string, string> = {
   sample: "Image, mask, prediction, errors",
@@ -8,6 +9,8 @@ const TITLES: Record<string, string> = {
   colour_pairs: "Grey beside colour",
   cam_sheet: "Activation maps",
 };
+/** Of these, every sheet of a run shows the same images. */
+const SAME = new Set(["sample"]);
 const ORDER = ["sample", "cam_sheet", "pairs", "colour_pairs"];
 
 interface Picture {
@@ -32,8 +35,8 @@ class Sheet {
   readonly element = document.createElement("figure");
   private readonly pictures: Picture[] = [];
   private shown = -1;
-  private readonly image = new Image();
-  private readonly link = document.createElement("a");
+  private readonly panels = Object.assign(document.createElement("div"), { className: "panels", tabIndex: 0 });
+  private readonly link = Object.assign(document.createElement("a"), { textContent: "Open the picture", className: "caption" });
   private readonly words = document.createElement("span");
   private readonly doubt = Object.assign(document.createElement("p"), { className: "doubt" });
   private readonly earlier = this.button("Earlier", -1);
@@ -43,12 +46,12 @@ class Sheet {
     this.element.className = "card sheet";
     const caption = document.createElement("figcaption");
     const walk = Object.assign(document.createElement("span"), { className: "row" });
-    walk.append(this.earlier, this.later);
+    walk.append(this.link, this.earlier, this.later);
     caption.append(this.words, walk);
-    this.image.decoding = "async";
     this.link.target = "_blank";
-    this.link.append(this.image);
-    this.element.append(caption, this.doubt, this.link);
+    this.panels.setAttribute("role", "group");
+    this.panels.setAttribute("aria-label", TITLES[kind] ?? kind);
+    this.element.append(caption, this.doubt, this.panels);
   }
 
   add(picture: Picture): void {
@@ -63,28 +66,31 @@ class Sheet {
     const picture = this.pictures[index];
     if (!picture) return;
     this.shown = index;
-    this.image.src = this.link.href = picture.url;
-    this.image.alt = `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent ?? ""}`;
+    this.link.href = picture.url;
     this.say();
+    this.panels.replaceChildren(...sheetOf(picture.url, picture.facts, `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent}`));
   }
 
   private say(): void {
     const { step, facts } = this.pictures[this.shown]!;
-    const said = [this.kind === "cam_sheet" ? this.name : "", step === null ? "" : `step ${whole(step)}`];
+    const said = [step === null ? "" : `step ${whole(step)}`];
     if (typeof facts["foreground_iou"] === "number") said.push(`foreground IoU ${figure(facts["foreground_iou"], true)}`);
-    if (facts["method"]) said.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
-    if (typeof facts["confidence_drop"] === "number") {
+    // A sheet whose panels are known says all this of its row.
+    const bare = !facts["panels"];
+    if (bare && this.kind === "cam_sheet") said.unshift(this.name);
+    if (bare && facts["method"]) said.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
+    if (bare && typeof facts["confidence_drop"] === "number") {
       said.push(`confidence falls ${figure(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
     }
-    if (typeof facts["random_correlation"] === "number") {
+    if (bare && typeof facts["random_correlation"] === "number") {
       said.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
     }
     this.words.textContent = said.filter(Boolean).join(" · ");
     const doubt = doubtOf(facts);
     this.doubt.hidden = !doubt;
     this.doubt.textContent = doubt ? `⚠ ${doubt}` : "";
-    this.image.alt = `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent}`;
     const many = this.pictures.length > 1;
+    if (many) this.words.textContent += ` · ${whole(this.shown + 1)} of ${whole(this.pictures.length)}${SAME.has(this.kind) ? ", the same images each time" : ""}`;
     this.earlier.hidden = this.later.hidden = !many;
     this.earlier.disabled = this.shown === 0;
     this.later.disabled = this.shown === this.pictures.length - 1;
@@ -126,7 +132,7 @@ export class Pictures {
   private group(kind: string): HTMLElement {
     let group = this.groups.get(kind);
     if (group) return group;
-    group = Object.assign(document.createElement("div"), { className: `stack tight sheet-group${kind === "cam_sheet" ? "" : " single"}` });
+    group = Object.assign(document.createElement("div"), { className: "stack tight" });
     group.append(Object.assign(document.createElement("h3"), { textContent: TITLES[kind] ?? kind }));
     this.groups.set(kind, group);
     const sorted = [...this.groups].sort(([a], [b]) => ORDER.indexOf(a) - ORDER.indexOf(b));

@@ -106,6 +106,12 @@ export class Points {
     return (point) => point.time - (zero.get(point.attempt) ?? this.attempts[0]?.start ?? point.time);
   }
 
+  /** Where the pause before `attempt` began on `axis`: other axes than clock time know no pause. */
+  placeOfPause(attempt: Attempt, axis: XAxis): number {
+    if (axis !== "clock") return this.placeOfBreak(attempt, axis);
+    return Math.max(...[...this.lastHeard].filter(([epoch]) => epoch < attempt.epoch).map(([, time]) => time), -Infinity);
+  }
+
   /** Where a break lies on `axis`: after the last step that was kept. */
   placeOfBreak(attempt: Attempt, axis: XAxis): number {
     if (axis === "step" || axis === "epoch") {
@@ -123,6 +129,21 @@ const LOWER_IS_BETTER = /^(loss|cross_entropy|ab_error)$/;
 /** Whether values of this quantity lie between 0 and 1. */
 export function isRatio(quantity: string): boolean {
   return HIGHER_IS_BETTER.test(quantity);
+}
+
+/** The point whose place is nearest to `x`; `place` grows along the points. */
+export function nearest(points: Point[], x: number, place: (point: Point) => number): Point | undefined {
+  let low = 0;
+  let high = points.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (place(points[middle]!) < x) low = middle + 1;
+    else high = middle;
+  }
+  const before = points[low - 1];
+  const after = points[low];
+  if (!before || !after) return before ?? after;
+  return x - place(before) <= place(after) - x ? before : after;
 }
 
 /** The best measured point of a validation series; null for what has no better or worse. */

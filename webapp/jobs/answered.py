@@ -1,4 +1,4 @@
-"""What a classification answered for each image that it was judged on, from the table that it kept."""
+"""The images that a job was judged on: what a classification answered for each, and where each is to be seen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.files.storage import default_storage
 from django.urls import reverse
@@ -55,15 +56,36 @@ def items_of(revision: Revision | None, names: Collection[str]) -> dict[str, Ite
     return {item.name: item for item in revision.items.filter(name__in=names)}
 
 
-def linked(job: Job, *tables: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Tables of results about images, whose rows have a `name`: each row with the image's address as `address`, where
-    it is still there."""
+@dataclass(frozen=True)
+class Shown:
+    """An image that results name: its row there, and, while the image is still here, where it is to be seen."""
+
+    row: dict[str, Any]
+    item: Item | None
+    address: str
+    """In the viewer, with what this job predicted for it where that was kept; empty where the image has gone."""
+
+
+def shown(job: Job, *tables: list[dict[str, Any]]) -> list[list[Shown]]:
+    """Tables of results about images, whose rows have a `name` and, where the job keeps predictions, the `item` that
+    these go by."""
     revision = revision_in(job.inputs)
     items = items_of(revision, {row["name"] for rows in tables for row in rows if "name" in row})
+    predictions = _predictions(job, {row["item"] for rows in tables for row in rows if "item" in row})
 
-    def with_address(row: dict[str, Any]) -> dict[str, Any]:
-        if revision is None or (item := items.get(row.get("name", ""))) is None:
-            return row
-        return {**row, "address": f"{reverse('item', args=[item.pk])}?revision={revision.number}"}
+    def one(row: dict[str, Any]) -> Shown:
+        item = items.get(row.get("name", ""))
+        if revision is None or item is None:
+            return Shown(row, None, "")
+        asked = {"revision": revision.number}
+        if (prediction := predictions.get(row.get("item"))) is not None:
+            asked["run"] = prediction
+        return Shown(row, item, f"{reverse('item', args=[item.pk])}?{urlencode(asked)}")
 
-    return [[with_address(row) for row in rows] for rows in tables]
+    return [[one(row) for row in rows] for rows in tables]
+
+
+def _predictions(job: Job, positions: Collection[int]) -> dict[int | None, int]:
+    """Position in the manifest -> the newest prediction that the job kept for the image there."""
+    kept = job.artifacts.filter(kind="prediction", facts__item__in=list(positions)).order_by("id")
+    return dict(kept.values_list("facts__item", "pk"))

@@ -1,4 +1,4 @@
-"""What a job's page fetches besides itself: events, points, the log, files."""
+"""What a job's page fetches besides itself: events, points, the record, the log, files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from django.views.decorators.http import require_safe
 
 from webapp.jobs import services
 from webapp.jobs.models import Artifact, Job
+from webapp.jobs.record import run_record
 from webapp.projects.access import get_visible, signed_in
 
 EVENTS_AT_ONCE = 2000
@@ -69,6 +70,15 @@ def _csv_lines(job: Job) -> Iterator[str]:
         epoch = f"{p.step / per_epoch:.4f}" if per_epoch and p.step is not None else ""
         value = (p.data or {}).get("reason", "") if p.value is None else repr(p.value)
         yield writer.writerow([p.name, p.step, epoch, p.time.isoformat(), p.epoch, value, p.low, p.high])
+
+
+@require_safe
+def job_record(request: HttpRequest, job_id: int) -> HttpResponse:
+    """The whole run record as a file: what was asked for, what it ran on, what came out."""
+    job = get_visible(Job.objects.select_related("project"), signed_in(request), pk=job_id)
+    response = JsonResponse(run_record(job), json_dumps_params={"indent": 2, "ensure_ascii": False})
+    response["Content-Disposition"] = f'attachment; filename="job-{job.pk}-record.json"'
+    return response
 
 
 @require_safe

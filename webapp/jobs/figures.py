@@ -20,8 +20,9 @@ _FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One headline figure: what it is, its value, and what stands beside it."""
+    """One headline figure: its key in the results, what it is, its value, and what stands beside it."""
 
+    key: str
     name: str
     value: float
     low: float | None
@@ -43,7 +44,7 @@ def headline(job: Job) -> Figure | None:
         value = job.results.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             low, high = _interval(job.results, key)
-            return Figure(name=name, value=value, low=low, high=high, detail=_detail(job.results, key))
+            return Figure(key=key, name=name, value=value, low=low, high=high, detail=_detail(job.results, key))
     return None
 
 
@@ -57,13 +58,14 @@ def _interval(results: dict[str, Any], key: str) -> tuple[float | None, float | 
 def _detail(results: dict[str, Any], key: str) -> str:
     parts = []
     if key != "images" and isinstance(results.get("images"), int):
-        parts.append(_number(results["images"], "image", "images"))
+        parts.append(number_of(results["images"], "image", "images"))
     if isinstance(results.get("groups"), int) and results["groups"]:
-        parts.append(_number(results["groups"], "stack", "stacks"))
+        parts.append(number_of(results["groups"], "stack", "stacks"))
     if results.get("part"):
         parts.append(f"{results['part']} split")
     return ", ".join(parts)
 
 
-def _number(value: int, one: str, many: str) -> str:
+def number_of(value: int, one: str, many: str) -> str:
+    """ "1 stack", "1,033 images" """
     return f"{value:,} {one if value == 1 else many}"

@@ -5,31 +5,26 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ml_core.specs import SpecError, differences, fields_of, load_spec
-from webapp.datasets.models import Revision
+from ml_core.specs import FieldInfo, SpecError, differences, fields_of, load_spec
 from webapp.jobs import services
-from webapp.jobs.answered import linked
+from webapp.jobs.answered import shown
+from webapp.jobs.basis import fact_lines
+from webapp.jobs.confusion import class_rows, confusion_of, mistakes_of
 from webapp.jobs.figures import headline
 from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
-from webapp.jobs.results import class_rows, confusion_of, mistakes_of, result_rows, worst_images
+from webapp.jobs.record import device_of, inputs_of, software_of, steps_of
+from webapp.jobs.results import notes_of, result_rows
+from webapp.jobs.scores import class_scores, curve_of, score_rows, worst_images
 
 
 def context_of(job: Job) -> dict[str, Any]:
     """All that the template needs of the job itself; who may do what is the view's business."""
     snapshot, about = services.snapshot(job), _about(job)
-    worst, mistakes = linked(job, worst_images(job), mistakes_of(job))
     return {
         "job": job,
         "about": about,
         "snapshot": snapshot,
-        "figure": headline(job),
-        "results": result_rows(job),
-        "worst": worst,
-        "confusion": confusion_of(job),
-        "classes": class_rows(job),
-        "mistakes": mistakes,
-        "inputs": _inputs(job),
         "followers": job.followers.all(),
         "spec_rows": _spec_rows(job),
         "files": job.artifacts.exclude(media_type__startswith="image/").order_by("-id")[:50],
@@ -39,38 +34,57 @@ def context_of(job: Job) -> dict[str, Any]:
             "snapshot": snapshot,
             "references": _references(job),
         },
+        **_results(job),
+        **_record(job),
     }
 
 
-def _inputs(job: Job) -> list[dict[str, Any]]:
-    """The job's inputs as rows: slot, what was taken, where it is to be seen."""
-    rows = []
-    for slot, reference in job.inputs.items():
-        if "revision" in reference:
-            revision = Revision.objects.select_related("dataset").filter(pk=reference["revision"]).first()
-            rows.append({"slot": slot, "revision": revision})
-        elif "job" in reference:
-            rows.append({"slot": slot, "job": Job.objects.filter(pk=reference["job"]).first()})
-        else:
-            rows.append({"slot": slot, "upload": str(reference.get("upload", ""))})
-    return rows
+def _results(job: Job) -> dict[str, Any]:
+    figure, scores = headline(job), score_rows(job)
+    worst, mistakes = shown(job, worst_images(job), mistakes_of(job))
+    return {
+        "figure": None if scores else figure,
+        "notes": notes_of(job.results, figure.key) if figure else (),
+        "scores": scores,
+        "class_scores": class_scores(job),
+        "curve": curve_of(job),
+        "results": result_rows(job),
+        "basis": fact_lines(job),
+        "worst": worst,
+        "confusion": confusion_of(job),
+        "classes": class_rows(job),
+        "mistakes": mistakes,
+    }
 
 
-def _spec_rows(job: Job) -> list[dict[str, Any]]:
+def _record(job: Job) -> dict[str, Any]:
+    return {
+        "inputs": inputs_of(job),
+        "device": device_of(job),
+        "steps": steps_of(job),
+        "software": software_of(job),
+    }
+
+
+def _spec_rows(job: Job) -> list[dict[str, str]]:
     """Every field of the specification with its value, and the preset's where it differs."""
     try:
         spec = load_spec(job.spec)
     except SpecError:
-        return [{"label": name, "value": value} for name, value in job.spec.items()]
+        return [{"label": name, "text": str(value)} for name, value in job.spec.items()]
     changed = differences(spec)
     rows = []
     for info in fields_of(job.kind):
-        value, labels = getattr(spec, info.name), dict(info.choices)
-        row = {"label": info.label, "unit": info.unit, "value": labels.get(str(value), value)}
+        row = {"label": info.label, "text": told(info, getattr(spec, info.name))}
         if info.name in changed:
-            row["preset_value"] = labels.get(str(changed[info.name][0]), changed[info.name][0])
+            row["preset_text"] = told(info, changed[info.name][0])
         rows.append(row)
     return rows
+
+
+def told(info: FieldInfo, value: object) -> str:
+    text = dict(info.choices).get(str(value), str(value))
+    return f"{text} {info.unit}".strip()
 
 
 def _about(job: Job) -> str:

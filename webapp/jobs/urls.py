@@ -10,6 +10,7 @@ urlpatterns = [
     path("jobs/<int:job_id>/", views.job, name="job"),
     path("jobs/<int:job_id>/events.json", answers.job_events, name="job-events"),
     path("jobs/<int:job_id>/points.csv", answers.job_points, name="job-points"),
+    path("jobs/<int:job_id>/record.json", answers.job_record, name="job-record"),
     path("jobs/<int:job_id>/log.txt", answers.job_log, name="job-log"),
     path("jobs/<int:job_id>/images/", views.job_images, name="job-images"),
     path("jobs/<int:job_id>/<slug:action>/", views.job_action, name="job-action"),
