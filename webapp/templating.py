@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString, mark_safe
 from webapp.datasets.models import Revision
 from webapp.jobs.figures import headline
 from webapp.jobs.models import State
+from webapp.jobs.watched import watched
 from webapp.jobs.words import duration, kind_title, progress_words, took
 
 register = template.Library()
@@ -29,7 +30,7 @@ register = template.Library()
 NOTHING = "\N{EN DASH}"
 """Stands where a value would, so that no cell is blank."""
 
-for _filter in (duration, headline, kind_title, progress_words, took):
+for _filter in (duration, headline, kind_title, progress_words, took, watched):
     register.filter(_filter)
 
 # --- the front end's built files --------------------------------------------------------------------------------
@@ -98,6 +99,9 @@ _GLYPHS = {
     "person": f'<circle cx="8" cy="5.5" r="2.5" {_STROKE}/><path d="M3 13.5a5 5 0 0 1 10 0" {_STROKE}/>',
     "next": f'<path d="M6 3.5 10.5 8 6 12.5" {_STROKE}/>',
     "previous": f'<path d="M10 3.5 5.5 8 10 12.5" {_STROKE}/>',
+    "up": f'<path d="M3.5 10 8 5.5 12.5 10" {_STROKE}/>',
+    "down": f'<path d="M3.5 6 8 10.5 12.5 6" {_STROKE}/>',
+    "front": f'<path d="M3 3h10M3.5 11.5 8 7l4.5 4.5" {_STROKE}/>',
     "search": f'<circle cx="7" cy="7" r="4" {_STROKE}/><path d="M10 10l3.5 3.5" {_STROKE}/>',
 }
 

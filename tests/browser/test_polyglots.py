@@ -41,6 +41,7 @@ CHANGES = {
     "revision-restore",
     "revision-subset",
     "upload-create",
+    "job-move",
 }
 """Take what is posted, and answer a GET with a refusal."""
 KEPT = {"dataset-list", "revision-export", "artifact", "job-points", "job-record", "upload-left-out"}
@@ -200,6 +201,7 @@ def addresses(dataset: Dataset, job: Job, artifact: Artifact) -> dict[str, str]:
     of_jobs = ("job", "job-images", "job-events", "job-points", "job-record", "job-log")
     found |= {reverse(name, args=[job.pk]): name for name in of_jobs}
     found[reverse("artifact", args=[artifact.pk, "page.html"])] = "artifact"
+    found[reverse("job-move", args=[job.pk])] = "job-move"
     return found
 
 

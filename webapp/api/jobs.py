@@ -10,9 +10,9 @@ from pydantic import Field
 
 from ml_core.specs import SpecError
 from webapp.api.auth import asker
-from webapp.jobs import services
+from webapp.jobs import order, services
 from webapp.jobs.models import Job
-from webapp.projects.access import get_editable, get_visible, visible
+from webapp.projects.access import get_administered, get_editable, get_visible, visible
 from webapp.projects.models import Project
 
 router = Router(tags=["jobs"])
@@ -35,6 +35,14 @@ class JobIn(Schema):
 
 class RefusalOut(Schema):
     field: str
+    sentence: str
+
+
+class MoveIn(Schema):
+    to: order.Where
+
+
+class MoveRefusedOut(Schema):
     sentence: str
 
 
@@ -74,6 +82,21 @@ def list_events(request: HttpRequest, job_id: int, after: int = 0) -> object:
     """Events after the cursor, at most 2,000; ask again with the last id until the list is empty."""
     job = get_visible(Job.objects.all(), asker(request), pk=job_id)
     return services.events_after(job, after)
+
+
+@router.post("/{job_id}/move", response={200: list[int], 409: MoveRefusedOut})
+def move_job(request: HttpRequest, job_id: int, wanted: MoveIn) -> object:
+    """One place up or down in its queue, or to the front; answers the ids of the caller's queued jobs, in order.
+
+    409 with a sentence where it stays: it has begun, is at that end already, or the job before it is another project's.
+    """
+    user = asker(request)
+    job = get_administered(Job.objects.all(), user, pk=job_id)
+    try:
+        order.job_move(job, user=user, where=wanted.to)
+    except order.MoveRefused as refused:
+        return Status(409, {"sentence": str(refused)})
+    return [job.pk for job in visible(order.in_line(job.queue), user)]
 
 
 @router.post("/{job_id}/{action}", response=dict[str, Any])

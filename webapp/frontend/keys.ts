@@ -27,18 +27,41 @@ export function bindKeys(actions: Record<string, () => void>): () => void {
   return () => document.removeEventListener("keydown", listen);
 }
 
-function chosenRow(): HTMLElement | null {
-  return document.querySelector<HTMLElement>("table.jobs tr.chosen");
+/** The chosen row is kept by its id: a refresh brings the same rows anew, and in another order where jobs were moved. */
+let chosen = "";
+
+function rows(): HTMLElement[] {
+  return [...document.querySelectorAll<HTMLElement>("table.jobs tbody tr")];
+}
+
+function chosenRow(): HTMLElement | undefined {
+  return rows().find((row) => row.id === chosen);
+}
+
+function markChosen(): void {
+  for (const row of rows()) row.classList.toggle("chosen", row.id === chosen);
 }
 
 function moveAlongRows(by: 1 | -1): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("table.jobs tbody tr")];
+  const all = rows();
   const now = chosenRow();
-  const next = rows[now ? rows.indexOf(now) + by : 0];
+  const next = all[now ? all.indexOf(now) + by : 0];
   if (!next) return;
-  now?.classList.remove("chosen");
-  next.classList.add("chosen");
+  chosen = next.id;
+  markChosen();
   next.scrollIntoView({ block: "nearest" });
+}
+
+/** Shift and an arrow press the button of the chosen row that moves its job in the queue. */
+function bindMoves(): void {
+  const where: Record<string, string> = { ArrowUp: "up", ArrowDown: "down" };
+  document.addEventListener("keydown", (event) => {
+    const to = event.shiftKey && isOurs(event) ? where[event.key] : undefined;
+    const button = to && chosenRow()?.querySelector<HTMLButtonElement>(`button[name="where"][value="${to}"]`);
+    if (!button) return;
+    event.preventDefault();
+    button.click();
+  });
 }
 
 export function bindFrameKeys(): void {
@@ -64,6 +87,8 @@ export function bindFrameKeys(): void {
     k: () => moveAlongRows(-1),
     o: () => chosenRow()?.querySelector<HTMLAnchorElement>("a")?.click(),
   });
+  bindMoves();
+  document.addEventListener("htmx:after:swap", markChosen);
   // A button that names its key: <a data-key="n">.
   document.addEventListener("keydown", (event) => {
     if (!isOurs(event)) return;

@@ -59,7 +59,7 @@ def job_move(job: Job, *, user: User, where: Where) -> None:
     line = sorted(locked, key=lambda each: (each.turn, each.pk))
     start = next((place for place, each in enumerate(line) if each.pk == job.pk), None)
     if start is None:
-        raise MoveRefused(f"{job} is not in the queue any more.")
+        raise MoveRefused(f"#{job.pk} is not in the queue any more.")
     turns = _ascending([each.turn for each in line])
     line.insert(_target(line, start, where=where, passes=may_pass(user)), line.pop(start))
     moved = [each for each, turn in zip(line, turns, strict=True) if each.turn != turn]
@@ -73,12 +73,14 @@ def _target(line: Sequence[Job], start: int, *, where: Where, passes: Callable[[
     job = line[start]
     if where == "down":
         if start == len(line) - 1:
-            raise MoveRefused(f"{job} is last already.")
+            raise MoveRefused(f"#{job.pk} is last already.")
         return start + 1
     if start == 0:
-        raise MoveRefused(f"{job} is first already.")
+        raise MoveRefused(f"#{job.pk} is first already.")
     if not passes(line[start - 1]):
-        raise MoveRefused(f"{job} stays: the job before it is another project's, and may be let go first only.")
+        raise MoveRefused(
+            f"#{job.pk} stays: the job before it is another project's, and only an administrator moves past it."
+        )
     if where == "up":
         return start - 1
     target = start - 1

@@ -16,4 +16,5 @@ urlpatterns = [
     path("jobs/<int:job_id>/<slug:action>/", views.job_action, name="job-action"),
     path("artifacts/<int:artifact_id>/<str:name>", answers.artifact, name="artifact"),
     path("queue/", views.queue_page, name="queue"),
+    path("queue/<int:job_id>/move/", views.job_move, name="job-move"),
 ]

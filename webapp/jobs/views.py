@@ -9,18 +9,19 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from ml_core.specs import SPECS, SpecError
 from webapp.datasets.browse import halves
-from webapp.jobs import queue, services
+from webapp.jobs import order, queue, services
 from webapp.jobs.answered import answers_of, items_of
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
 from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
 from webapp.jobs.page import context_of
 from webapp.jobs.preflight import preflight
-from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
+from webapp.projects.access import get_administered, get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
 IMAGES = 60
@@ -172,4 +173,28 @@ def _extend(request: HttpRequest, found: Job) -> HttpResponse:
 
 @require_safe
 def queue_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "jobs/queue.html", queue.queue_of(signed_in(request)))
+    return _queue(request)
+
+
+@require_POST
+def job_move(request: HttpRequest, job_id: int) -> HttpResponse:
+    """One place up or down in the queue, or to the front; the answer is the queue as it then is."""
+    user = signed_in(request)
+    found = get_administered(Job.objects.all(), user, pk=job_id)
+    where = request.POST.get("where")
+    if where not in order.WHERE:
+        raise Http404
+    try:
+        order.job_move(found, user=user, where=where)
+    except order.MoveRefused as refused:
+        return _queue(request, refused=str(refused), status=422)
+    return redirect(reverse("queue") + _filters(request).query)
+
+
+def _queue(request: HttpRequest, *, refused: str = "", status: int = 200) -> HttpResponse:
+    context = queue.queue_of(signed_in(request), _filters(request))
+    return render(request, "jobs/queue.html", {**context, "refused": refused}, status=status)
+
+
+def _filters(request: HttpRequest) -> queue.Filters:
+    return queue.Filters(device=request.GET.get("device", ""), whose=request.GET.get("whose", ""))

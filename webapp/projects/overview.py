@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, QuerySet
+from django.db.models import Case, Count, Exists, F, Max, OuterRef, QuerySet, When
 from django.urls import reverse
 from django.utils import timezone
 
@@ -40,10 +40,13 @@ def running_now(user: User) -> list[Job]:
 
 
 def ended_lately(user: User) -> dict[str, Any]:
-    """Counts per end since `RECENT`, and the newest few of the jobs themselves."""
+    """How many ended which way since `RECENT`, and the newest few of the jobs; the failed come first, to be seen."""
     found = experiments_of(user).filter(state__in=ENDED, ended_at__gte=timezone.now() - RECENT)
-    counts = dict(found.order_by().values_list("state").annotate(Count("id")))
-    return {"counts": counts, "jobs": list(found.order_by("-ended_at")[:8])}
+    numbers = dict(found.order_by().values_list("state").annotate(Count("id")))
+    ends = (State.FAILED, State.DONE, State.CANCELLED)
+    counts = [{"state": end, "words": f"{numbers[end]:,} {end.label.lower()}"} for end in ends if end in numbers]
+    failed_first = Case(When(state=State.FAILED, then=0), default=1)
+    return {"counts": counts, "jobs": list(found.order_by(failed_first, "-ended_at")[:8])}
 
 
 def projects_with_counts(user: User) -> list[dict[str, Any]]:

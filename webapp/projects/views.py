@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from ml_core.specs import SPECS
 from webapp.datasets.models import Dataset
-from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, State
 from webapp.jobs.preflight import masked_images
+from webapp.jobs.queue import devices_seen_by
 from webapp.projects import overview, services
 from webapp.projects.access import get_visible, may_edit, projects_of, signed_in, visible
 from webapp.projects.forms import ProjectForm, SignInForm
@@ -64,12 +64,15 @@ def account(request: HttpRequest) -> HttpResponse:
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
+    devices, small, silent = devices_seen_by(user)
     context = {
         "running": overview.running_now(user),
         "ended": overview.ended_lately(user),
         "projects": overview.projects_with_counts(user),
         "next_steps": overview.next_steps(projects_of(user)),
-        "workers": jobs.workers(),
+        "devices": devices,
+        "small_work": small,
+        "silent_helpers": silent,
         "at_work_on": overview.at_work_on(user),
     }
     return render(request, "home.html", context)

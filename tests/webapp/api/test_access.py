@@ -48,6 +48,7 @@ MATRIX: dict[str, tuple[dict[str, int], dict[str, Any] | None]] = {
     "POST jobs": (changed(422), {"spec": {"kind": "colorize", "image_size": 33}}),
     "GET jobs/{job_id}": (SEEN, None),
     "GET jobs/{job_id}/events": (SEEN, None),
+    "POST jobs/{job_id}/move": (changed(409), {"to": "up"}),
     "POST jobs/{job_id}/{action}": (changed(200), None),
 }
 OPEN = {"", "openapi.json"}

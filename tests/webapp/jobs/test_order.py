@@ -100,7 +100,7 @@ def test_past_another_groups_job_one_moves_only_backwards(
 ) -> None:
     pretrain(theirs, name="theirs")
     ours = pretrain(revision, name="ours")
-    with pytest.raises(MoveRefused, match=f"#{ours.pk} ours stays: the job before it is another project's"):
+    with pytest.raises(MoveRefused, match=f"#{ours.pk} stays: the job before it is another project's"):
         job_move(ours, user=bob, where=where)
     assert line() == ["theirs", "ours"]
     pretrain(theirs, name="their second")

@@ -65,12 +65,13 @@ def make_job(project: Project, alice: User, revision: Revision) -> JobMaker:
             "inputs": {"dataset": {"revision": revision.pk}},
             "queue": "interactive" if kind == "cam" else "device",
             "epoch": 0 if never else 1,
+            "created_by": alice,
             "queued_at": started,
             "turn": started,
             "started_at": None if never else started,
             "ended_at": started + datetime.timedelta(minutes=2) if ended else None,
         }
-        return Job.objects.create(kind=kind, state=state, created_by=alice, **{"project": project, **given, **more})
+        return Job.objects.create(kind=kind, state=state, **{"project": project, **given, **more})
 
     return make
 

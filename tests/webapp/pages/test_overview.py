@@ -191,3 +191,88 @@ def test_home_offers_upload_and_a_new_job_in_the_project_at_work_and_never_where
     page = _page(seen_by(vera), "/")
     assert "New job" not in page.replace("new job</dd>", "")
     assert "Upload micrographs</a>" not in page
+
+
+def test_what_failed_stands_first_among_what_ended_with_its_whole_sentence(
+    seen_by: Page, alice: User, make_job: JobMaker
+) -> None:
+    sentence = "Batch 20 of 512 px needs about 19 GiB; GPU 0 has 11.2 GiB free. " * 3 + "Nothing was trained."
+    make_job("segment", State.FAILED, name="the failed one", minutes=50, reason=sentence)
+    for n in range(9):
+        make_job("segment", State.DONE, name=f"done {n}", minutes=9 - n)
+    page = _page(seen_by(alice), "/")
+    ended = page[page.index("Ended in the last 3 days") :]
+    assert ended.index("1 failed") < ended.index("9 done")
+    assert ended.index("the failed one") < ended.index("done 8") < ended.index("done 2")
+    assert sentence in ended
+
+
+def test_a_running_job_shows_what_it_has_reached_and_its_best_with_the_epoch(
+    seen_by: Page, alice: User, make_job: JobMaker
+) -> None:
+    iou = {"name": "foreground_iou/validation", "value": 0.838, "best": 0.842, "best_step": 310}
+    record = {"steps_per_epoch": 10, "total_steps": 2000}
+    job = make_job("segment", State.RUNNING, watched=iou, record=record)
+    make_job("pretrain", State.RUNNING, watched={"name": "loss/train", "value": 0.412})
+    client = seen_by(alice)
+    home = _page(client, "/")
+    assert "validation foreground IoU 0.838, best 0.842 @ epoch 31" in home
+    assert "loss 0.412" in home
+    table = _page(client, f"/projects/{job.project_id}/")
+    assert "0.842 @ epoch 31" in table
+
+
+GPU = {
+    "host": "lab-2",
+    "queue": "device",
+    "slots": 2,
+    "devices": ["cuda:0", "cuda:1"],
+    "gpus": {"cuda:0": {"name": "NVIDIA H200", "used": 61 * 10**9, "total": 150 * 10**9}},
+    "seen_seconds": 3,
+}
+
+
+def test_each_device_is_named_and_is_free_or_says_whose_job_it_has(
+    seen_by: Page, alice: User, bob: User, make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = {"host": "lab-2", "queue": "io", "slots": 2, "devices": ["cpu"], "seen_seconds": 90}
+    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [GPU, helper])
+    job = make_job("pretrain", State.RUNNING, device="cuda:0", worker="lab-2:77", created_by=bob)
+    card = _devices(_page(seen_by(alice), "/"))
+    assert "GPU 0 of lab-2, NVIDIA H200" in card
+    assert f"#{job.pk} A pretrain job" in card
+    assert "bob" in card
+    assert "61 GB of 150 GB in use" in card
+    assert card.index("GPU 1 of lab-2") < card.index("free")
+    assert card.count("free<") == 1
+    assert "The worker of lab-2 for reading files has been silent since" in card
+    assert "cuda" not in card
+
+
+def test_another_projects_job_keeps_a_device_busy_without_its_name(
+    seen_by: Page, charlie: User, make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [GPU])
+    Project.objects.create(name="Charlie's own").memberships.create(user=charlie, role="owner")
+    left = {"stage": "", "done": 1, "total": 9, "unit": "steps", "left": 90}
+    job = make_job("pretrain", State.RUNNING, name="secret", device="cuda:0", worker="lab-2:77", progress=left)
+    card = _devices(_page(seen_by(charlie), "/"))
+    assert "a job of another project" in card
+    assert "alice" in card
+    assert "about 1 min 30 s left" in card
+    assert "secret" not in card
+    assert f"#{job.pk}" not in card
+
+
+def test_a_device_whose_worker_is_silent_is_not_called_free(
+    seen_by: Page, alice: User, revision: Revision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [{**GPU, "devices": ["cpu"], "seen_seconds": 95}])
+    card = _devices(_page(seen_by(alice), "/"))
+    assert "CPU of lab-2" in card
+    assert "Its worker has been silent since" in card
+    assert "free" not in card
+
+
+def _devices(page: str) -> str:
+    return page[page.index("Devices</h2>") : page.index("Projects</h2>", page.index("Devices</h2>"))]
