@@ -29,6 +29,7 @@ from ml_core.specs.fields import (
 from ml_core.specs.intake import IntakeSpec
 from ml_core.specs.pretrain import PretrainSpec
 from ml_core.specs.segment import SegmentSpec
+from ml_core.specs.told import as_text, told
 from ml_core.specs.train_colorizer import TrainColorizerSpec
 
 __all__ = [
@@ -48,11 +49,13 @@ __all__ = [
     "SpecError",
     "TrainColorizerSpec",
     "TrainingSpec",
+    "as_text",
     "differences",
     "fields_of",
     "from_preset",
     "load_spec",
     "presets_of",
+    "told",
 ]
 
 SPECS: dict[str, type[Spec]] = {

@@ -65,6 +65,7 @@ class CamSpec(Spec):
     target: str = field(
         "",
         "Class",
+        words={"": "what is predicted"},
         group="Map",
         help="Which class Grad-CAM explains: a label of the classifier, or a value in the segmentation model's masks. "
         "Empty takes what is predicted, of several classes in an image the largest.",
@@ -77,6 +78,8 @@ class CamSpec(Spec):
     images: int = field(
         8,
         "Images",
+        unit="images",
+        unit_of_one="image",
         group="Map",
         help="The first so many of the test or validation images.",
         ge=1,

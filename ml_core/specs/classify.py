@@ -96,8 +96,10 @@ class ClassifySpec(TrainingSpec):
     epochs: int = field(
         100,
         "Epochs",
-        unit="passes over the images",
-        help="With L-BFGS each stands for up to 10 iterations, and so many are made for each weight decay.",
+        unit="epochs",
+        unit_of_one="epoch",
+        help="Each is one pass over the images. With L-BFGS, each stands for up to 10 iterations, and so many are made "
+        "for each weight decay.",
         ge=1,
         le=10_000,
         refusal="1 to 10,000 epochs.",
@@ -106,6 +108,7 @@ class ClassifySpec(TrainingSpec):
         256,
         "Batch",
         unit="feature vectors",
+        unit_of_one="feature vector",
         advanced=True,
         help="For Adam; L-BFGS takes all. The paper does not say its own.",
         ge=1,

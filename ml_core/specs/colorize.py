@@ -58,7 +58,15 @@ class ColorizeSpec(Spec):
         refusal="A multiple of 8 from 32 to 1,024 px.",
     )
     batch_size: int = field(
-        8, "Batch", unit="images", ge=1, le=512, group="Colour", advanced=True, refusal="1 to 512 images at once."
+        8,
+        "Batch",
+        unit="images",
+        unit_of_one="image",
+        ge=1,
+        le=512,
+        group="Colour",
+        advanced=True,
+        refusal="1 to 512 images at once.",
     )
 
 

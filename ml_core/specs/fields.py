@@ -64,6 +64,10 @@ class FieldInfo:
     name: str
     label: str
     unit: str
+    unit_of_one: str
+    """The unit after 1: "epoch" where `unit` is "epochs"."""
+    words: Mapping[str, str]
+    """Of values that stand for something else (0 threads: as many as the machine has), by their text."""
     help: str
     group: str
     advanced: bool
@@ -82,6 +86,8 @@ def field(
     *,
     refusal: str,
     unit: str = "",
+    unit_of_one: str = "",
+    words: Mapping[str, str] | None = None,
     help: str = "",
     group: str = "Training",
     advanced: bool = False,
@@ -91,6 +97,8 @@ def field(
     extra: dict[str, Any] = {
         "label": label,
         "unit": unit,
+        "unit_of_one": unit_of_one or unit,
+        "words": dict(words or {}),
         "help": help,
         "group": group,
         "advanced": advanced,
@@ -153,6 +161,7 @@ class TrainingSpec(Spec):
         5,
         "A point every",
         unit="steps",
+        unit_of_one="step",
         help="Each point holds the mean, least and greatest of its steps.",
         group="Run",
         advanced=True,
@@ -172,6 +181,7 @@ class TrainingSpec(Spec):
     threads: int = field(
         0,
         "CPU threads",
+        words={"0": "as many as the machine has"},
         help="0 takes all cores. The number is kept in the checkpoint, as it changes the last bits of sums.",
         group="Run",
         advanced=True,
@@ -210,8 +220,9 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
         limits = {type(m).__name__: m for m in field.metadata}
         least = next((float(getattr(limits[k], a)) for k, a in (("Ge", "ge"), ("Gt", "gt")) if k in limits), None)
         most = next((float(getattr(limits[k], a)) for k, a in (("Le", "le"), ("Lt", "lt")) if k in limits), None)
-        labels = extra["choices"]
+        labels, words = extra["choices"], extra["words"]
         assert isinstance(labels, dict)
+        assert isinstance(words, dict)
         if get_origin(annotation) is Literal:
             shape = "choice"
             choices = tuple((str(v), str(labels.get(str(v), v))) for v in get_args(annotation))
@@ -223,6 +234,8 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
                 name=name,
                 label=str(extra["label"]),
                 unit=str(extra["unit"]),
+                unit_of_one=str(extra["unit_of_one"]),
+                words=words,
                 help=str(extra["help"]),
                 group=str(extra["group"]),
                 advanced=bool(extra["advanced"]),

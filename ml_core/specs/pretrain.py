@@ -75,7 +75,16 @@ class PretrainSpec(TrainingSpec):
         multiple_of=32,
         refusal="A multiple of 32 from 32 to 512 px: the encoder halves the image five times.",
     )
-    epochs: int = field(100, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
+    epochs: int = field(
+        100,
+        "Epochs",
+        unit="epochs",
+        unit_of_one="epoch",
+        help="Each is one pass over the images.",
+        ge=1,
+        le=10_000,
+        refusal="1 to 10,000 epochs.",
+    )
     batch_size: int = field(
         20,
         "Batch",
@@ -132,6 +141,8 @@ class PretrainSpec(TrainingSpec):
         5,
         "kNN accuracy every",
         unit="epochs",
+        unit_of_one="epoch",
+        words={"0": "never"},
         group="Run",
         advanced=True,
         help="How many labelled images have neighbours of their own class, in the encoder's features; 0 never measures "
@@ -144,6 +155,7 @@ class PretrainSpec(TrainingSpec):
         200,
         "Show pairs every",
         unit="steps",
+        unit_of_one="step",
         group="Run",
         advanced=True,
         ge=1,

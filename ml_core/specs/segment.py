@@ -83,6 +83,7 @@ class SegmentSpec(TrainingSpec):
     mask_layer: str = field(
         "",
         "Mask layer",
+        words={"": "the only one"},
         group="Data",
         help="Which masks to learn, where a dataset has several. Empty takes the only one.",
         max_length=100,
@@ -158,6 +159,7 @@ class SegmentSpec(TrainingSpec):
         0.0,
         "Features kept",
         unit="GB",
+        words={"0": "off"},
         group="Data",
         advanced=True,
         help="With a frozen encoder and whole slices: so much of the device's memory keeps what the encoder found in "
@@ -167,8 +169,17 @@ class SegmentSpec(TrainingSpec):
         le=10_000,
         refusal="0 (off) to 10,000 GB.",
     )
-    epochs: int = field(200, "Epochs", unit="passes over the images", ge=1, le=10_000, refusal="1 to 10,000 epochs.")
-    batch_size: int = field(4, "Batch", unit="images", ge=1, le=512, refusal="1 to 512 images.")
+    epochs: int = field(
+        200,
+        "Epochs",
+        unit="epochs",
+        unit_of_one="epoch",
+        help="Each is one pass over the images.",
+        ge=1,
+        le=10_000,
+        refusal="1 to 10,000 epochs.",
+    )
+    batch_size: int = field(4, "Batch", unit="images", unit_of_one="image", ge=1, le=512, refusal="1 to 512 images.")
     learning_rate: float = field(
         5e-4, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the paper takes 0.0005."
     )
@@ -180,7 +191,7 @@ class SegmentSpec(TrainingSpec):
         refusal="Choose adam or adamw.",
     )
     weight_decay: float = field(
-        0.0, "Weight decay", advanced=True, ge=0, le=1, refusal="0 to 1; 0.01 is usual with AdamW."
+        0.0, "Weight decay", words={"0": "none"}, advanced=True, ge=0, le=1, refusal="0 to 1; 0.01 is usual with AdamW."
     )
     schedule: Literal["plateau", "cosine", "constant"] = field(
         "plateau",
@@ -190,11 +201,21 @@ class SegmentSpec(TrainingSpec):
         choices={"plateau": "Plateau (paper)", "cosine": "Cosine to 0", "constant": "Constant"},
         refusal="Choose plateau, cosine or constant.",
     )
-    patience: int = field(15, "Patience", unit="epochs", advanced=True, ge=1, le=1000, refusal="1 to 1,000 epochs.")
+    patience: int = field(
+        15,
+        "Patience",
+        unit="epochs",
+        unit_of_one="epoch",
+        advanced=True,
+        ge=1,
+        le=1000,
+        refusal="1 to 1,000 epochs.",
+    )
     warmup: float = field(
         0.0,
         "Warm-up",
-        unit="share of the steps",
+        unit="of the steps",
+        words={"0": "none"},
         advanced=True,
         help="Over this share of all steps the rate rises evenly from 0.",
         ge=0,
@@ -204,6 +225,7 @@ class SegmentSpec(TrainingSpec):
     average: float = field(
         0.0,
         "Weight averaging",
+        words={"0": "off"},
         advanced=True,
         help="The share of the running mean of the weights that each step keeps; the mean is what is validated and "
         "kept. 0 takes the weights as they are.",
@@ -224,6 +246,7 @@ class SegmentSpec(TrainingSpec):
         1,
         "Validate every",
         unit="epochs",
+        unit_of_one="epoch",
         advanced=True,
         help="At full resolution a validation takes as long as many steps.",
         ge=1,
@@ -234,6 +257,8 @@ class SegmentSpec(TrainingSpec):
         0,
         "Early stop",
         unit="epochs",
+        unit_of_one="epoch",
+        words={"0": "off"},
         advanced=True,
         help="Ends after so many epochs without a better validation score. 0 never does.",
         ge=0,
@@ -244,6 +269,7 @@ class SegmentSpec(TrainingSpec):
         0,
         "Tile of prediction",
         unit="px",
+        words={"0": "as large as the crops"},
         group="Prediction",
         advanced=True,
         help="With crops, the largest tile that is predicted at once. 0 takes the crops' size; larger tiles show the "

@@ -66,14 +66,23 @@ class TrainColorizerSpec(TrainingSpec):
     epochs: int = field(
         16,
         "Epochs",
-        unit="passes over the photographs",
-        help="The authors' 500,000 steps are 16 passes over the 1.3 million photographs of ImageNet; a few hundred "
-        "photographs want 30 to 60.",
+        unit="epochs",
+        unit_of_one="epoch",
+        help="Each is one pass over the photographs. The authors' 500,000 steps are 16 passes over the 1.3 million of "
+        "ImageNet; a few hundred photographs want 30 to 60.",
         ge=1,
         le=10_000,
         refusal="1 to 10,000 epochs.",
     )
-    batch_size: int = field(40, "Batch", unit="photographs", ge=1, le=1024, refusal="1 to 1,024 photographs.")
+    batch_size: int = field(
+        40,
+        "Batch",
+        unit="photographs",
+        unit_of_one="photograph",
+        ge=1,
+        le=1024,
+        refusal="1 to 1,024 photographs.",
+    )
     learning_rate: float = field(
         3e-5, "Learning rate", gt=0, le=1, refusal="Greater than 0, at most 1; the authors took 0.00003."
     )
@@ -86,7 +95,7 @@ class TrainColorizerSpec(TrainingSpec):
         refusal="Choose drops, cosine or constant.",
     )
     weight_decay: float = field(
-        1e-3, "Weight decay", advanced=True, ge=0, le=1, refusal="0 to 1; the authors took 0.001."
+        1e-3, "Weight decay", words={"0": "none"}, advanced=True, ge=0, le=1, refusal="0 to 1; the authors took 0.001."
     )
     balance: float = field(
         0.5,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.specs import SPECS, SpecError, differences, fields_of, from_preset, load_spec, presets_of
+from ml_core.specs import SPECS, SpecError, differences, fields_of, from_preset, load_spec, presets_of, told
 
 KINDS = [kind for kind in SPECS if presets_of(kind)]
 
@@ -25,6 +25,35 @@ def test_every_field_of_a_form_has_a_label_and_a_sentence_of_refusal(kind: str) 
     for field in fields_of(kind):
         assert field.label
         assert field.refusal.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "words"),
+    [
+        ("segment", "decoder", "unet", "U-Net (paper)"),
+        ("segment", "epochs", 200, "200 epochs"),
+        ("segment", "epochs", 1, "1 epoch"),
+        ("segment", "feature_cache", 0.0, "off"),
+        ("segment", "feature_cache", 1.5, "1.5 GB"),
+        ("segment", "learning_rate", 5e-5, "0.00005"),
+        ("segment", "mask_layer", "", "the only one"),
+        ("segment", "mask_layer", "membranes", "membranes"),
+        ("segment", "prediction_flips", False, "no"),
+        ("pretrain", "hidden_size", 4096, "4,096"),
+        ("pretrain", "threads", 0, "as many as the machine has"),
+        ("pretrain", "epochs", None, "-"),
+    ],
+)
+def test_a_value_is_told_as_a_person_reads_it(kind: str, name: str, value: object, words: str) -> None:
+    (info,) = [info for info in fields_of(kind) if info.name == name]
+    assert told(info, value) == words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_stands_only_for_a_value_that_its_field_takes(kind: str) -> None:
+    for info in fields_of(kind):
+        for text in info.words:
+            assert load_spec({"kind": kind, info.name: text})
 
 
 def test_a_bad_value_is_refused_with_the_sentence_of_its_field() -> None:

@@ -15,6 +15,7 @@ from ml_core.specs import (
     Refusal,
     Spec,
     SpecError,
+    as_text,
     fields_of,
     from_preset,
     load_spec,
@@ -251,11 +252,6 @@ def _said(refusals: list[Refusal], name: str) -> str:
 
 def _slot_name(slot: str) -> str:
     return f"slot-{slot}"
-
-
-def as_text(value: object) -> str:
-    """A value as it stands in a field: 0.0003, not 3e-4."""
-    return f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
