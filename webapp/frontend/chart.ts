@@ -7,6 +7,7 @@ import { token } from "./colours";
 import { exportButtons, type Figure } from "./figure";
 import { figure, quantityName, whole } from "./numbers";
 import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./points";
+import { ratioRange, xRange, yRange, type View } from "./ranges";
 
 export interface Options {
   x: XAxis;
@@ -16,7 +17,7 @@ export interface Options {
   /** Ratios drawn from 0 to 1. */
   unit: boolean;
   /** The part of the x axis that is shown; null is all of it. */
-  view: { min: number; max: number } | null;
+  view: View | null;
 }
 
 export interface Reference {
@@ -30,14 +31,12 @@ interface Surroundings {
   /** Job, revision and preset, written into exports. */
   caption: string;
   onHover: (x: number | null) => void;
-  onZoom: (view: { min: number; max: number } | null) => void;
+  onZoom: (view: View | null) => void;
 }
 
 const HEIGHT = 220;
 /** Room beside the plot for the names of the lines. */
 const NAMES_WIDTH = 76;
-/** A ratio's axis is never less tall than this: noise must not look like a finding. */
-const LEAST_RATIO_HEIGHT = 0.1;
 
 export class Chart {
   readonly element: HTMLElement;
@@ -227,23 +226,12 @@ export class Chart {
   }
 
   private xRange(least: number | null, most: number | null): [number, number] {
-    if (this.options.view) return [this.options.view.min, this.options.view.max];
-    if (least === null || most === null) return [0, 1];
-    return least === most ? [least - 1, most + 1] : [least, most];
+    return xRange(this.options.view, least, most);
   }
 
   private yRange(least: number | null, most: number | null): [number, number] {
-    if (this.ratio && this.options.unit) return [0, 1];
     const marks = this.around.references.map((reference) => reference.value);
-    let low = Math.min(least ?? 0, ...marks);
-    let high = Math.max(most ?? 1, ...marks);
-    if (this.ratio && high - low < LEAST_RATIO_HEIGHT) {
-      const middle = (low + high) / 2;
-      low = middle - LEAST_RATIO_HEIGHT / 2;
-      high = middle + LEAST_RATIO_HEIGHT / 2;
-    }
-    const room = (high - low) * 0.06 || Math.abs(high) * 0.06 || 1;
-    return [this.ratio ? Math.max(0, low - room) : low - room, this.ratio ? Math.min(1, high + room) : high + room];
+    return this.ratio ? ratioRange(least, most, { marks, whole: this.options.unit }) : yRange(least, most, marks);
   }
 
   private annotations(): Annotations {

@@ -27,16 +27,15 @@ def _facts(job: Job) -> Iterator[str]:
     results = job.results
     if judged := _judged(results):
         yield judged
-    groups = results.get("groups")
-    if isinstance(groups, int) and 0 < groups < FEWEST_GROUPS:
-        yield f"n = {number_of(groups, 'stack', 'stacks')}, no interval"
+    if stacks := _stacks(results):
+        yield stacks
     yield from _threshold(results)
     yield from _weights(results)
     yield from _made(job)
 
 
 def _judged(results: dict[str, Any]) -> str:
-    """ "judged on the test split: 8 images, 8 stacks" """
+    """ "judged on the test split: 8 images" """
     counted = [
         number_of(results[key], one, many)
         for key, one, many in (("images", "image", "images"), ("photographs", "photograph", "photographs"))
@@ -46,9 +45,16 @@ def _judged(results: dict[str, Any]) -> str:
         return ""
     if not results.get("part"):
         return counted[0]
+    return f"judged on the {results['part']} split: {counted[0]}"
+
+
+def _stacks(results: dict[str, Any]) -> str:
+    """Over how many stacks the interval goes, or that they are too few for any."""
     groups = results.get("groups")
-    stacks = f", {number_of(groups, 'stack', 'stacks')}" if isinstance(groups, int) and groups else ""
-    return f"judged on the {results['part']} split: {counted[0]}{stacks}"
+    if not isinstance(groups, int) or not groups:
+        return ""
+    known = any(key.endswith("_interval") and value for key, value in results.items())
+    return f"n = {number_of(groups, 'stack', 'stacks')}" + ("" if known or groups >= FEWEST_GROUPS else ", no interval")
 
 
 def _threshold(results: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ml_core.specs import FieldInfo, SpecError, differences, fields_of, load_spec
+from ml_core.specs import SpecError, differences, fields_of, load_spec, told
 from webapp.jobs import services
 from webapp.jobs.answered import shown
 from webapp.jobs.basis import fact_lines
@@ -80,11 +80,6 @@ def _spec_rows(job: Job) -> list[dict[str, str]]:
             row["preset_text"] = told(info, changed[info.name][0])
         rows.append(row)
     return rows
-
-
-def told(info: FieldInfo, value: object) -> str:
-    text = dict(info.choices).get(str(value), str(value))
-    return f"{text} {info.unit}".strip()
 
 
 def _about(job: Job) -> str:
