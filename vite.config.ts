@@ -2,7 +2,7 @@ import { defineConfig } from "vite";
 
 // One entry per page that computes in the browser; `frame` is on every page. A template names its entry:
 // {% asset "job.ts" %} looks up the built file and its style sheets in the manifest.
-const entries = ["frame.ts", "job.ts", "newjob.ts", "dataset.ts", "viewer.ts"];
+const entries = ["frame.ts", "job.ts", "newjob.ts", "dataset.ts", "viewer.ts", "doctor.ts"];
 
 export default defineConfig({
   root: "webapp/frontend",

@@ -2,16 +2,13 @@
 
 from django.urls import include, path
 
-from webapp import doctor
-
 urlpatterns = [
     path("", include("webapp.projects.urls")),
     path("", include("webapp.datasets.urls")),
     path("", include("webapp.jobs.urls")),
     path("", include("webapp.experiments.urls")),
     path("", include("webapp.api.urls")),
-    path("doctor/", doctor.page, name="doctor"),
-    path("healthz", doctor.healthz, name="healthz"),
+    path("", include("webapp.doctor.urls")),
 ]
 
 handler400 = "webapp.errors.bad_request"

@@ -12,6 +12,6 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every page
 
 from webapp.broker import app
 
-app.conf.imports = ("worker.tasks", "worker.life")  # loaded by Celery once it has set Django up
+app.conf.imports = ("worker.tasks", "worker.probe", "worker.life")  # loaded by Celery once it has set Django up
 
 __all__ = ["app"]

@@ -57,22 +57,41 @@ class Gpu(TypedDict):
     """What pages say of a GPU; bytes."""
 
     name: str
+    driver: str
+    """The driver's version."""
     used: int
     total: int
 
 
 def gpus_of_host() -> dict[str, Gpu]:
     """`cuda:0` -> its name and memory, of every GPU that the trainers will see; empty where the driver says nothing."""
-    lines = _nvidia_smi("--query-gpu=uuid,name,memory.used,memory.total", "--format=csv,noheader,nounits", timeout=5)
+    asked = "--query-gpu=uuid,name,driver_version,memory.used,memory.total"
+    lines = _nvidia_smi(asked, "--format=csv,noheader,nounits", timeout=5)
     known = {}
     for number, line in enumerate(lines):
-        uuid, name, used, total = (cell.strip() for cell in line.split(","))
+        uuid, name, driver, used, total = (cell.strip() for cell in line.split(","))
         # "[N/A]" where the driver cannot say it, as on machines whose GPU shares the CPU's memory.
         if used.isdecimal() and total.isdecimal():
-            known[str(number)] = known[uuid] = Gpu(name=name, used=int(used) * MIB, total=int(total) * MIB)
+            gpu = Gpu(name=name, driver=driver, used=int(used) * MIB, total=int(total) * MIB)
+            known[str(number)] = known[uuid] = gpu
     visible = _visible_gpus()
     wanted = [str(n) for n in range(len(lines))] if visible is None else visible
     return {f"cuda:{place}": known[each] for place, each in enumerate(wanted) if each in known}
+
+
+def memory_of_host() -> dict[str, int]:
+    """What Linux says of its memory, in bytes: {"free", "total"}; free is what programs can still take.
+
+    Empty on other systems.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return {}
+    known = {name: int(size.split()[0]) * 1024 for name, _, size in (line.partition(":") for line in lines)}
+    if "MemAvailable" not in known:
+        return {}
+    return {"free": known["MemAvailable"], "total": known["MemTotal"]}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import redis
 
 from webapp.jobs.models import Queue
 from webapp.jobs.presence import worker_left, worker_seen
-from worker.devices import CPU, devices_of_host, gpus_of_host
+from worker.devices import CPU, devices_of_host, gpus_of_host, memory_of_host
 from worker.tasks import worker_name
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Heartbeat:
                     slots=self._slots,
                     devices=self._devices,
                     gpus=gpus_of_host() if self._queue == Queue.DEVICE else {},
+                    memory=memory_of_host(),
                 )
             except redis.RedisError as error:
                 log.debug("The broker did not take a heartbeat: %s", error)

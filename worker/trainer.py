@@ -87,11 +87,19 @@ def start(folder: Path, *, forkable: bool, slot: Slot, lease: float) -> Trainer:
     """Starts a trainer on the attempt in `folder`. Raises OSError where the process cannot be made."""
     arguments = ["run", str(folder / "spec.json"), "--inputs", str(folder / "inputs.json")]
     arguments += ["--workdir", str(folder), "--supervised", f"{lease:.3f}"]
+    return launch(arguments, said=folder / "log.txt", forkable=forkable, slot=slot)
+
+
+def launch(arguments: Sequence[str], *, said: Path, forkable: bool, slot: Slot) -> Trainer:
+    """Starts `python -m ml_core` with these arguments on a slot's device; what it prints is added to the file `said`.
+
+    Raises OSError where the process cannot be made.
+    """
     environment = _environment(slot)
     theirs, ours = os.pipe()
     try:
-        with open(folder / "log.txt", "ab") as said:
-            streams = [theirs, said.fileno(), said.fileno()]
+        with open(said, "ab") as log_file:
+            streams = [theirs, log_file.fileno(), log_file.fileno()]
             process: Process | None = None
             if settings.TRAINER == "forkserver" and forkable:
                 process = _fork(arguments, environment, streams)
@@ -99,8 +107,8 @@ def start(folder: Path, *, forkable: bool, slot: Slot, lease: float) -> Trainer:
                 process = subprocess.Popen(
                     [*_program(), *arguments],
                     stdin=theirs,
-                    stdout=said,
-                    stderr=said,
+                    stdout=log_file,
+                    stderr=log_file,
                     cwd=settings.ROOT,
                     env=environment,
                     start_new_session=True,

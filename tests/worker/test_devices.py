@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.devices import MIB, devices_of_host, gpus_of_host
+from worker.devices import MIB, devices_of_host, gpus_of_host, memory_of_host
 
 ANSWER = """\
-GPU-5f0c1d2e-aaaa, NVIDIA H200, 61440, 143771
-GPU-77aa8b9c-bbbb, NVIDIA RTX A4000, 3, 16376
-GPU-00000000-cccc, NVIDIA GB10, [N/A], [N/A]
+GPU-5f0c1d2e-aaaa, NVIDIA H200, 570.86.15, 61440, 143771
+GPU-77aa8b9c-bbbb, NVIDIA RTX A4000, 570.86.15, 3, 16376
+GPU-00000000-cccc, NVIDIA GB10, 580.1, [N/A], [N/A]
 """
 
 
@@ -33,8 +33,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_gpu_says_its_name_and_its_memory(driver: Path) -> None:
     assert devices_of_host() == ["cuda:0", "cuda:1", "cuda:2"]
     assert gpus_of_host() == {
-        "cuda:0": {"name": "NVIDIA H200", "used": 61440 * MIB, "total": 143771 * MIB},
-        "cuda:1": {"name": "NVIDIA RTX A4000", "used": 3 * MIB, "total": 16376 * MIB},
+        "cuda:0": {"name": "NVIDIA H200", "driver": "570.86.15", "used": 61440 * MIB, "total": 143771 * MIB},
+        "cuda:1": {"name": "NVIDIA RTX A4000", "driver": "570.86.15", "used": 3 * MIB, "total": 16376 * MIB},
     }, "of the third the driver knows no memory"
 
 
@@ -57,3 +57,9 @@ def test_a_machine_without_a_driver_that_answers_has_its_cpu(
         driver.write_text(tool)
     assert devices_of_host() == ["cpu"]
     assert gpus_of_host() == {}
+
+
+def test_a_machine_says_how_much_of_its_memory_programs_can_still_take() -> None:
+    memory = memory_of_host()
+    assert 0 < memory["free"] < memory["total"]
+    assert memory["total"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

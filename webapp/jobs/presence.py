@@ -1,4 +1,5 @@
-"""Which workers are there: each says so in Redis every few seconds, and is forgotten when it has been silent long."""
+"""Which workers are there, and the reaper: each says so in Redis every few seconds, and is forgotten when it has been
+silent long."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from django.conf import settings
 log = logging.getLogger(__name__)
 
 KEY = "cristae:workers"
+REAPER_KEY = "cristae:reaper"
 SILENT_SECONDS = 30
 """A worker speaks every five seconds: from here on its silence is a warning."""
 FORGOTTEN_SECONDS = 600
@@ -31,13 +33,16 @@ def worker_seen(
     slots: int,
     devices: list[str],
     gpus: Mapping[str, Any],
+    memory: Mapping[str, int],
 ) -> None:
     """Notes that worker process `name` lives. Raises redis.RedisError.
 
-    `gpus`: device -> {"name", "used", "total"} (bytes) of those devices of which the driver says so much.
+    `gpus`: device -> {"name", "driver", "used", "total"} (bytes) of those devices of which the driver says so much.
+    `memory`: {"free", "total"} of the host, in bytes; empty where it is not known.
     """
     with _client() as client:
-        said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "gpus": gpus, "at": client.time()[0]}
+        said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "gpus": gpus, "memory": memory}
+        said["at"] = client.time()[0]
         client.hset(KEY, name, json.dumps(said))
         client.expire(KEY, FORGOTTEN_SECONDS)
 
@@ -48,10 +53,24 @@ def worker_left(name: str) -> None:
         client.hdel(KEY, name)
 
 
-def workers() -> list[dict[str, Any]]:
-    """The workers heard from lately: host, queue, slots, devices, gpus, seen_seconds. Empty where the broker is away.
+def reaper_seen() -> None:
+    """Notes that a reaper has just looked at everything. Raises redis.RedisError."""
+    with _client() as client:
+        client.set(REAPER_KEY, client.time()[0], ex=FORGOTTEN_SECONDS)
 
-    Of several processes with the same host and queue (a crashed one and its successor) the one heard last counts.
+
+def reaper_silence() -> int | None:
+    """Seconds since a reaper last looked; None where none has for long. Raises redis.RedisError."""
+    with _client() as client:
+        at = client.get(REAPER_KEY)
+        return None if at is None else max(0, client.time()[0] - int(at))
+
+
+def workers() -> list[dict[str, Any]]:
+    """The workers heard from lately: host, queue, slots, devices, gpus, memory, seen_seconds.
+
+    Empty where the broker is away. Of several processes with the same host and queue (a crashed one and its
+    successor) the one heard last counts.
     """
     try:
         with _client() as client:

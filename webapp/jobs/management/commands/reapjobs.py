@@ -5,17 +5,20 @@ Any number of these may run.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
 import time
 from typing import Any
 
+import redis
 from django.core.management.base import BaseCommand
 from django.db import Error, connection
 
 from webapp.datasets.services import uploads_sweep
 from webapp.jobs.ownership import database_is_away
+from webapp.jobs.presence import reaper_seen
 from webapp.jobs.reaper import INTERVAL, Reaper
 
 log = logging.getLogger("webapp.jobs.reaper")
@@ -43,6 +46,8 @@ class Command(BaseCommand):
                     swept = time.monotonic()
                     uploads_sweep()
                 away = False
+                with contextlib.suppress(redis.RedisError):
+                    reaper_seen()
             except Error as error:
                 connection.close()
                 if not database_is_away(error):

@@ -1,4 +1,4 @@
-"""Queue, doctor, experiment."""
+"""Queue, experiment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 from django.test import Client
 
 from tests.webapp.pages.conftest import JobMaker, Page
-from webapp import doctor
 from webapp.datasets.models import Revision
 from webapp.experiments.models import Experiment
 from webapp.experiments.services import experiment_start
@@ -62,43 +61,6 @@ def test_a_viewer_sees_a_paused_job_without_the_button(seen_by: Page, vera: User
     page = _page(seen_by(vera), "/queue/")
     assert "the paused one" in page
     assert "Resume" not in page
-
-
-def test_the_doctor_finds_the_real_database_and_broker_well(seen_by: Page, alice: User) -> None:
-    findings = {finding.name: finding for finding in doctor.examine()}
-    assert findings["Database"].state == "done"
-    assert findings["Broker"].state == "done"
-    assert "free of" in findings["Disk"].sentence
-    assert "PostgreSQL" in _page(seen_by(alice), "/doctor/")
-
-
-def test_a_check_that_cannot_run_says_so_and_is_not_well(
-    seen_by: Page, alice: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> doctor.Finding:
-        raise RuntimeError("the disk went away\nwith a traceback")
-
-    monkeypatch.setitem(doctor.CHECKS, "Disk", broken)
-    first = doctor.examine()[0]
-    assert first.state == "failed"
-    page = _page(seen_by(alice), "/doctor/")
-    assert "The check could not run: the disk went away" in page
-    assert "with a traceback" not in page
-    assert "needs you" in page or "need you" in page
-
-
-def test_no_worker_is_a_finding_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.jobs.services.workers", list)
-    finding = doctor.CHECKS["Workers"]()
-    assert finding.state == "failed"
-    assert "manage.py work" in finding.remedy
-
-
-@pytest.mark.django_db
-def test_anybody_may_ask_whether_the_server_lives_and_learns_no_more(client: Client) -> None:
-    answer = client.get("/healthz")
-    assert answer.status_code == 200
-    assert answer.json() == {"ok": True}
 
 
 def test_the_whole_study_is_four_jobs_each_taking_from_the_one_before(
