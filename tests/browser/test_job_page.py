@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,8 @@ def test_a_figure_is_saved_with_its_job_and_preset_inside(
     drawn = (tmp_path / "loss.svg").read_text()
     assert f"#{resumed.pk} {resumed.name} · Lucchi rev 3f9c · preset quick" in drawn
     assert drawn.count('stroke-dasharray="2 3"') == 1  # the restart
+    assert re.search(r">resumed [^<]+, step 4</text>", drawn)
+    assert drawn.count(">loss</text>") == 2, "its title, and the name of its axis"
     with page.expect_download() as download:
         page.get_by_role("button", name="Save loss as PNG").click()
     download.value.save_as(tmp_path / "loss.png")

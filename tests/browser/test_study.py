@@ -105,11 +105,11 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
 
     _open_job(page, real_house, "colorize")
     _done(page)
-    expect(page.locator("#sheets img").first).to_be_visible()
+    expect(page.locator("#sheets .panes svg").first).to_be_visible()
 
     pretraining = _open_job(page, real_house, "pretrain")
     expect(page.locator("#charts canvas").first).to_be_visible(timeout=2 * MINUTE)
-    expect(page.locator("#sheets img").first).to_be_visible(timeout=2 * MINUTE)
+    expect(page.locator("#sheets .panes svg").first).to_be_visible(timeout=2 * MINUTE)
 
     # While the device trains, another upload is read: the queues do not wait for each other.
     more = tmp_path / "more.zip"
@@ -148,8 +148,8 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
     maps = Job.objects.filter(kind="cam").earliest("pk")
     page.goto(f"{real_house.url}/jobs/{maps.pk}/")
     _done(page)
-    expect(page.locator("#sheets img").first).to_be_visible()
-    assert page.locator("#sheets img").first.evaluate("image => image.naturalWidth") > 100
+    expect(page.locator("#sheets .panes svg").first).to_be_visible()
+    assert page.locator("#sheets image").first.evaluate("image => image.decode().then(() => true)")
 
     # While the device trains, a map is made on the interactive queue.
     page.goto(f"{real_house.url}/projects/{maps.project_id}/jobs/new/?kind=pretrain&preset=quick")
@@ -166,7 +166,7 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
     mapping.locator("#slot-encoder").select_option(ready.get_attribute("value"))
     mapping.get_by_role("button", name="Queue job").click()
     _done(mapping)
-    expect(mapping.locator("#sheets img").first).to_be_visible()
+    expect(mapping.locator("#sheets .panes svg").first).to_be_visible()
     training.refresh_from_db()
     assert training.state == State.RUNNING
     mapping.close()

@@ -84,3 +84,16 @@ def test_the_whole_record_is_a_file_for_those_who_may_see_the_job(
     assert record["inputs"] == {"dataset": taken}
     assert [(file["name"], file["sha256"]) for file in record["files"]] == [("segmenter.safetensors", made.sha256)]
     assert seen_by(charlie).get(f"/jobs/{job.pk}/record.json").status_code == 404
+
+
+def test_a_reading_of_an_upload_has_a_record_as_well(client: Client, make_job: JobMaker) -> None:
+    job = make_job(
+        "cam",
+        State.DONE,
+        spec={"kind": "intake", "version": 1, "filename": "lucchi.zip"},
+        inputs={"upload": {"upload": "6f0c"}},
+        record={"host": "lab", "python": "3.11.7"},
+    )
+    Job.objects.filter(pk=job.pk).update(kind="intake")
+    assert "upload upload 6f0c" in _record(client, job)
+    assert client.get(f"/jobs/{job.pk}/record.json").json()["inputs"] == {"upload": {"sha256": "", "upload": "6f0c"}}
