@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ml_core.specs import SPECS, fields_of
-from webapp.jobs.figures import number_of
+from webapp.jobs.figures import headline, number_of
 from webapp.jobs.models import Job
 
 BASIS = frozenset(
@@ -25,7 +25,8 @@ def fact_lines(job: Job) -> list[str]:
 
 def _facts(job: Job) -> Iterator[str]:
     results = job.results
-    if judged := _judged(results):
+    first = headline(job)
+    if (judged := _judged(results)) and not (first and first.key == "images"):
         yield judged
     if stacks := _stacks(results):
         yield stacks

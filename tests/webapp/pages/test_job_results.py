@@ -142,6 +142,13 @@ def test_a_pretraining_says_what_is_healthy_and_a_map_what_its_check_means(clien
     assert "4 images · method Grad-CAM." in said
 
 
+def test_how_many_images_were_coloured_is_said_once(client: Client, make_job: JobMaker) -> None:
+    results = {"images": 4812, "size": 64, "origin": "structured"}
+    said = _results(client, make_job("colorize", State.DONE, results=results))
+    assert said.count("4,812") == 1
+    assert "Colour planes of 64 px · colours: structured." in said
+
+
 def test_a_colorizer_is_held_against_colours_without_looking(client: Client, make_job: JobMaker) -> None:
     results = {
         "cross_entropy": 3.21,
