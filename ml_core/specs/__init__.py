@@ -7,7 +7,7 @@ a file of its own here. Nothing in this package imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from ml_core.specs.fields import (
     SpecError,
     TrainingSpec,
 )
+from ml_core.specs.idle import Idle, holds
 from ml_core.specs.intake import IntakeSpec
 from ml_core.specs.pretrain import PretrainSpec
 from ml_core.specs.segment import SegmentSpec
@@ -40,6 +41,7 @@ __all__ = [
     "ClassifySpec",
     "ColorizeSpec",
     "FieldInfo",
+    "Idle",
     "InputSlot",
     "IntakeSpec",
     "PretrainSpec",
@@ -53,9 +55,11 @@ __all__ = [
     "differences",
     "fields_of",
     "from_preset",
+    "holds",
     "load_spec",
     "presets_of",
     "told",
+    "without_effect",
 ]
 
 SPECS: dict[str, type[Spec]] = {
@@ -127,3 +131,20 @@ def load_spec(raw: Mapping[str, Any]) -> Spec:
 def fields_of(kind: str) -> list[FieldInfo]:
     """The fields of `kind` in the order of the form, without those that every specification has by itself."""
     return fields.describe(SPECS[kind])
+
+
+def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> dict[str, str]:
+    """The fields of `kind` that have no effect beside the others: name -> the input that says its value, else empty.
+
+    `values` of fields, as a specification or a form holds them; `given` as `Idle` has it.
+    """
+    found: dict[str, str] = {}
+    counted: dict[str, str] = {}
+    for info in fields_of(kind):
+        rule = next((rule for rule in info.idle if holds(rule, values=counted, given=given)), None)
+        if rule is None:
+            # A field that itself has no effect leaves none to its value: rules look at fields further up.
+            counted[info.name] = as_text(values.get(info.name, ""))
+        else:
+            found[info.name] = next((slot for slot in rule["given"] if slot in given), "") if rule["taken"] else ""
+    return found

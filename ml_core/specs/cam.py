@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
+from ml_core.specs.idle import idle
 
 
 class CamSpec(Spec):
@@ -66,9 +67,11 @@ class CamSpec(Spec):
         "",
         "Class",
         words={"": "what is predicted"},
+        source="classes",
+        idle=[idle(given=["encoder"])],
         group="Map",
         help="Which class Grad-CAM explains: a label of the classifier, or a value in the segmentation model's masks. "
-        "Empty takes what is predicted, of several classes in an image the largest.",
+        "Else what is predicted, of several classes in an image the largest.",
         max_length=200,
         refusal="At most 200 characters.",
     )

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
+from ml_core.specs.idle import idle
 
 
 class ClassifySpec(TrainingSpec):
@@ -47,13 +48,15 @@ class ClassifySpec(TrainingSpec):
         "Architecture",
         group="Network",
         choices=ENCODERS,
-        help="Taken from the pretrained encoder or segmentation model where one is given.",
+        help="A pretrained encoder or a segmentation model brings its own.",
+        idle=[idle(given=["encoder", "segmenter"], taken=True)],
         refusal="Choose one of the encoders in the list.",
     )
     initial: Literal["random", "imagenet"] = field(
         "random",
         "Initial weights",
         group="Network",
+        idle=[idle(given=["encoder", "segmenter"])],
         help="What is judged where no encoder is given. ImageNet's weights exist for ResNet-18 and ResNet-50.",
         choices={"random": "Random", "imagenet": "ImageNet (torchvision)"},
         refusal="Choose random or imagenet.",
@@ -62,9 +65,9 @@ class ClassifySpec(TrainingSpec):
         "dataset",
         "Split",
         group="Data",
-        help="dataset takes the dataset's own split; where it has none, 70 % of each class to learn from, 10 % to "
-        "validate on and 20 % to test on, every stack on one side. random is what the paper did; in a stack, "
-        "neighbours then stand on both sides and accuracy comes out too high.",
+        help="Where the dataset has no split: 70 % of each class to learn from, 10 % to validate on, 20 % to test on, "
+        "every stack on one side. At random is what the paper did; in a stack, neighbours then stand on both sides and "
+        "accuracy comes out too high.",
         choices={"dataset": "By the dataset's split", "random": "At random, 70/10/20 (paper)"},
         refusal="Choose dataset or random.",
     )
@@ -88,7 +91,7 @@ class ClassifySpec(TrainingSpec):
     optimizer: Literal["adam", "lbfgs"] = field(
         "adam",
         "Optimizer",
-        help="adam trains in batches at one rate (the paper). lbfgs trains on all images at once until it converges, "
+        help="Adam trains in batches at one rate. L-BFGS trains on all images at once until it converges, "
         "for several weight decays, and keeps the one that suits the validation images best.",
         choices={"adam": "Adam (paper)", "lbfgs": "L-BFGS to convergence"},
         refusal="Choose adam or lbfgs.",
@@ -110,7 +113,8 @@ class ClassifySpec(TrainingSpec):
         unit="feature vectors",
         unit_of_one="feature vector",
         advanced=True,
-        help="For Adam; L-BFGS takes all. The paper does not say its own.",
+        idle=[idle(optimizer="lbfgs")],
+        help="The paper does not say its own.",
         ge=1,
         le=65_536,
         refusal="1 to 65,536 feature vectors.",
@@ -119,7 +123,7 @@ class ClassifySpec(TrainingSpec):
         3e-4,
         "Learning rate",
         advanced=True,
-        help="For Adam; L-BFGS finds its own steps.",
+        idle=[idle(optimizer="lbfgs")],
         gt=0,
         le=1,
         refusal="Greater than 0, at most 1; the paper takes 0.0003.",

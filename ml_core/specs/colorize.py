@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
+from ml_core.specs.idle import idle
 
 
 class ColorizeSpec(Spec):
@@ -20,7 +21,9 @@ class ColorizeSpec(Spec):
             "Colorizer weights",
             "colorizer",
             required=False,
-            help="Needed by the method trained, and by eccv16 where the server has no internet.",
+            help="Needed by a colorizer that was trained here, and by that of Zhang et al. where the server has no "
+            "internet.",
+            idle=(idle(method="structured"),),
         ),
     )
     makes: ClassVar = ("colour",)
@@ -28,7 +31,7 @@ class ColorizeSpec(Spec):
     def lacking(self, given: Collection[str]) -> list[Refusal]:
         missing = super().lacking(given)
         if self.method == "trained" and "colorizer" not in given:
-            sentence = "The method trained needs a colorizer. Choose the result of a train_colorizer job."
+            sentence = "Choose the colorizer that was trained: the result of a job Train colorizer."
             missing.append(Refusal("colorizer", sentence))
         return missing
 
@@ -37,8 +40,8 @@ class ColorizeSpec(Spec):
         "structured",
         "Colorizer",
         group="Colour",
-        help="eccv16 is the paper's network and needs its published weights. trained is one that a train_colorizer job "
-        "made of colour photographs. structured derives colour from local statistics and needs nothing.",
+        help="Structured derives colour from local statistics. Zhang et al. is the paper's network and needs its "
+        "published weights. One trained here comes from a job Train colorizer.",
         choices={
             "structured": "Structured (no weights needed)",
             "eccv16": "Zhang et al. 2016 (eccv16, the paper)",

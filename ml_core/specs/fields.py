@@ -5,11 +5,13 @@ Nothing in this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.specs.idle import Idle
 
 CURRENT_VERSION = 1
 
@@ -52,6 +54,8 @@ class InputSlot:
     help: str = ""
     photographs: bool = False
     """Whether a dataset of colour photographs is meant, and not one of micrographs."""
+    idle: tuple[Idle, ...] = ()
+    """Where the job would not look at it."""
 
 
 DATASET = InputSlot("dataset", "Dataset", "revision")
@@ -78,6 +82,11 @@ class FieldInfo:
     least: float | None
     most: float | None
     refusal: str
+    idle: tuple[Idle, ...]
+    """Where the field has no effect: any of these rules."""
+    source: str
+    """What of the inputs its values come from ("mask layers", "classes"), empty for all that have a meaning of their
+    own."""
 
 
 def field(
@@ -92,6 +101,8 @@ def field(
     group: str = "Training",
     advanced: bool = False,
     choices: Mapping[str, str] | None = None,
+    idle: Sequence[Idle] = (),
+    source: str = "",
     **limits: Any,
 ) -> Any:
     extra: dict[str, Any] = {
@@ -104,6 +115,8 @@ def field(
         "advanced": advanced,
         "refusal": refusal,
         "choices": dict(choices or {}),
+        "idle": list(idle),
+        "source": source,
     }
     return Field(default, json_schema_extra=extra, **limits)
 
@@ -172,7 +185,7 @@ class TrainingSpec(Spec):
     precision: Literal["auto", "float32", "bfloat16"] = field(
         "auto",
         "Precision",
-        help="auto takes bfloat16 where the device computes it in hardware, else float32.",
+        help="Automatic takes bfloat16 where the device computes it in hardware, else float32.",
         group="Run",
         advanced=True,
         choices={"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"},
@@ -235,7 +248,7 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
                 label=str(extra["label"]),
                 unit=str(extra["unit"]),
                 unit_of_one=str(extra["unit_of_one"]),
-                words=words,
+                words={text: str(word) for text, word in words.items()},
                 help=str(extra["help"]),
                 group=str(extra["group"]),
                 advanced=bool(extra["advanced"]),
@@ -246,6 +259,8 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
                 least=least,
                 most=most,
                 refusal=str(extra["refusal"]),
+                idle=tuple(extra["idle"]),  # type: ignore[arg-type]
+                source=str(extra["source"]),
             )
         )
     return result

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
+from ml_core.specs.idle import idle
 
 
 class PretrainSpec(TrainingSpec):
@@ -21,7 +22,8 @@ class PretrainSpec(TrainingSpec):
             "Colour planes",
             "colour",
             required=False,
-            help="Made by a colorize job on the same dataset. Needed by the views colour and colour+crop.",
+            help="Made by a colorize job on the same dataset. Both views of grey against colour need them.",
+            idle=(idle(views="byol"),),
         ),
         InputSlot("start", "Start from encoder", "encoder", required=False),
     )
@@ -46,9 +48,9 @@ class PretrainSpec(TrainingSpec):
         "colour",
         "Views",
         group="Views",
-        help="colour: grey against colorized, same geometry (the paper). colour+crop: the same, each view from its own "
-        "random crop, with its own brightness, contrast and blur. byol: two random crops with flip, jitter, blur and "
-        "solarization.",
+        help="What the network learns to call the same. Grey and colour show the same geometry; cropped, each has its "
+        "own random crop, brightness, contrast and blur. The two augmented crops of BYOL have flip, jitter, blur and "
+        "solarization, and no colour.",
         choices={
             "colour": "Grey against colour (paper)",
             "colour+crop": "Grey against colour, each cropped",
@@ -61,6 +63,7 @@ class PretrainSpec(TrainingSpec):
         "Colour space",
         group="Views",
         advanced=True,
+        idle=[idle(views="byol")],
         help="How the coloured view reaches the network; the paper feeds Lab.",
         choices={"lab": "Lab (paper)", "rgb": "RGB"},
         refusal="Choose lab or rgb.",
@@ -112,7 +115,7 @@ class PretrainSpec(TrainingSpec):
         group="Network",
         advanced=True,
         help="The cosine ends with the last epoch. A run that is extended takes up the longer cosine where it stands, "
-        "and so is not the run that would have been that long from the start; with constant it is.",
+        "and so is not the run that would have been that long from the start; with a constant momentum it is.",
         choices={"constant": "Constant (paper)", "cosine": "Cosine to 1"},
         refusal="Choose constant or cosine.",
     )
@@ -121,7 +124,7 @@ class PretrainSpec(TrainingSpec):
         "BatchNorm batch",
         group="Network",
         advanced=True,
-        help="cat: both views in one batch, so their difference in tone cannot be normalised away.",
+        help="With both views together, their difference in tone cannot be normalised away.",
         choices={"cat": "Both views together (paper)", "per_view": "Each view by itself"},
         refusal="Choose cat or per_view.",
     )

@@ -9,6 +9,7 @@ from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import ENCODERS, STRIDE, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec, field
+from ml_core.specs.idle import OWN_VALIDATION, idle
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
 """By resolution, how many pixels along each side become one before the network looks."""
@@ -42,7 +43,8 @@ class SegmentSpec(TrainingSpec):
         "Architecture",
         group="Network",
         choices=ENCODERS,
-        help="Taken from the pretrained encoder where one is given. Casser's is a whole network, with its own decoder.",
+        idle=[idle(given=["encoder"], taken=True)],
+        help="A pretrained encoder brings its own. Casser's is a whole network, with its own decoder.",
         refusal="Choose one of the encoders in the list.",
     )
     decoder: Literal["unet", "unetplusplus", "fpn"] = field(
@@ -50,6 +52,7 @@ class SegmentSpec(TrainingSpec):
         "Decoder",
         group="Network",
         advanced=True,
+        idle=[idle(encoder="casser")],
         help="Joins the encoder's maps to a mask. U-Net++ takes about twice the time, FPN is the lightest.",
         choices={"unet": "U-Net (paper)", "unetplusplus": "U-Net++", "fpn": "FPN"},
         refusal="Choose unet, unetplusplus or fpn.",
@@ -59,7 +62,8 @@ class SegmentSpec(TrainingSpec):
         "Decoder width",
         group="Network",
         advanced=True,
-        help="How many channels the decoder has: half takes about two thirds of the time on a small encoder.",
+        idle=[idle(encoder="casser")],
+        help="How many channels the decoder has. Half of them take about two thirds of the time on a small encoder.",
         choices={"full": "Full (paper)", "half": "Half"},
         refusal="Choose full or half.",
     )
@@ -67,8 +71,8 @@ class SegmentSpec(TrainingSpec):
         "random",
         "Without a pretrained encoder",
         group="Network",
-        help="What the encoder starts from where none is given: random weights, or those of ImageNet "
-        "(ResNet-18 and ResNet-50).",
+        idle=[idle(given=["encoder"])],
+        help="What the encoder starts from. ImageNet's weights exist for ResNet-18 and ResNet-50.",
         choices={"random": "Random weights", "imagenet": "ImageNet weights"},
         refusal="Choose random or imagenet.",
     )
@@ -76,7 +80,8 @@ class SegmentSpec(TrainingSpec):
         "frozen",
         "Encoder weights",
         group="Network",
-        help="frozen keeps weights and BatchNorm statistics as they are and trains the decoder alone.",
+        idle=[idle(initial="random", absent=["encoder"])],
+        help="Frozen weights and BatchNorm statistics stay as they are, and the decoder alone is trained.",
         choices={"frozen": "Frozen (paper)", "fine-tuned": "Fine-tuned"},
         refusal="Choose frozen or fine-tuned.",
     )
@@ -84,8 +89,9 @@ class SegmentSpec(TrainingSpec):
         "",
         "Mask layer",
         words={"": "the only one"},
+        source="mask layers",
         group="Data",
-        help="Which masks to learn, where a dataset has several. Empty takes the only one.",
+        help="Which masks to learn, where a dataset has several.",
         max_length=100,
         refusal="At most 100 characters.",
     )
@@ -93,8 +99,8 @@ class SegmentSpec(TrainingSpec):
         "resize",
         "Framing",
         group="Data",
-        help="resize brings the whole slice to the size below (the paper). crops cuts it out at full resolution and "
-        "predicts in overlapping tiles.",
+        help="A whole slice is brought to the size below. Crops are cut out at full resolution, and prediction goes by "
+        "overlapping tiles.",
         choices={"resize": "Whole slice, resized (paper)", "crops": "Crops at full resolution"},
         refusal="Choose resize or crops.",
     )
@@ -113,7 +119,8 @@ class SegmentSpec(TrainingSpec):
         "Resolution",
         group="Data",
         advanced=True,
-        help="What the network sees of a crop. half averages 2 x 2 pixels to one and brings the answer back to full "
+        idle=[idle(framing="resize")],
+        help="What the network sees of a crop. Half averages 2 x 2 pixels to one and brings the answer back to full "
         "resolution: four times the area in the same time, where what is marked is tens of pixels wide.",
         choices={"full": "Full", "half": "Half: 2 x 2 pixels to one", "quarter": "A quarter: 4 x 4 pixels to one"},
         refusal="Choose full, half or quarter.",
@@ -122,8 +129,8 @@ class SegmentSpec(TrainingSpec):
         "dataset",
         "Validation images",
         group="Data",
-        help="dataset takes the dataset's own split, or contiguous blocks with a gap where it has none. random is "
-        "what the paper did; in a stack, neighbours then stand on both sides and scores come out too high.",
+        help="Where the dataset has no split, contiguous blocks are held out, with a gap. At random is what the paper "
+        "did; in a stack, neighbours then stand on both sides and scores come out too high.",
         choices={"dataset": "By the dataset's split", "random": "At random (paper)"},
         refusal="Choose dataset or random.",
     )
@@ -133,6 +140,7 @@ class SegmentSpec(TrainingSpec):
         unit="of the images",
         group="Data",
         advanced=True,
+        idle=[idle(validation="dataset", given=[OWN_VALIDATION])],
         help="How much is kept from learning, to validate on, where the dataset names no validation images. The paper "
         "takes a quarter. Of a lone stack, the gap beside the block that is held out is lost as well.",
         ge=0.02,
@@ -144,9 +152,8 @@ class SegmentSpec(TrainingSpec):
         "Augmentation",
         group="Data",
         advanced=True,
-        help="Flips, rotation and blur, as in the paper; tone changes brightness and contrast as well. dihedral turns "
-        "by quarters, so that nothing is interpolated, and changes the tone more: for crops. elastic turns by any "
-        "angle, scales and bends as well: for few labels and many epochs.",
+        help="Tone is brightness and contrast. Quarter turns interpolate nothing: for crops. Bending is for few labels "
+        "and many epochs.",
         choices={
             "paper": "Flips, rotation, blur (paper)",
             "tone": "Flips, rotation, blur, tone",
@@ -162,7 +169,8 @@ class SegmentSpec(TrainingSpec):
         words={"0": "off"},
         group="Data",
         advanced=True,
-        help="With a frozen encoder and whole slices: so much of the device's memory keeps what the encoder found in "
+        idle=[idle(weights="fine-tuned"), idle(framing="crops"), idle(initial="random", absent=["encoder"])],
+        help="So much of the device's memory keeps what the encoder found in "
         "each slice, turned by quarters, mirrored, plain or blurred (16 forms instead of any angle), so that each form "
         "is computed once. 0 computes all anew at every step.",
         ge=0,
@@ -197,7 +205,7 @@ class SegmentSpec(TrainingSpec):
         "plateau",
         "Rate schedule",
         advanced=True,
-        help="plateau: a tenth of the rate after `patience` epochs without a better validation loss.",
+        help="On a plateau: a tenth of the rate after some epochs (Patience) without a better validation loss.",
         choices={"plateau": "Plateau (paper)", "cosine": "Cosine to 0", "constant": "Constant"},
         refusal="Choose plateau, cosine or constant.",
     )
@@ -207,6 +215,7 @@ class SegmentSpec(TrainingSpec):
         unit="epochs",
         unit_of_one="epoch",
         advanced=True,
+        idle=[idle(schedule=("cosine", "constant"))],
         ge=1,
         le=1000,
         refusal="1 to 1,000 epochs.",
@@ -237,8 +246,8 @@ class SegmentSpec(TrainingSpec):
         "best",
         "Weights to keep",
         advanced=True,
-        help="best: those of the best validation score. last: those of the end, which a rate that goes to 0 and "
-        "averaged weights make as good, and which no chance of a few validation images has chosen.",
+        help="A rate that goes to 0 and averaged weights make those of the end as good, and no chance of a few "
+        "validation images has chosen them.",
         choices={"best": "Of the best validation score", "last": "Of the end"},
         refusal="Choose best or last.",
     )
@@ -272,7 +281,8 @@ class SegmentSpec(TrainingSpec):
         words={"0": "as large as the crops"},
         group="Prediction",
         advanced=True,
-        help="With crops, the largest tile that is predicted at once. 0 takes the crops' size; larger tiles show the "
+        idle=[idle(framing="resize")],
+        help="The largest tile that is predicted at once. 0 takes the crops' size; larger tiles show the "
         "network more around each pixel, repeat less, and take more memory.",
         ge=0,
         le=4096,
@@ -293,8 +303,8 @@ class SegmentSpec(TrainingSpec):
         "Threshold",
         group="Prediction",
         advanced=True,
-        help="With one class: above which probability a pixel is foreground. validation takes the one with the best "
-        "foreground IoU on the validation images.",
+        help="With one class: above which probability a pixel is foreground; the best is that with the best foreground "
+        "IoU.",
         choices={"half": "0.5", "validation": "Best on the validation images"},
         refusal="Choose half or validation.",
     )

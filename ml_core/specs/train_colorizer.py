@@ -34,7 +34,7 @@ class TrainColorizerSpec(TrainingSpec):
         "full",
         "Network",
         group="Network",
-        help="small has a quarter of the channels, and shortcuts: it learns from hundreds of photographs in minutes.",
+        help="The small one, with its shortcuts, learns from hundreds of photographs in minutes.",
         choices={
             "full": "As published, 32 million weights",
             "small": "A quarter of the width with shortcuts, 2 million weights",
@@ -90,7 +90,7 @@ class TrainColorizerSpec(TrainingSpec):
         "drops",
         "Rate schedule",
         advanced=True,
-        help="drops: a tenth of the rate after 45 % of the steps, a hundredth after 90 %.",
+        help="The two drops: a tenth of the rate after 45 % of the steps, a hundredth after 90 %.",
         choices={"drops": "Two drops (the authors)", "cosine": "Cosine to 0", "constant": "Constant"},
         refusal="Choose drops, cosine or constant.",
     )

@@ -68,8 +68,14 @@ def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
         if not address.startswith((live_server.url, "data:", "blob:", live_server.url.replace("http", "ws", 1))):
             complaints.append(f"asked {address}")
 
-    def open_window(user: User | None, path: str = "/", *, width: int = 1280, theme: str = "light") -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+    def open_window(
+        user: User | None, path: str = "/", *, width: int = 1280, theme: str = "light", scripts: bool = True
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,  # type: ignore[arg-type]
+            java_script_enabled=scripts,
+        )
         contexts.append(context)
         if user is not None:
             client = Client()

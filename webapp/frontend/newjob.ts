@@ -1,43 +1,13 @@
-// The form of a new job: presets fill the fields, each change is marked and weighed before anything runs.
+// The form of a new job: presets fill the fields, what has no effect goes out of sight, each change is weighed before
+// anything runs.
 import "./newjob.css";
 import htmx from "htmx.org";
-
-type Texts = Record<string, string>;
-type Field = HTMLInputElement | HTMLSelectElement;
+import { offerValues } from "./newjob/fields";
+import { markIdle } from "./newjob/idle";
+import { Presets } from "./newjob/presets";
 
 const form = document.querySelector<HTMLFormElement>("#job-form")!;
-const presets = JSON.parse(document.querySelector("#presets")!.textContent) as Record<string, Texts>;
-const fields = [...form.querySelectorAll<Field>("[data-field]")];
-
-function preset(): string {
-  return new FormData(form).get("preset") as string;
-}
-
-function label(field: Field, value: string): string {
-  if (field instanceof HTMLSelectElement) return [...field.options].find((o) => o.value === value)?.text ?? value;
-  return value || "empty";
-}
-
-function markChanges(): void {
-  const name = preset();
-  let changed = 0;
-  for (const field of fields) {
-    const wanted = presets[name]?.[field.name] ?? "";
-    const differs = field.value.trim() !== wanted;
-    const note = form.querySelector<HTMLElement>(`[data-preset-value="${field.name}"]`);
-    if (note) {
-      note.hidden = !differs;
-      note.textContent = `${name}: ${label(field, wanted)}`;
-    }
-    if (differs) changed += 1;
-  }
-  const words = changed === 0 ? `as the preset ${name}` : `${changed} field${changed === 1 ? " differs" : "s differ"} from ${name}`;
-  document.querySelector("#changed")!.textContent = words;
-}
-
-function fillFromPreset(): void {
-  for (const field of fields) field.value = presets[preset()]?.[field.name] ?? field.value;
-}
+const presets = new Presets(form);
 
 /** Colour planes belong to one revision: chooses those of the dataset that was just chosen. */
 function matchColour(): void {
@@ -57,25 +27,33 @@ function emptyOthers(chosen: HTMLSelectElement): void {
   }
 }
 
+function refresh(): void {
+  markIdle(form);
+  presets.mark();
+}
+
 form.addEventListener("change", (event) => {
-  if (event.target instanceof HTMLSelectElement && "alternative" in event.target.dataset) emptyOthers(event.target);
-  if (event.target instanceof HTMLSelectElement && event.target.dataset["takes"] === "revision") matchColour();
-  if (event.target instanceof HTMLInputElement && event.target.name === "preset") fillFromPreset();
-  markChanges();
+  const changed = event.target;
+  if (changed instanceof HTMLSelectElement && "alternative" in changed.dataset) emptyOthers(changed);
+  if (changed instanceof HTMLSelectElement && changed.dataset["takes"] === "revision") matchColour();
+  if (changed instanceof HTMLSelectElement && "slot" in changed.dataset) offerValues(form);
+  if (changed instanceof HTMLInputElement && changed.name === "preset") presets.fill();
+  refresh();
   void htmx.ajax("POST", form.dataset["preflight"]!, { source: form, target: "#preflight", swap: "innerMorph" });
 });
-form.addEventListener("input", markChanges);
+form.addEventListener("input", refresh);
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 
-for (const link of document.querySelectorAll<HTMLAnchorElement>('#refusals a[href^="#field-"]')) {
-  link.addEventListener("click", (event) => {
-    event.preventDefault();
-    const field = document.querySelector<HTMLElement>(`${link.getAttribute("href")} :is(input, select)`);
-    field?.closest("details")?.setAttribute("open", "");
-    field?.focus();
-  });
-}
-markChanges();
+// A link to a field, on top or among what differs, opens what folds it away and lands in the field itself.
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest<HTMLAnchorElement>('a[href^="#field-"]') : null;
+  if (!link) return;
+  event.preventDefault();
+  const field = document.querySelector<HTMLElement>(`${link.getAttribute("href")} :is(input, select)`);
+  field?.closest("details")?.setAttribute("open", "");
+  field?.focus();
+});
+refresh();
 document.querySelector<HTMLElement>("#refusals")?.focus();

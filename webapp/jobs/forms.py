@@ -3,74 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.http import QueryDict
 
 from ml_core.specs import (
     SPECS,
-    FieldInfo,
-    InputSlot,
     Refusal,
     Spec,
     SpecError,
     as_text,
     fields_of,
     from_preset,
+    holds,
     load_spec,
     presets_of,
+    without_effect,
 )
 from webapp.datasets.models import Revision
+from webapp.jobs.bound import BoundField, BoundSlot, slot_name
+from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import State
+from webapp.jobs.numbers import Ambiguous, as_number
 from webapp.jobs.pickers import Option, options_for
 from webapp.projects.models import Project
 
 KINDS = tuple(kind for kind in SPECS if presets_of(kind))
 """The kinds that people ask for, in the order of the tabs."""
-
-
-@dataclass(frozen=True)
-class BoundField:
-    """One field of the specification with what stands in it now."""
-
-    info: FieldInfo
-    value: str
-    preset_value: str
-    refusal: str
-
-    @property
-    def differs(self) -> bool:
-        return self.value != self.preset_value
-
-    @property
-    def preset_label(self) -> str:
-        """The preset's value as a person reads it."""
-        return dict(self.info.choices).get(self.preset_value, self.preset_value or "empty")
-
-    @property
-    def limits(self) -> str:
-        least, most = self.info.least, self.info.most
-        if least is None or most is None or self.info.kind != "integer":
-            return ""
-        return f"{least:,.0f} to {most:,.0f}"
-
-
-@dataclass(frozen=True)
-class BoundSlot:
-    """One input with what the project has to offer for it."""
-
-    slot: InputSlot
-    options: list[Option]
-    value: str
-    refusal: str
-    alternative: bool
-    """One of several inputs of which a job takes one: choosing it empties the others."""
-
-    @property
-    def name(self) -> str:
-        """The picker's name in the form. A slot may be called like a field: both a job's encoder."""
-        return _slot_name(self.slot.name)
 
 
 class JobForm:
@@ -106,28 +66,33 @@ class JobForm:
 
     # --- what was sent ---
 
-    def raw(self) -> dict[str, Any]:
-        """The specification as it stands in the fields; `load_spec` turns the text into numbers or refuses it."""
-        fields = {f.info.name: f.value.strip() for f in self.fields}
-        return {"kind": self.kind, "version": 1, "preset": self.preset, **fields}
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """What stands in each field: what was sent, else the preset's value."""
+        preset = self._texts(self.preset)
+        return {name: self._sent(name) if self._has(name) else text for name, text in preset.items()}
+
+    @cached_property
+    def idle(self) -> dict[str, str]:
+        """Fields that have no effect beside the others: name -> the input that says the value instead, else empty."""
+        return without_effect(self.kind, self.texts, given=self._given)
 
     def inputs(self) -> dict[str, dict[str, Any]]:
-        """Slot -> reference, for the pickers that are not empty."""
-        chosen = {}
-        for slot, options in self._options.items():
-            picked = next((o for o in options if o.value and o.value == self._picked(slot)), None)
-            if picked:
-                chosen[slot] = picked.reference
-        return chosen
+        """Slot -> reference, for the pickers that are not empty and that the job looks at."""
+        return {slot: o.reference for slot, o in self._chosen.items() if slot not in self._idle_slots}
 
     def revision(self) -> Revision | None:
         """The dataset's revision that is picked, if any."""
-        number = self.inputs().get("dataset", {}).get("revision")
-        return Revision.objects.select_related("dataset").filter(pk=number).first() if number else None
+        return revision_in(self.inputs())
 
     def spec(self) -> Spec:
-        """Raises SpecError."""
-        return load_spec(self.raw())
+        """Raises SpecError. Nobody is asked to mend a field that has no effect: its default is taken instead."""
+        try:
+            return load_spec(self._raw(self.texts))
+        except SpecError:
+            if not self.idle:
+                raise
+            return load_spec(self._raw({name: text for name, text in self.texts.items() if name not in self.idle}))
 
     def check(self) -> Spec | None:
         """The specification, or None with `refusals` filled."""
@@ -137,6 +102,13 @@ class JobForm:
             self.refusals = error.refusals
             return None
 
+    def refuse(self, error: SpecError) -> None:
+        """Keeps what the queue said of inputs, or of fields beside them, for where it is to be shown."""
+        slots = {slot.name for slot in SPECS[self.kind].inputs}
+        of_fields = {info.name for info in fields_of(self.kind)} - slots
+        self.refusals = [r for r in error.refusals if r.field in of_fields]
+        self.slot_refusals = [r for r in error.refusals if r.field not in of_fields]
+
     # --- what is shown ---
 
     @property
@@ -144,14 +116,21 @@ class JobForm:
         """Each preset with the text of all its fields."""
         return [(name, self._texts(name)) for name in presets_of(self.kind)]
 
-    @property
+    @cached_property
     def fields(self) -> list[BoundField]:
         preset = self._texts(self.preset)
-        shown = []
-        for info in fields_of(self.kind):
-            value = self._sent(info.name) if self._has(info.name) else preset[info.name]
-            shown.append(BoundField(info, value, preset[info.name], _said(self.refusals, info.name)))
-        return shown
+        return [
+            BoundField(
+                info,
+                self.texts[info.name],
+                preset[info.name],
+                refusal=_said(self.refusals, info.name),
+                idle=info.name in self.idle,
+                taken_from=self._label_of(self.idle.get(info.name, "")),
+                offered=[v for option in self._chosen.values() for v in option.values.get(info.source, ())],
+            )
+            for info in fields_of(self.kind)
+        ]
 
     @property
     def plain_fields(self) -> list[BoundField]:
@@ -160,6 +139,14 @@ class JobForm:
     @property
     def advanced_fields(self) -> list[BoundField]:
         return [f for f in self.fields if f.info.advanced]
+
+    @property
+    def advanced_count(self) -> int:
+        return sum(not f.idle for f in self.advanced_fields)
+
+    @property
+    def differing(self) -> list[BoundField]:
+        return [f for f in self.fields if f.differs]
 
     @property
     def advanced_open(self) -> bool:
@@ -174,6 +161,7 @@ class JobForm:
                 self._picked(slot.name),
                 _said(self.slot_refusals, slot.name),
                 alternative=slot.name in SPECS[self.kind].one_of,
+                idle=slot.name in self._idle_slots,
             )
             for slot in SPECS[self.kind].inputs
         ]
@@ -184,12 +172,12 @@ class JobForm:
         fields = {f.name: f.label for f in fields_of(self.kind)}
         slots = {slot.name: slot.label for slot in SPECS[self.kind].inputs}
         rows = [(f"field-{r.field}" if r.field in fields else "", r) for r in self.refusals]
-        rows += [(f"field-{_slot_name(r.field)}" if r.field in slots else "", r) for r in self.slot_refusals]
+        rows += [(f"field-{slot_name(r.field)}" if r.field in slots else "", r) for r in self.slot_refusals]
         return [(where, ({**slots, **fields}[r.field] if where else ""), r.sentence) for where, r in rows]
 
     @property
     def changed_sentence(self) -> str:
-        changed = sum(f.differs for f in self.fields)
+        changed = len(self.differing)
         if not changed:
             return f"as the preset {self.preset}"
         return f"{changed} field{' differs' if changed == 1 else 's differ'} from {self.preset}"
@@ -213,6 +201,43 @@ class JobForm:
         spec = from_preset(self.kind, preset)
         return {f.name: as_text(getattr(spec, f.name)) for f in fields_of(self.kind)}
 
+    def _raw(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """The specification that `texts` say; `load_spec` turns the rest into numbers or refuses it.
+
+        Raises SpecError for numbers that could be two.
+        """
+        read, refused = {}, []
+        for info in fields_of(self.kind):
+            if info.name in texts:
+                try:
+                    read[info.name] = as_number(texts[info.name].strip(), kind=info.kind)
+                except Ambiguous as error:
+                    refused.append(Refusal(info.name, str(error)))
+        if refused:
+            raise SpecError(refused)
+        return {"kind": self.kind, "version": 1, "preset": self.preset, **read}
+
+    @cached_property
+    def _chosen(self) -> dict[str, Option]:
+        found = {
+            slot: next((o for o in options if o.value and o.value == self._picked(slot)), None)
+            for slot, options in self._options.items()
+        }
+        return {slot: option for slot, option in found.items() if option}
+
+    @property
+    def _given(self) -> set[str]:
+        """The inputs that are chosen, and what else they bring."""
+        return {*self._chosen, *(fact for option in self._chosen.values() for fact in option.gives)}
+
+    @cached_property
+    def _idle_slots(self) -> set[str]:
+        slots = SPECS[self.kind].inputs
+        return {s.name for s in slots if any(holds(r, values=self.texts, given=self._given) for r in s.idle)}
+
+    def _label_of(self, slot: str) -> str:
+        return self._chosen[slot].label if slot in self._chosen else ""
+
     def _has(self, name: str) -> bool:
         return self._data is not None and name in self._data
 
@@ -220,8 +245,8 @@ class JobForm:
         return str(self._data[name]) if self._data is not None and name in self._data else ""
 
     def _picked(self, slot: str) -> str:
-        if self._has(_slot_name(slot)):
-            return self._sent(_slot_name(slot))
+        if self._has(slot_name(slot)):
+            return self._sent(slot_name(slot))
         if any(self._default(other) for other in self._before(slot)):
             return ""
         return self._default(slot)
@@ -250,18 +275,14 @@ def _said(refusals: list[Refusal], name: str) -> str:
     return next((r.sentence for r in refusals if r.field == name), "")
 
 
-def _slot_name(slot: str) -> str:
-    return f"slot-{slot}"
-
-
 def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """What the fields hold when a job's specification is cloned."""
     data = {name: as_text(value) for name, value in spec.items()}
     for slot, reference in inputs.items():
         if "revision" in reference:
-            data[_slot_name(slot)] = f"revision-{reference['revision']}"
+            data[slot_name(slot)] = f"revision-{reference['revision']}"
         elif "job" in reference:
-            data[_slot_name(slot)] = f"job-{reference['job']}-{reference['artifact']}"
+            data[slot_name(slot)] = f"job-{reference['job']}-{reference['artifact']}"
     return data
 
 

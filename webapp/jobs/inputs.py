@@ -36,7 +36,18 @@ def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> 
         sentence = _refusal(slot, reference, inputs, project)
         if sentence:
             refused.append(Refusal(slot.name, sentence))
-    return refused
+    return refused or values_refused(spec, inputs)
+
+
+def values_refused(spec: Spec, inputs: Mapping[str, Any]) -> list[Refusal]:
+    """Why fields whose values come from the dataset cannot be used with this one, one sentence per field."""
+    revision = revision_in(inputs)
+    layers = sorted(revision.summary.get("masks", {})) if revision else []
+    wanted = getattr(spec, "mask_layer", None)
+    if wanted is None or not revision or not layers or wanted in layers or (not wanted and len(layers) == 1):
+        return []
+    there = f"{revision.dataset.name} has the mask layer{'' if len(layers) == 1 else 's'} {', '.join(layers)}"
+    return [Refusal("mask_layer", f"{there}, and not {wanted}." if wanted else f"{there}: choose which to learn.")]
 
 
 def _refusal(slot: InputSlot, reference: Any, inputs: Mapping[str, Any], project: Project) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Case, When
 
 from ml_core.specs import SPECS, InputSlot
+from ml_core.specs.idle import OWN_VALIDATION
 from webapp.datasets.models import Dataset, Revision
-from webapp.jobs.models import Job, State
+from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import Project
 
 _MOST = 200
@@ -30,6 +33,14 @@ class Option:
     """The dataset's revision that it is, or that it was made from."""
     default: bool
     """Whether the form may choose it by itself."""
+    gives: tuple[str, ...] = ()
+    """What it brings beside itself, as rules of fields without effect name it."""
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The values that it has for fields whose values come from the inputs, by `FieldInfo.source`."""
+
+    @property
+    def values_json(self) -> str:
+        return json.dumps(self.values)
 
 
 def options_for(project: Project, slot: InputSlot) -> list[Option]:
@@ -59,6 +70,8 @@ def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Optio
                 reference={"revision": revision.pk},
                 revision=revision.pk,
                 default=newest and by_itself,
+                gives=(OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else (),
+                values={"mask layers": sorted(revision.summary.get("masks", {}))},
             )
         )
     return options
@@ -66,7 +79,8 @@ def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Optio
 
 def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
     makers = [name for name, spec in SPECS.items() if kind in spec.makes]
-    jobs = project.jobs.filter(kind__in=makers, state__in=[State.DONE, *_OPEN])
+    jobs = project.jobs.filter(kind__in=makers, state__in=[State.DONE, *_OPEN])[:_MOST]
+    classes = _classes(kind, jobs)
     return [
         Option(
             value=f"job-{job.pk}-{kind}",
@@ -74,9 +88,19 @@ def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
             reference={"job": job.pk, "artifact": kind},
             revision=job.inputs.get("dataset", {}).get("revision"),
             default=by_itself and job.state != State.PAUSED,
+            values={"classes": classes.get(job.pk, ())},
         )
-        for job in jobs[:_MOST]
+        for job in jobs
     ]
+
+
+def _classes(kind: str, jobs: Iterable[Job]) -> dict[int, list[str]]:
+    """Job -> what its model tells apart, as a map's class may be asked for; a segmenter's first is the background."""
+    if kind not in ("segmenter", "classifier"):
+        return {}
+    made = Artifact.objects.filter(job__in=[job.pk for job in jobs], kind=kind).values_list("job_id", "facts")
+    background = 1 if kind == "segmenter" else 0
+    return {job: [str(name) for name in facts.get("classes", ())][background:] for job, facts in made}
 
 
 def _standing(job: Job) -> str:

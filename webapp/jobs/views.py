@@ -17,7 +17,7 @@ from webapp.datasets.browse import halves
 from webapp.jobs import order, queue, services
 from webapp.jobs.answered import answers_of, items_of
 from webapp.jobs.forms import KINDS, JobForm, form_data, sent
-from webapp.jobs.inputs import revision_in
+from webapp.jobs.inputs import revision_in, values_refused
 from webapp.jobs.models import Job
 from webapp.jobs.page import context_of
 from webapp.jobs.preflight import preflight
@@ -93,7 +93,7 @@ def job_new(request: HttpRequest, project_id: int) -> HttpResponse:
             )
             return redirect("job", made.pk)
         except SpecError as error:
-            form.slot_refusals = error.refusals
+            form.refuse(error)
     return render(request, "jobs/new.html", _form_context(form), status=422)
 
 
@@ -127,6 +127,8 @@ def _preflight(form: JobForm) -> object:
         spec = form.spec()
     except SpecError as error:
         return {"refusals": error.refusals}
+    if refused := values_refused(spec, form.inputs()):
+        return {"refusals": refused}
     return preflight(spec, project=form.project, revision=form.revision(), inputs=form.inputs())
 
 

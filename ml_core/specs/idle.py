@@ -1,0 +1,42 @@
+"""Where a field has no effect, said as data: the form, a job's record and the API go by the same rules.
+
+Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TypedDict
+
+OWN_VALIDATION = "dataset:validation"
+"""Given, beside the inputs, where the dataset names its own validation images."""
+
+
+class Idle(TypedDict):
+    """A field has no effect where all of this holds. Values are texts, as they stand in a form."""
+
+    fields: dict[str, list[str]]
+    """Other fields, each with the values of which it has one."""
+    given: list[str]
+    """Inputs of which there is one; no condition where it is empty."""
+    absent: list[str]
+    """Inputs of which there is none."""
+    taken: bool
+    """Whether the input that is given says the value instead."""
+
+
+def idle(
+    *, given: Collection[str] = (), absent: Collection[str] = (), taken: bool = False, **fields: str | tuple[str, ...]
+) -> Idle:
+    """A rule: `idle(framing="resize")` for a field that says nothing of whole slices."""
+    values = {name: [value] if isinstance(value, str) else list(value) for name, value in fields.items()}
+    return Idle(fields=values, given=list(given), absent=list(absent), taken=taken)
+
+
+def holds(rule: Idle, *, values: Mapping[str, str], given: Collection[str]) -> bool:
+    """Whether the rule's field has no effect where the other fields have `values` and the inputs are `given`."""
+    if rule["given"] and not set(rule["given"]) & set(given):
+        return False
+    if set(rule["absent"]) & set(given):
+        return False
+    return all(values.get(name) in wanted for name, wanted in rule["fields"].items())
