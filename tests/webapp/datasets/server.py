@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import uvicorn
+from channels.layers import channel_layers
 from django.conf import settings
 from django.db import connection
 from django.test import Client
@@ -28,6 +29,7 @@ def serving() -> Iterator[int]:
     """Yields the port of a server on loopback."""
     from webapp.asgi import application
 
+    channel_layers.backends.clear()  # a layer belongs to the event loop that first asked it
     server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
