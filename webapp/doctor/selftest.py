@@ -17,10 +17,12 @@ from kombu.exceptions import OperationalError as BrokerAway
 
 from webapp.broker import app
 from webapp.jobs.models import OWNED, Job, Queue
+from webapp.jobs.silence import silent_seconds
 
 TASK = "cristae.probe"
 PATIENCE_SECONDS = 30
 """A free worker takes a message at once: after so long there is none."""
+SOON_SECONDS = 2
 TRAINER_SECONDS = 120
 """Loading PyTorch from a slow disk takes a minute."""
 _FORGOTTEN_SECONDS = 600
@@ -90,11 +92,11 @@ def _step(queue: Queue, said: dict[str, Any] | None, *, now: int, asked: int) ->
 
 
 def _not_taken(queue: Queue, *, seconds: int) -> Step:
-    busy = list(Job.objects.filter(queue=queue, state__in=OWNED).values_list("pk", flat=True)[:5])
-    if busy:
-        jobs = ", ".join(f"#{pk}" for pk in busy)
-        says = f"At work on {jobs}, which shows that it lives. The test waits its turn: {seconds} s."
-        return Step(_WORK[queue], "running", says)
+    # A worker looks at no message while it works off its jobs. Where one of several devices is free, it has by then.
+    alive = [job for job in Job.objects.filter(queue=queue, state__in=OWNED)[:5] if silent_seconds(job) is None]
+    if alive and seconds > SOON_SECONDS:
+        jobs = ", ".join(f"#{job.pk}" for job in alive)
+        return Step(_WORK[queue], "done", f"At work on {jobs}, heard from just now: worker and trainer live.")
     if seconds <= PATIENCE_SECONDS:
         return Step(_WORK[queue], "running", f"Waiting for a worker: {seconds} s.")
     says = f"No worker has taken the test for {seconds} s."

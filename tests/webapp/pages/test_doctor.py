@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import html
 import threading
 import time
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from tests.webapp.pages.conftest import JobMaker, Page
@@ -16,7 +18,7 @@ from webapp.doctor.checks import CHECKS
 from webapp.doctor.findings import Finding, examine
 from webapp.jobs import presence
 from webapp.jobs.management.commands import reapjobs
-from webapp.jobs.models import State
+from webapp.jobs.models import Job, State
 from webapp.projects.models import User
 
 GIB = 2**30
@@ -169,12 +171,17 @@ def test_a_self_test_waits_for_every_queue_and_says_what_came_back(seen_by: Page
     assert "hx-trigger" not in _page(client, path)
 
 
-def test_a_self_test_behind_a_running_job_says_that_it_waits_its_turn(
-    seen_by: Page, alice: User, make_job: JobMaker
+def test_a_device_at_work_is_not_disturbed_for_its_job_shows_that_it_lives(
+    seen_by: Page, alice: User, make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job("pretrain", State.RUNNING)
+    monkeypatch.setattr(selftest, "SOON_SECONDS", -1)
+    soon = timezone.now() + datetime.timedelta(seconds=60)
+    job = make_job("pretrain", State.RUNNING, lease_until=soon)
     client = seen_by(alice)
-    assert f"At work on #{job.pk}, which shows that it lives." in _page(client, _started(client))
+    path = _started(client)
+    assert f"At work on #{job.pk}, heard from just now" in _page(client, path)
+    Job.objects.filter(pk=job.pk).update(lease_until=timezone.now() - datetime.timedelta(seconds=60))
+    assert f"At work on #{job.pk}" not in _page(client, path), "a silent worker shows nothing"
 
 
 def test_nobody_on_a_queue_is_said_after_a_while(seen_by: Page, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
