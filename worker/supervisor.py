@@ -274,8 +274,8 @@ class Supervisor:
         except Exception as error:
             # What the job made cannot be entered: that is an end too, and must be said.
             log.exception("Job %d could not be finished.", self._job.pk)
-            said = f"The work was done, but its result could not be entered: {str(error) or type(error).__name__}"
-            self._patiently(lambda: self._change(Ending(State.FAILED, said)))
+            refused = _refusal_of(error)
+            self._patiently(lambda: self._change(refused))
 
     def _change(self, ending: Ending) -> None:
         job = self._job
@@ -300,6 +300,14 @@ class Supervisor:
     def _missing(row: Job) -> list[str]:
         made = set(row.artifacts.values_list("kind", flat=True))
         return [kind for kind in SPECS[row.kind].makes if kind not in made]
+
+
+def _refusal_of(error: Exception) -> Ending:
+    """The end of a job whose result could not be entered."""
+    if isinstance(error, OSError):
+        return _ending_of(error)
+    said = str(error) or type(error).__name__
+    return Ending(State.FAILED, f"The work was done, but its result could not be entered: {said}")
 
 
 def _ending_of(error: OSError) -> Ending:
