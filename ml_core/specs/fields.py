@@ -81,6 +81,8 @@ class FieldInfo:
     optional: bool
     least: float | None
     most: float | None
+    multiple: float | None
+    """Of which number its values are multiples."""
     refusal: str
     idle: tuple[Idle, ...]
     """Where the field has no effect: any of these rules."""
@@ -233,6 +235,7 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
         limits = {type(m).__name__: m for m in field.metadata}
         least = next((float(getattr(limits[k], a)) for k, a in (("Ge", "ge"), ("Gt", "gt")) if k in limits), None)
         most = next((float(getattr(limits[k], a)) for k, a in (("Le", "le"), ("Lt", "lt")) if k in limits), None)
+        multiple = getattr(limits.get("MultipleOf"), "multiple_of", None)
         labels, words = extra["choices"], extra["words"]
         assert isinstance(labels, dict)
         assert isinstance(words, dict)
@@ -258,6 +261,7 @@ def describe(model: type[Spec]) -> list[FieldInfo]:
                 optional=False,
                 least=least,
                 most=most,
+                multiple=multiple,
                 refusal=str(extra["refusal"]),
                 idle=tuple(extra["idle"]),  # type: ignore[arg-type]
                 source=str(extra["source"]),

@@ -119,6 +119,7 @@ POST   /api/v1/datasets/{dataset_id}/items/pixel-size         201   201    403  
 POST   /api/v1/datasets/{dataset_id}/items/invert             201   201    403    404     401
 POST   /api/v1/datasets/{dataset_id}/items/remove             201   201    403    404     401
 POST   /api/v1/datasets/revisions/{revision_id}/restore       409   409    403    404     401
+GET    /api/v1/kinds                                          200   200    200    200     401
 GET    /api/v1/jobs                                           200   200    200    200     401
 POST   /api/v1/jobs                                           201   201    403    404     401
 GET    /api/v1/jobs/{job_id}                                  200   200    200    404     401

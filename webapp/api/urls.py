@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from ninja import NinjaAPI
 
-from webapp.api import datasets, edits, jobs, projects
+from webapp.api import datasets, edits, jobs, kinds, projects
 from webapp.api.auth import AUTH
 
 # No built-in documentation page: it would load scripts from a CDN.
@@ -14,6 +14,7 @@ api.add_router("/projects", projects.router)
 api.add_router("/datasets", datasets.router)
 api.add_router("/datasets", edits.router)
 api.add_router("/jobs", jobs.router)
+api.add_router("/kinds", kinds.router)
 
 _patterns, _app_name, _namespace = api.urls
 for _pattern in _patterns:

@@ -48,7 +48,8 @@ class BoundField:
         least, most = self.info.least, self.info.most
         if least is None or most is None or self.info.kind != "integer":
             return ""
-        return f"{least:,.0f} to {most:,.0f}"
+        steps = f", in steps of {self.info.multiple:g}" if self.info.multiple else ""
+        return f"{least:,.0f} to {most:,.0f}{steps}"
 
     @property
     def unit(self) -> str:

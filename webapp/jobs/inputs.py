@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from ml_core.specs import SPECS, InputSlot, Refusal, Spec
+from ml_core.specs.idle import OWN_VALIDATION
 from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.jobs.models import Artifact, Job
 from webapp.projects.models import Project
@@ -22,6 +23,11 @@ class InputGone(Exception):
 def revision_in(inputs: Mapping[str, Any]) -> Revision | None:
     """The revision that a job of these inputs runs on; None where it is gone, or there is none."""
     return Revision.objects.select_related("dataset").filter(pk=inputs.get("dataset", {}).get("revision")).first()
+
+
+def brought_by(revision: Revision) -> tuple[str, ...]:
+    """What a dataset brings beside itself, as the rules of fields without effect name it (`ml_core.specs.idle`)."""
+    return (OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else ()
 
 
 def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> list[Refusal]:

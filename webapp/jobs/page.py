@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ml_core.specs import SpecError, differences, fields_of, load_spec, told
+from ml_core.specs import SpecError, differences, fields_of, load_spec, told, without_effect
 from webapp.jobs import services
 from webapp.jobs.answered import shown
 from webapp.jobs.basis import fact_lines
 from webapp.jobs.confusion import class_rows, confusion_of, mistakes_of
 from webapp.jobs.figures import headline
-from webapp.jobs.inputs import revision_in
+from webapp.jobs.inputs import brought_by, revision_in
 from webapp.jobs.models import Job
 from webapp.jobs.record import device_of, inputs_of, software_of, steps_of
 from webapp.jobs.results import notes_of, result_rows
@@ -72,14 +72,22 @@ def _spec_rows(job: Job) -> list[dict[str, str]]:
         spec = load_spec(job.spec)
     except SpecError:
         return [{"label": name, "text": str(value)} for name, value in job.spec.items()]
-    changed = differences(spec)
+    changed, idle = differences(spec), _without_effect(job)
     rows = []
     for info in fields_of(job.kind):
         row = {"label": info.label, "text": told(info, getattr(spec, info.name))}
+        if info.name in idle:
+            rows.append(row | {"text": f"taken from the {idle[info.name]}" if idle[info.name] else "without effect"})
+            continue
         if info.name in changed:
             row["preset_text"] = told(info, changed[info.name][0])
         rows.append(row)
     return rows
+
+
+def _without_effect(job: Job) -> dict[str, str]:
+    revision = revision_in(job.inputs)
+    return without_effect(job.kind, job.spec, given={*job.inputs, *(brought_by(revision) if revision else ())})
 
 
 def _about(job: Job) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from django.db.models import Case, When
 
 from ml_core.specs import SPECS, InputSlot
-from ml_core.specs.idle import OWN_VALIDATION
 from webapp.datasets.models import Dataset, Revision
+from webapp.jobs.inputs import brought_by
 from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import Project
 
@@ -70,7 +70,7 @@ def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Optio
                 reference={"revision": revision.pk},
                 revision=revision.pk,
                 default=newest and by_itself,
-                gives=(OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else (),
+                gives=brought_by(revision),
                 values={"mask layers": sorted(revision.summary.get("masks", {}))},
             )
         )

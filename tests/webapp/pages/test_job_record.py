@@ -50,6 +50,16 @@ def test_the_record_shows_every_field_and_how_it_differs_from_its_preset(client:
     assert "PyTorch 2.15.0" in said
 
 
+def test_the_record_says_which_fields_an_input_said_and_which_had_no_effect(client: Client, make_job: JobMaker) -> None:
+    encoder = make_job("pretrain", State.DONE)
+    job = make_job("segment", State.DONE)
+    job.inputs["encoder"] = {"job": encoder.pk, "artifact": "encoder"}
+    job.save()
+    said = _record(client, job)
+    assert "Architecture taken from the encoder" in said
+    assert "Patience without effect" in said, "the preset quick has no plateau"
+
+
 def test_an_old_specification_that_no_longer_loads_is_shown_as_it_was(client: Client, make_job: JobMaker) -> None:
     job = make_job("pretrain", State.DONE, spec={"kind": "pretrain", "version": 1, "forgotten_field": "as it was"})
     assert "as it was" in client.get(f"/jobs/{job.pk}/").content.decode()
