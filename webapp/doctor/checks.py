@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from webapp.doctor.findings import Check, Finding
 from webapp.jobs import presence
+from webapp.jobs.memory import gib
 from webapp.jobs.models import Queue, device_name
 from webapp.templating import manifest, size
 
@@ -109,7 +110,7 @@ def _device(worker: dict[str, object], device: str) -> str:
     if not gpu:
         return name
     driver = f", driver {gpu['driver']}" if gpu.get("driver") else ""
-    return f"{name}, {gpu['name']}{driver}: {_gib(gpu['total'] - gpu['used'])} of {_gib(gpu['total'])} GiB free"
+    return f"{name}, {gpu['name']}{driver}: {gib(gpu['total'] - gpu['used'])} of {gib(gpu['total'])} GiB free"
 
 
 def _memory() -> Finding:
@@ -117,7 +118,7 @@ def _memory() -> Finding:
     hosts = {w["host"]: w["memory"] for w in presence.workers() if w.get("memory")}
     if not hosts:
         return Finding("Memory", "warning", "No worker has said how much memory its machine has.", "See Workers.")
-    says = "; ".join(f"{host} has {_gib(m['free'])} of {_gib(m['total'])} GiB free" for host, m in hosts.items()) + "."
+    says = "; ".join(f"{host} has {gib(m['free'])} of {gib(m['total'])} GiB free" for host, m in hosts.items()) + "."
     if any(memory["free"] < LEAST_MEMORY for memory in hosts.values()):
         return Finding("Memory", "warning", says, "End what else runs there, or take smaller batches.")
     return Finding("Memory", "done", says)
@@ -169,7 +170,3 @@ CHECKS: dict[str, Check] = {
 def _milliseconds(began: float) -> str:
     spent = (time.perf_counter() - began) * 1000
     return "under 1 ms" if spent < 1 else f"{spent:.0f} ms"
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:.1f}"

@@ -1,121 +1,170 @@
-"""What can be said of a job before it is queued: memory, time, its place in the queue, and traps in its data."""
+"""What can be said of a job before it is queued: memory, time, when it starts, and traps in its data."""
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.specs import PretrainSpec, SegmentSpec, Spec, differences
-from ml_core.specs.segment import REDUCTIONS
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_core.specs import ClassifySpec, PretrainSpec, SegmentSpec, Spec
 from webapp.datasets.models import Revision
-from webapp.jobs.forecast import alike, seconds_like
+from webapp.datasets.pairs import unknown_values
+from webapp.jobs import presence
+from webapp.jobs.forecast import alike, seconds_like, starts
+from webapp.jobs.inputs import jobs_taken_from
+from webapp.jobs.kinds import KINDS
+from webapp.jobs.memory import Room, batch_that_fits, gib, need_on, room_of
 from webapp.jobs.models import OWNED, Job, Queue, State
+from webapp.jobs.order import in_line
 from webapp.projects.models import Project
 
-GIB = 2**30
+FORETOLD = 30
+"""Behind so many jobs nothing is said of the start: each costs a look at the jobs like it."""
 
-# Counted with torch's saved-tensor hooks, float32, one image of 224 x 224: bytes kept for the backward pass per pixel
-# of input, and parameters. `python -m ml_core describe` counts any specification anew; here no torch is loaded.
-_ENCODERS = {
-    "resnet18": (11.2e6, 443),
-    "resnet50": (23.5e6, 1716),
-    "attention26": (8.3e6, 1755),
-    "attention50": (16.0e6, 3010),
-}
-# (encoder, decoder, its width): parameters, kept where all is trained, kept on a frozen encoder.
-_SEGMENTERS = {
-    ("resnet18", "unet", "full"): (14.3e6, 1291, 848),
-    ("resnet18", "unet", "half"): (12.5e6, 923, 480),
-    ("resnet18", "unetplusplus", "full"): (16.0e6, 3163, 2720),
-    ("resnet18", "unetplusplus", "half"): (14.0e6, 2795, 2352),
-    ("resnet18", "fpn", "full"): (13.0e6, 711, 298),
-    ("resnet18", "fpn", "half"): (11.7e6, 583, 170),
-    ("resnet50", "unet", "full"): (32.5e6, 2672, 956),
-    ("resnet50", "unet", "half"): (27.7e6, 2304, 588),
-    ("resnet50", "unetplusplus", "full"): (49.0e6, 6129, 4413),
-    ("resnet50", "unetplusplus", "half"): (43.7e6, 5761, 4044),
-    ("resnet50", "fpn", "full"): (26.1e6, 1984, 388),
-    ("resnet50", "fpn", "half"): (24.4e6, 1856, 260),
-    ("attention26", "unet", "full"): (17.3e6, 2710, 956),
-    ("attention26", "unet", "half"): (12.5e6, 2342, 588),
-    ("attention26", "unetplusplus", "full"): (33.8e6, 6167, 4413),
-    ("attention26", "unetplusplus", "half"): (28.5e6, 5798, 4044),
-    ("attention26", "fpn", "full"): (10.9e6, 2022, 388),
-    ("attention26", "fpn", "half"): (9.2e6, 1894, 260),
-    ("attention50", "unet", "full"): (25.0e6, 3965, 956),
-    ("attention50", "unet", "half"): (20.2e6, 3597, 588),
-    ("attention50", "unetplusplus", "full"): (41.5e6, 7422, 4413),
-    ("attention50", "unetplusplus", "half"): (36.2e6, 7053, 4044),
-    ("attention50", "fpn", "full"): (18.6e6, 3277, 388),
-    ("attention50", "fpn", "half"): (16.9e6, 3149, 260),
-}
-_WORKSPACE = 1.3
-"""Room for what the backward pass and the allocator take on top."""
-_CONTEXT = 0.5 * GIB
+
+@dataclass(frozen=True)
+class Warned:
+    """A trap, in whole sentences, with a link to what it is about where there is one."""
+
+    sentence: str
+    link: str = ""
+    words: str = ""
 
 
 @dataclass
 class Preflight:
-    """`memory` in bytes and `seconds` are None where nothing honest can be said; `warnings` are whole sentences."""
+    """`memory` in bytes, `seconds` and `start` are None where nothing honest can be said.
 
-    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    `room`: the device that has the most memory. `batch`: where the memory is too little, the largest that fits; 0 if
+    none does.
+    """
+
     memory: float | None = None
+    room: Room | None = None
+    batch: int = 0
+    too_much: str = ""
+    """The sentence that says so, empty where the memory is enough or not known."""
     seconds: float | None = None
     judged_by: Job | None = None
     ahead: int = 0
-    warnings: list[str] = field(default_factory=list)
+    idle: bool = False
+    """Whether a device is free for it now."""
+    start: datetime.datetime | None = None
+    follows: list[Job] = field(default_factory=list)
+    """Jobs that it takes from and that are not done yet."""
+    warnings: list[Warned] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the memory is enough; None where that is not known."""
+        if self.memory is None or self.room is None:
+            return None
+        return self.memory <= self.room.free
+
+    @property
+    def memory_words(self) -> str:
+        """ "about 9.4 of 11.2 GiB free on GPU 0"; empty where nothing is known of the need."""
+        if self.memory is None:
+            return ""
+        if self.room is None or not self.fits:
+            return f"about {gib(self.memory)} GiB"
+        return f"about {gib(self.memory)} of {self.room.words} on {self.room.device}"
 
 
 def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs: dict[str, Any]) -> Preflight:
-    found = Preflight(changed=differences(spec), memory=memory_of(spec), ahead=_ahead(spec.kind))
+    workers, queue = presence.workers(), KINDS[spec.kind].queue
+    running = list(Job.objects.filter(queue=queue, state__in=OWNED))
+    found = Preflight()
+    if queue == Queue.DEVICE:
+        busy = {(job.worker.rpartition(":")[0], job.device) for job in running}
+        found.room = room_of(workers, busy=busy)
+        run = _as_it_runs(spec, inputs)
+        found.memory = need_on(found.room, run)
+        if found.room and found.memory is not None and not found.fits:
+            found.batch = batch_that_fits(run, found.room)
+            found.too_much = _too_much(run, need=found.memory, room=found.room, batch=found.batch)
+    _place(found, queue, running=running, slots=presence.slots_of(queue, workers))
+    found.follows = list(project.jobs.filter(pk__in=jobs_taken_from(inputs)).exclude(state=State.DONE))
     if revision:
         found.judged_by = alike(spec, project)
         if found.judged_by:
             found.seconds = seconds_like(spec, revision, found.judged_by)
-        found.warnings = _warnings(spec, revision, inputs)
+        found.warnings = list(_warnings(spec, revision, inputs))
     return found
 
 
-def memory_of(spec: Spec) -> float | None:
-    """Upper estimate for float32; half precision takes about half of the part that grows with the batch."""
-    if isinstance(spec, PretrainSpec) and spec.encoder in _ENCODERS:
-        parameters, kept = _ENCODERS[spec.encoder]
-        # Both views pass the online network; weights, gradients, two moments, and the target's weights.
-        return parameters * 20 + 2 * spec.batch_size * spec.image_size**2 * kept * _WORKSPACE + _CONTEXT
-    if isinstance(spec, SegmentSpec) and (network := (spec.encoder, spec.decoder, spec.decoder_width)) in _SEGMENTERS:
-        parameters, trained, frozen = _SEGMENTERS[network]
-        pixels = spec.batch_size * (spec.image_size / REDUCTIONS[spec.resolution]) ** 2
-        learns, kept = parameters, trained
-        if spec.weights == "frozen":
-            learns, kept = parameters - _ENCODERS[spec.encoder][0], frozen
-        return parameters * 4 + learns * 12 + pixels * kept * _WORKSPACE + _CONTEXT
-    return None
+def _as_it_runs(spec: Spec, inputs: Mapping[str, Any]) -> Spec:
+    """A segmentation takes the architecture of the encoder that it is given, and trains one that starts at random."""
+    if not isinstance(spec, SegmentSpec):
+        return spec
+    if "encoder" in inputs:
+        maker = Job.objects.filter(pk=inputs["encoder"].get("job")).first()
+        return spec.model_copy(update={"encoder": maker.spec.get("encoder", spec.encoder)}) if maker else spec
+    return spec.model_copy(update={"weights": "fine-tuned"}) if spec.initial == "random" else spec
 
 
-def _ahead(kind: str) -> int:
-    queue = Queue.INTERACTIVE if kind == "cam" else Queue.DEVICE
-    return Job.objects.filter(queue=queue, state__in=[State.QUEUED, *OWNED]).count()
+def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
+    given = spec.model_dump()
+    size = given["image_size"]
+    says = f"Batch {given['batch_size']:,} of {size:,} x {size:,} px needs about {gib(need)} GiB; {room.device} has "
+    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: take smaller ones.")
 
 
-def _warnings(spec: Spec, revision: Revision, inputs: dict[str, Any]) -> list[str]:
-    found = []
+def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:
+    """Its place behind all that is queued now, and about when its turn comes."""
+    line = list(in_line(queue))
+    found.ahead = len(line) + len(running)
+    found.idle = not line and len(running) < slots
+    if len(line) <= FORETOLD:
+        last = Job(pk=0, spec={})  # stands for the new job: it only needs a place
+        found.start = starts([*line, last], running, slots=slots, now=timezone.now()).get(last.pk)
+
+
+def _warnings(spec: Spec, revision: Revision, inputs: Mapping[str, Any]) -> Iterator[Warned]:
     name = revision.dataset.name
     if isinstance(spec, SegmentSpec):
         if not masked_images(revision):
-            found.append(f"{name} has no masks at this revision, so there is nothing to learn from. Add masks first.")
+            yield Warned(f"{name} has no masks at this revision, so there is nothing to learn from. Add masks first.")
+        yield from _unknown_values(spec, revision)
         if spec.validation == "random":
-            found.append(
+            yield Warned(
                 "Validation images are drawn at random: neighbouring slices of a stack then stand on both sides, and "
                 "scores come out too high. The paper did so; choose the dataset's split for a fair score."
             )
-        if "encoder" not in inputs and spec.weights == "frozen" and spec.initial == "random":
-            found.append("Without a pretrained encoder there is nothing to freeze: it starts at random and is trained.")
+    if isinstance(spec, SegmentSpec | ClassifySpec) and "random" not in (
+        getattr(spec, "validation", ""),
+        getattr(spec, "split", ""),
+    ):
+        yield from _leaks(revision)
     if isinstance(spec, PretrainSpec):
         if spec.views != "byol" and "colour" not in inputs:
-            found.append("Grey against colour needs the colour planes of a colorize job. Colorize first.")
+            yield Warned("Grey against colour needs the colour planes of a colorize job. Colorize first.")
         if spec.batch_size > revision.items_count:
-            found.append(f"A batch of {spec.batch_size:,} is more than the {revision.items_count:,} images of {name}.")
-    return found
+            yield Warned(f"A batch of {spec.batch_size:,} is more than the {revision.items_count:,} images of {name}.")
+
+
+def _unknown_values(spec: SegmentSpec, revision: Revision) -> Iterator[Warned]:
+    """Values in the masks to be learned that no class uses: each would be learned as one."""
+    for unknown in unknown_values(revision):
+        if spec.mask_layer in ("", unknown.layer):
+            masks = "1 mask holds" if unknown.count == 1 else f"{intcomma(unknown.count)} masks hold"
+            yield Warned(
+                f"{masks} the value {unknown.value}, which no class uses, and which would be learned as one. Name "
+                f"class {unknown.value}, or count it as background.",
+                reverse("dataset", args=[revision.dataset_id]) + "?problem=unknown_values",
+                "Show it" if unknown.count == 1 else f"Show the {intcomma(unknown.count)}",
+            )
+
+
+def _leaks(revision: Revision) -> Iterator[Warned]:
+    """What stands on two sides of the dataset's split although it shows nearly the same, as its own doctor says it."""
+    for leak in revision.summary.get("leaks", []):
+        yield Warned(leak["sentence"], reverse("dataset", args=[revision.dataset_id]) + "?tab=splits", "See the split")
 
 
 def masked_images(revision: Revision) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
@@ -88,3 +88,8 @@ def workers() -> list[dict[str, Any]]:
         if seen <= FORGOTTEN_SECONDS:
             newest[row["queue"], row["host"]] = {**row, "seen_seconds": seen}
     return [newest[key] for key in sorted(newest)]
+
+
+def slots_of(queue: str, workers: Iterable[Mapping[str, Any]]) -> int:
+    """How many jobs of `queue` run at once, by the workers that are not silent."""
+    return sum(w["slots"] for w in workers if w["queue"] == queue and w["seen_seconds"] <= SILENT_SECONDS)

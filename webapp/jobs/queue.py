@@ -16,7 +16,7 @@ from webapp.jobs.devices import Device, Seen, SilentHelper, devices_of, silent_h
 from webapp.jobs.forecast import starts
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.jobs.order import queue_order
-from webapp.jobs.presence import SILENT_SECONDS
+from webapp.jobs.presence import slots_of
 from webapp.projects.access import is_administrator, projects_edited_by, projects_of
 from webapp.projects.models import User
 
@@ -157,8 +157,7 @@ def _lane(
     lane = Lane(*_TITLES[queue])
     foretold: dict[int, datetime.datetime] = {}
     if queue == Queue.DEVICE:
-        slots = sum(w["slots"] for w in workers if w["queue"] == queue and w["seen_seconds"] <= SILENT_SECONDS)
-        foretold = starts(line[:FORETOLD], running, slots=slots, now=timezone.now())
+        foretold = starts(line[:FORETOLD], running, slots=slots_of(queue, workers), now=timezone.now())
         lane.devices = [d for d in devices if _shows(d, view=view, filters=filters)]
     else:
         lane.running = view.seen([job for job in running if view.keeps(job, filters)])

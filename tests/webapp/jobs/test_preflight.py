@@ -7,7 +7,7 @@ import pytest
 from ml_core import costs
 from ml_core.specs import SegmentSpec
 from ml_core.specs.architectures import EncoderName
-from webapp.jobs.preflight import memory_of
+from webapp.jobs.memory import memory_of
 
 pytestmark = pytest.mark.slow  # networks are built and run
 

@@ -144,7 +144,7 @@ def test_preflight_counts_the_queue_judges_by_a_run_like_it_and_warns(
     like_it = make_job("segment", State.DONE, spec=quick)
     make_job("pretrain", State.QUEUED)
     form = JobForm(project=project, kind="segment", preset="quick")
-    sent = _fields(form) | {"epochs": str(2 * quick["epochs"]), "validation": "random"}
+    sent = _fields(form) | {"epochs": str(2 * quick["epochs"]), "validation": "random", "slot-encoder": ""}
     page = client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode()
     assert "1 job ahead" in page
     assert re.search(rf"about 4 min, judged by\s+<a[^>]*>#{like_it.pk}</a>", page)  # 2 min at half the epochs
