@@ -7,20 +7,19 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from ml_core.specs.architectures import ENCODERS, STRIDE, EncoderName
-from ml_core.specs.fields import DATASET, InputSlot, Presets, TrainingSpec, field
-from ml_core.specs.idle import OWN_VALIDATION, idle
+from ml_core.specs.fields import DATASET, InputSlot, Presets, field
+from ml_core.specs.idle import idle
+from ml_core.specs.segment_data import REDUCTIONS, DataSpec
+from ml_core.specs.segment_network import NetworkSpec
 
-REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
-"""By resolution, how many pixels along each side become one before the network looks."""
-WITH_IMAGENET = ("resnet18", "resnet50")
-"""The encoders whose ImageNet weights are published."""
+__all__ = ["CASSER_2019", "PRESETS", "REDUCTIONS", "SegmentSpec"]
 
 
-class SegmentSpec(TrainingSpec):
+class SegmentSpec(DataSpec, NetworkSpec):
     """U-Net segmentation on top of an encoder (paper, sections IV-B and V; Ronneberger et al. 2015).
 
-    A field that came later has a default that means what was done before it: stored specifications stay what they are.
+    Its fields come in the order of the bases from the last: network, data, then training and prediction below. A field
+    that came later has a default that means what was done before it: stored specifications stay what they are.
     """
 
     title: ClassVar[str] = "Segment"
@@ -38,145 +37,6 @@ class SegmentSpec(TrainingSpec):
     makes: ClassVar = ("segmenter",)
 
     kind: Literal["segment"] = "segment"
-    encoder: EncoderName = field(
-        "resnet50",
-        "Architecture",
-        group="Network",
-        choices=ENCODERS,
-        idle=[idle(given=["encoder"], taken=True)],
-        help="A pretrained encoder brings its own. Casser's is a whole network, with its own decoder.",
-        refusal="Choose one of the encoders in the list.",
-    )
-    decoder: Literal["unet", "unetplusplus", "fpn"] = field(
-        "unet",
-        "Decoder",
-        group="Network",
-        advanced=True,
-        idle=[idle(encoder="casser")],
-        help="Joins the encoder's maps to a mask. U-Net++ takes about twice the time, FPN is the lightest.",
-        choices={"unet": "U-Net (paper)", "unetplusplus": "U-Net++", "fpn": "FPN"},
-        refusal="Choose unet, unetplusplus or fpn.",
-    )
-    decoder_width: Literal["full", "half"] = field(
-        "full",
-        "Decoder width",
-        group="Network",
-        advanced=True,
-        idle=[idle(encoder="casser")],
-        help="How many channels the decoder has. Half of them take about two thirds of the time on a small encoder.",
-        choices={"full": "Full (paper)", "half": "Half"},
-        refusal="Choose full or half.",
-    )
-    initial: Literal["random", "imagenet"] = field(
-        "random",
-        "Without a pretrained encoder",
-        group="Network",
-        idle=[idle(given=["encoder"])],
-        help="What the encoder starts from. ImageNet's weights exist for ResNet-18 and ResNet-50.",
-        choices={"random": "Random weights", "imagenet": "ImageNet weights"},
-        refusal="Choose random or imagenet.",
-    )
-    weights: Literal["frozen", "fine-tuned"] = field(
-        "frozen",
-        "Encoder weights",
-        group="Network",
-        idle=[idle(initial="random", absent=["encoder"])],
-        help="Frozen weights and BatchNorm statistics stay as they are, and the decoder alone is trained.",
-        choices={"frozen": "Frozen (paper)", "fine-tuned": "Fine-tuned"},
-        refusal="Choose frozen or fine-tuned.",
-    )
-    mask_layer: str = field(
-        "",
-        "Mask layer",
-        words={"": "the only one"},
-        source="mask layers",
-        group="Data",
-        help="Which masks to learn, where a dataset has several.",
-        max_length=100,
-        refusal="At most 100 characters.",
-    )
-    framing: Literal["resize", "crops"] = field(
-        "resize",
-        "Framing",
-        group="Data",
-        help="A whole slice is brought to the size below. Crops are cut out at full resolution, and prediction goes by "
-        "overlapping tiles.",
-        choices={"resize": "Whole slice, resized (paper)", "crops": "Crops at full resolution"},
-        refusal="Choose resize or crops.",
-    )
-    image_size: int = field(
-        224,
-        "Size",
-        unit="px",
-        group="Data",
-        ge=32,
-        le=1024,
-        multiple_of=32,
-        refusal="A multiple of 32 from 32 to 1,024 px: the encoder halves the image five times.",
-    )
-    resolution: Literal["full", "half", "quarter"] = field(
-        "full",
-        "Resolution",
-        group="Data",
-        advanced=True,
-        idle=[idle(framing="resize")],
-        help="What the network sees of a crop. Half averages 2 x 2 pixels to one and brings the answer back to full "
-        "resolution: four times the area in the same time, where what is marked is tens of pixels wide.",
-        choices={"full": "Full", "half": "Half: 2 x 2 pixels to one", "quarter": "A quarter: 4 x 4 pixels to one"},
-        refusal="Choose full, half or quarter.",
-    )
-    validation: Literal["dataset", "random"] = field(
-        "dataset",
-        "Validation images",
-        group="Data",
-        help="Where the dataset has no split, contiguous blocks are held out, with a gap. At random is what the paper "
-        "did; in a stack, neighbours then stand on both sides and scores come out too high.",
-        choices={"dataset": "By the dataset's split", "random": "At random (paper)"},
-        refusal="Choose dataset or random.",
-    )
-    validation_share: float = field(
-        0.25,
-        "Share held out",
-        unit="of the images",
-        group="Data",
-        advanced=True,
-        idle=[idle(validation="dataset", given=[OWN_VALIDATION])],
-        help="How much is kept from learning, to validate on, where the dataset names no validation images. The paper "
-        "takes a quarter. Of a lone stack, the gap beside the block that is held out is lost as well.",
-        ge=0.02,
-        le=0.5,
-        refusal="0.02 to 0.5 of the images.",
-    )
-    augmentation: Literal["paper", "tone", "dihedral", "elastic"] = field(
-        "tone",
-        "Augmentation",
-        group="Data",
-        advanced=True,
-        help="Tone is brightness and contrast. Quarter turns interpolate nothing: for crops. Bending is for few labels "
-        "and many epochs.",
-        choices={
-            "paper": "Flips, rotation, blur (paper)",
-            "tone": "Flips, rotation, blur, tone",
-            "dihedral": "Flips, quarter turns, blur, tone, noise",
-            "elastic": "Flips, any turn, scale, bending, blur, tone, noise",
-        },
-        refusal="Choose paper, tone, dihedral or elastic.",
-    )
-    feature_cache: float = field(
-        0.0,
-        "Features kept",
-        unit="GB",
-        words={"0": "off"},
-        group="Data",
-        advanced=True,
-        idle=[idle(weights="fine-tuned"), idle(framing="crops"), idle(initial="random", absent=["encoder"])],
-        help="So much of the device's memory keeps what the encoder found in "
-        "each slice, turned by quarters, mirrored, plain or blurred (16 forms instead of any angle), so that each form "
-        "is computed once. 0 computes all anew at every step.",
-        ge=0,
-        le=10_000,
-        refusal="0 (off) to 10,000 GB.",
-    )
     epochs: int = field(
         200,
         "Epochs",
@@ -308,42 +168,6 @@ class SegmentSpec(TrainingSpec):
         choices={"half": "0.5", "validation": "Best on the validation images"},
         refusal="Choose half or validation.",
     )
-
-    @field_validator("decoder")
-    @classmethod
-    def _decoder_fits(cls, value: str, info: ValidationInfo) -> str:
-        if value != "unet" and info.data.get("encoder") == "casser":
-            raise ValueError("Casser's network has its own decoder: choose U-Net, or another encoder.")
-        return value
-
-    @field_validator("decoder_width")
-    @classmethod
-    def _width_fits(cls, value: str, info: ValidationInfo) -> str:
-        if value != "full" and info.data.get("encoder") == "casser":
-            raise ValueError("Casser's network has its own decoder: choose full, or another encoder.")
-        return value
-
-    @field_validator("initial")
-    @classmethod
-    def _weights_are_published(cls, value: str, info: ValidationInfo) -> str:
-        encoder = info.data.get("encoder")
-        if value == "imagenet" and encoder is not None and encoder not in WITH_IMAGENET:
-            raise ValueError(
-                f"Nobody publishes ImageNet weights for {ENCODERS[encoder]}: choose random, ResNet-18 or ResNet-50."
-            )
-        return value
-
-    @field_validator("resolution")
-    @classmethod
-    def _resolution_fits(cls, value: str, info: ValidationInfo) -> str:
-        if value == "full":
-            return value
-        if info.data.get("framing") == "resize":
-            raise ValueError("Whole slices are brought to the size above already: choose full, or frame crops.")
-        left = info.data.get("image_size", 0) // REDUCTIONS[value]
-        if "image_size" in info.data and left < STRIDE:
-            raise ValueError(f"That leaves {left} px of a crop, and {STRIDE} px are the least: choose larger crops.")
-        return value
 
     @field_validator("feature_cache")
     @classmethod
