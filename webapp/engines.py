@@ -144,7 +144,10 @@ class Postgres(_Engine):
         shutil.rmtree(half, ignore_errors=True)
         command = [str(programs / "initdb"), "-D", str(half), "-U", "cristae", f"--pwfile={password}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
-        done = subprocess.run([*_as_somebody(), *command], capture_output=True, text=True, check=False)
+        # In a session of its own: a Ctrl-C in the terminal must not break it off half-way, when two seconds are enough.
+        done = subprocess.run(
+            [*_as_somebody(), *command], capture_output=True, text=True, check=False, start_new_session=True
+        )
         if done.returncode:
             raise EngineError(f"PostgreSQL could not be set up in {self.folder}: {done.stderr.strip()[-500:]}")
         half.rename(self.data)
@@ -212,7 +215,11 @@ def _as_somebody() -> list[str]:
     if os.geteuid() != 0:
         return []
     command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+    attempt = [*command, "true"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(attempt, capture_output=True, check=False, start_new_session=True).returncode
+    ):
         raise EngineError(
             "PostgreSQL does not run as root, and this system allows no user namespaces. "
             "Start Cristae as an ordinary user, or set DATABASE_URL to a PostgreSQL server."
