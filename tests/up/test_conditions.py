@@ -63,6 +63,7 @@ def test_an_old_python_is_named_with_what_to_install(tmp_path: Path) -> None:
 def test_a_python_without_virtual_environments_is_named_with_the_package(tmp_path: Path) -> None:
     # Debian's python3 without python3-venv has no ensurepip.
     hidden = f'exec {sys.executable} -S -c \'import sys; sys.modules["ensurepip"] = None; sys.argv = sys.argv[1:]; '
+    hidden += f'sys.path.insert(0, "{ROOT / "bin"}"); '
     hidden += 'import runpy; runpy.run_path(sys.argv[0], run_name="__main__")\' "$@"'
     done = _setup(tmp_path, f'case "$1" in -c) exit 0;; *) {hidden};; esac')
     assert done.returncode == 1, done.stdout + done.stderr
