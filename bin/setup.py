@@ -24,9 +24,9 @@ NODE_LEAST = (20, 19)
 CONTAINS = {"worker": ("worker",), "dev": ("dev", "worker"), "tooling": ("tooling",)}
 """Which lists of requirements a list satisfies: dev.txt has all of worker.txt, in the same versions."""
 TITLES = {
-    "worker": "Python packages, PyTorch among them: about 3 GB to download the first time, some minutes",
-    "dev": "Python packages with those of tests and checks: about 3 GB to download the first time, some minutes",
-    "tooling": "Node.js from a Python package, as there is none here that will do: 61 MB",
+    "worker": "Python packages with PyTorch, 3 GB the first time",
+    "dev": "Python packages for work and tests, 3 GB the first time",
+    "tooling": "Node.js from a Python package, 61 MB",
 }
 GIGABYTES = {"worker": 9, "dev": 10, "tooling": 1}
 """Disk that the requirements take while they are installed, most of it PyTorch with its CUDA libraries."""
@@ -72,7 +72,7 @@ class Environment:
                 "On Debian and Ubuntu: apt install python3-venv"
             ) from None
         self.stages.run(
-            f"A virtual environment in {self.folder}, with Python {sys.version.split()[0]}",
+            f"Virtual environment with Python {sys.version.split()[0]}",
             [sys.executable, "-m", "venv", "--clear", self.folder],
             failed=f"{self.folder} could not be made.",
         )
@@ -148,10 +148,10 @@ class FrontEnd:
         npm, env = self._tools()
         run = self.environment.stages.run
         if not fresh:
-            installs = "What the scripts and styles of the pages are built with: 20 MB"
+            installs = "Packages that build the pages, 77 MB of disk"
             run(installs, [*npm, "ci", "--no-audit", "--no-fund"], env=env, failed="npm did not install it.")
             packages_stamp.write_text(packages)
-        builds = "The scripts and styles of the pages"
+        builds = "Scripts and styles of the pages"
         run(builds, [*npm, "run", "--silent", "build"], env=env, failed="They were not built.")
         built_stamp.write_text(wanted)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,9 @@ class _Line:
         self._told = now
         words = ", ".join(filter(None, [f"{now - self._began:.0f} s", so_far()]))
         if self._live:
-            print(f"\r\x1b[K  {self.title} ... {words}", end="", flush=True)
+            # Cut to the terminal: of a line that is broken only the last part could be rewritten.
+            room = shutil.get_terminal_size().columns - 1
+            print("\r\x1b[K" + f"  {self.title} ... {words}"[:room], end="", flush=True)
         else:
             print(f"    {words}", flush=True)
 
