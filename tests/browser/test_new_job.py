@@ -47,7 +47,7 @@ def test_an_encoder_says_its_architecture_and_casser_its_decoder(
     page = visit(alice, _new(project, "kind=segment&preset=recommended"))
     _more(page)
     field = page.locator("#field-encoder")
-    expect(field).to_contain_text("byol-colour")
+    expect(field).to_contain_text("ResNet-18, taken from #")
     expect(field.get_by_role("combobox")).to_be_hidden()
     expect(page.get_by_label("Without a pretrained encoder")).to_be_hidden()
     page.locator("#slot-encoder").select_option("")

@@ -20,8 +20,8 @@ class BoundField:
     refusal: str = ""
     idle: bool = False
     """It has no effect beside the other fields and inputs."""
-    taken_from: str = ""
-    """The input that says the value instead, as its picker names it."""
+    taken: str = ""
+    """What is shown instead where an input says the value."""
     offered: Sequence[str] = ()
     """The values that the chosen inputs have for it, where they come from there."""
 

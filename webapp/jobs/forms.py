@@ -126,7 +126,7 @@ class JobForm:
                 preset[info.name],
                 refusal=_said(self.refusals, info.name),
                 idle=info.name in self.idle,
-                taken_from=self._label_of(self.idle.get(info.name, "")),
+                taken=self._chosen[slot].says if (slot := self.idle.get(info.name)) else "",
                 offered=[v for option in self._chosen.values() for v in option.values.get(info.source, ())],
             )
             for info in fields_of(self.kind)
@@ -202,7 +202,7 @@ class JobForm:
         return {f.name: as_text(getattr(spec, f.name)) for f in fields_of(self.kind)}
 
     def _raw(self, texts: Mapping[str, str]) -> dict[str, Any]:
-        """The specification that `texts` say; `load_spec` turns the rest into numbers or refuses it.
+        """The specification that `texts` say, or inputs instead; `load_spec` turns the rest into numbers or refuses it.
 
         Raises SpecError for numbers that could be two.
         """
@@ -215,6 +215,8 @@ class JobForm:
                     refused.append(Refusal(info.name, str(error)))
         if refused:
             raise SpecError(refused)
+        said = {name: self._chosen[slot].architecture for name, slot in self.idle.items() if slot}
+        read |= {name: architecture for name, architecture in said.items() if architecture}
         return {"kind": self.kind, "version": 1, "preset": self.preset, **read}
 
     @cached_property
@@ -234,9 +236,6 @@ class JobForm:
     def _idle_slots(self) -> set[str]:
         slots = SPECS[self.kind].inputs
         return {s.name for s in slots if any(holds(r, values=self.texts, given=self._given) for r in s.idle)}
-
-    def _label_of(self, slot: str) -> str:
-        return self._chosen[slot].label if slot in self._chosen else ""
 
     def _has(self, name: str) -> bool:
         return self._data is not None and name in self._data

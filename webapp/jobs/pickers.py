@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Case, When
 
 from ml_core.specs import SPECS, InputSlot
+from ml_core.specs.architectures import ENCODERS
 from webapp.datasets.models import Dataset, Revision
 from webapp.jobs.inputs import brought_by
 from webapp.jobs.models import Artifact, Job, State
@@ -37,6 +38,16 @@ class Option:
     """What it brings beside itself, as rules of fields without effect name it."""
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The values that it has for fields whose values come from the inputs, by `FieldInfo.source`."""
+
+    architecture: str = ""
+    """Of the network that it is, where that is known: fields that ask for one take it from here."""
+
+    @property
+    def says(self) -> str:
+        """What a field shows whose value this says."""
+        if self.architecture in ENCODERS:
+            return f"{ENCODERS[self.architecture]}, taken from {self.label}."
+        return f"Taken from {self.label}."
 
     @property
     def values_json(self) -> str:
@@ -80,7 +91,7 @@ def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Optio
 def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
     makers = [name for name, spec in SPECS.items() if kind in spec.makes]
     jobs = project.jobs.filter(kind__in=makers, state__in=[State.DONE, *_OPEN])[:_MOST]
-    classes = _classes(kind, jobs)
+    made = dict(Artifact.objects.filter(job__in=list(jobs), kind=kind).values_list("job_id", "facts"))
     return [
         Option(
             value=f"job-{job.pk}-{kind}",
@@ -88,19 +99,22 @@ def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
             reference={"job": job.pk, "artifact": kind},
             revision=job.inputs.get("dataset", {}).get("revision"),
             default=by_itself and job.state != State.PAUSED,
-            values={"classes": classes.get(job.pk, ())},
+            values={"classes": _classes(made.get(job.pk, {}), kind=kind)},
+            architecture=_architecture(job, made.get(job.pk, {})),
         )
         for job in jobs
     ]
 
 
-def _classes(kind: str, jobs: Iterable[Job]) -> dict[int, list[str]]:
-    """Job -> what its model tells apart, as a map's class may be asked for; a segmenter's first is the background."""
-    if kind not in ("segmenter", "classifier"):
-        return {}
-    made = Artifact.objects.filter(job__in=[job.pk for job in jobs], kind=kind).values_list("job_id", "facts")
-    background = 1 if kind == "segmenter" else 0
-    return {job: [str(name) for name in facts.get("classes", ())][background:] for job, facts in made}
+def _classes(facts: Mapping[str, Any], *, kind: str) -> list[str]:
+    """What a model tells apart, as a map's class may be asked for; a segmenter's first is the background."""
+    return [str(name) for name in facts.get("classes", ())][kind == "segmenter" :]
+
+
+def _architecture(job: Job, facts: Mapping[str, Any]) -> str:
+    """By what was made; before that by what is asked for, unless an encoder is to say it."""
+    asked = "" if "encoder" in job.inputs else job.spec.get("encoder", "")
+    return str(facts.get("architecture", asked))
 
 
 def _standing(job: Job) -> str:

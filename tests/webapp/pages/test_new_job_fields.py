@@ -9,10 +9,11 @@ import pytest
 from django.test import Client
 
 from ml_core.specs import SpecError, from_preset
+from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
 from webapp.datasets.models import Revision
 from webapp.jobs.forms import JobForm
-from webapp.jobs.models import Artifact, Job, State
+from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_submit
 from webapp.projects.models import Project, User
 
@@ -49,10 +50,33 @@ def test_a_field_that_an_input_says_is_told_to_be_taken_from_it(
 ) -> None:
     encoder = make_job("pretrain", State.DONE, name="byol-colour")
     page = html.unescape(client.get(_new(project) + "?kind=segment").content.decode())
-    assert f"Taken from <span>#{encoder.pk} byol-colour</span>." in page
+    assert f"ResNet-18, taken from #{encoder.pk} byol-colour." in page
     assert re.search(r'class="field idle" id="field-initial"', page)
     form = _form(project, "segment", **{"slot-encoder": ""})
     assert {"encoder", "initial"}.isdisjoint(form.idle)
+
+
+def test_the_architecture_that_is_asked_for_is_that_of_the_encoder_that_is_chosen(
+    project: Project, make_job: JobMaker
+) -> None:
+    make_job("pretrain", State.DONE, spec=from_preset("pretrain", "quick", encoder="attention26").model_dump())
+    spec = _form(project, "segment", encoder="casser", decoder="fpn").spec().model_dump()
+    assert (spec["encoder"], spec["decoder"]) == ("attention26", "fpn")
+
+
+def test_what_a_model_was_made_with_counts_and_not_what_its_job_asked_for(
+    project: Project, make_job: JobMaker, say: EventMaker
+) -> None:
+    encoder = make_job("pretrain", State.DONE)
+    trained = make_job("segment", State.DONE, spec=from_preset("segment", "paper").model_dump())
+    trained.inputs["encoder"] = {"job": encoder.pk, "artifact": "encoder"}
+    trained.save()
+    chosen = {"slot-encoder": "", "slot-segmenter": f"job-{trained.pk}-segmenter"}
+    (field,) = [f for f in _form(project, "classify", **chosen).fields if f.info.name == "architecture"]
+    assert field.taken == f"Taken from #{trained.pk} A segment job."
+    keep(trained, say, b"weights", name="segmenter", media_type="", kind="segmenter", architecture="attention50")
+    (field,) = [f for f in _form(project, "classify", **chosen).fields if f.info.name == "architecture"]
+    assert field.taken.startswith("Self-attention ResNet-50 (stand-alone), taken from")
 
 
 def test_a_field_without_effect_keeps_its_value_and_is_not_counted_as_changed(project: Project) -> None:
@@ -127,10 +151,7 @@ def test_the_class_of_a_map_is_one_of_those_that_the_network_knows(
     project: Project, make_job: JobMaker, say: EventMaker
 ) -> None:
     segmenter = make_job("segment", State.DONE)
-    facts = {"classes": [0, 1, 38]}
-    Artifact.objects.create(
-        job=segmenter, event=say(segmenter, "artifact"), kind="segmenter", epoch=1, sha256="a" * 64, size=1, facts=facts
-    )
+    keep(segmenter, say, b"weights", name="segmenter", media_type="", kind="segmenter", classes=[0, 1, 38])
     (field,) = [field for field in JobForm(project=project, kind="cam").fields if field.info.name == "target"]
     assert field.options == [("", "what is predicted"), ("1", "1"), ("38", "38")]
 

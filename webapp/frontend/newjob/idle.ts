@@ -35,5 +35,5 @@ function sayWhereFrom(field: HTMLElement, option: HTMLOptionElement | undefined)
   const note = field.querySelector<HTMLElement>(".taken");
   if (!note) return;
   note.hidden = option === undefined;
-  if (option) note.querySelector("span")!.textContent = option.text;
+  if (option) note.textContent = option.dataset["says"]!;
 }
