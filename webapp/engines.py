@@ -49,7 +49,7 @@ def secret(path: Path) -> str:
 def socket_folder(folder: Path) -> Path:
     """A 0700 folder for sockets whose path is short enough: `folder/sockets`, else one under the temporary folder."""
     wanted = folder / "sockets"
-    if len(str(wanted)) + len("/.s.PGSQL.5432.lock") <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(wanted)) + len("/.s.PGSQL.5432.lock") <= _LONGEST_SOCKET_PATH:
         return private_folder(wanted)
     pointer = folder / "sockets.path"
     if pointer.exists() and (made := Path(pointer.read_text())).is_dir() and made.stat().st_uid == os.getuid():
@@ -251,14 +251,14 @@ class Redis(_Engine):
             "dir": str(self.folder),
             "appendonly": "yes",
             "appendfsync": "everysec",
-            "save": '""',
+            "save": "",
             "maxmemory-policy": "noeviction",
             "pidfile": str(self.folder / "pid"),
         }
         # In a file, not on the command line, where every user of the machine could read the password.
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.writelines(f"{key} {value}\n" for key, value in lines.items())
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.writelines(f"{key} {_quoted(value)}\n" for key, value in lines.items())
         self._launch([_redis_program(), str(config), "--daemonize", "no"], self._answers)
 
     def _end_leftover(self) -> None:
@@ -286,6 +286,12 @@ class Redis(_Engine):
             return "+PONG" in self._ask("PING")
         except OSError:
             return False
+
+
+def _quoted(value: str) -> str:
+    """A value as redis.conf wants it where it may hold spaces and quotes, as a folder's name does."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _redis_program() -> str:

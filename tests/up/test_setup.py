@@ -112,7 +112,7 @@ def test_without_a_network_it_says_what_was_not_reached_and_a_half_made_environm
     nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
     done = run([*SETUP, "--venv", str(environment)], PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", **nowhere)
     assert done.returncode == 1
-    assert "A virtual environment in" in done.stdout
+    assert "Virtual environment with Python" in done.stdout
     assert "The registry was not reached, or does not have it: look at the network" in done.stderr
     assert "Ignoring" not in done.stderr
     assert (environment / "bin" / "pip").exists()
