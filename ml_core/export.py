@@ -21,6 +21,7 @@ from ml_core.models.published import FILES as IN_TORCHVISION
 from ml_core.models.trained import ColorizerModel, EncoderModel, Trained
 from ml_core.models.unet import Segmenter
 from ml_core.reporting import UserError, write_whole
+from ml_core.specs.architectures import fitting
 
 Network = EncoderModel | Segmenter | Classifier
 """What the other libraries have names for."""
@@ -38,11 +39,11 @@ def export_graph(model: Trained, path: Path, *, size: int, batch: int = 1) -> fl
     model; returns by how much it differed, relative to the largest answer. Raises UserError where it would differ by
     more than TOLERANCE, and for a size that the network cannot take.
     """
-    if size % 32 or size < 32 or batch < 1:
-        raise UserError(f"The size must be a multiple of 32, and {size} is not. Take {max(32, round(size / 32) * 32)}.")
+    if batch < 1:
+        raise UserError(f"The batch must be of 1 image or more, and {batch} is not.")
     module: nn.Module = model.module.eval()
     generator = torch.Generator().manual_seed(0)
-    example = torch.rand(batch, 1, size, size, generator=generator)
+    example = torch.rand(batch, 1, fitting(size), size, generator=generator)
     with torch.no_grad():
         program = torch.export.export(module, (example,))
     facts = json.dumps({**model.facts, "kind": model.kind, "size": size, "batch": batch}, default=str)

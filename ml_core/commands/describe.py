@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ml_core.commands.run import read_spec
 from ml_core.reporting import DONE, UserError
 from ml_core.specs import Spec, differences
-from ml_core.specs.architectures import ENCODERS
+from ml_core.specs.architectures import ENCODERS, fitting
 
 if TYPE_CHECKING:
     from ml_core.costs import Cost
@@ -49,7 +49,7 @@ def command(options: argparse.Namespace) -> int:
 def _encoder(architecture: str, *, size: int) -> Iterator[str]:
     from ml_core import costs
 
-    yield from _cost(costs.of_encoder(architecture, size=_fitting(size)))
+    yield from _cost(costs.of_encoder(architecture, size=fitting(size)))
 
 
 def _model(path: Path, *, size: int | None) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _model(path: Path, *, size: int | None) -> Iterator[str]:
 
     model = load_model(path)
     name = f"{path.name}: {model.kind}, {ENCODERS.get(model.architecture, model.architecture)}"
-    yield from _cost(costs.of_module(model.module, network=name, size=_fitting(size or model.image_size)))
+    yield from _cost(costs.of_module(model.module, network=name, size=fitting(size or model.image_size)))
     yield from _facts(model.facts)
 
 
@@ -71,12 +71,6 @@ def _spec(spec: Spec) -> Iterator[str]:
     for name, (theirs, own) in changed.items():
         yield f"  {name}  {own} (preset: {theirs})"
     yield from _cost(costs.of_spec(spec))
-
-
-def _fitting(size: int) -> int:
-    if size < 32 or size % 32:
-        raise UserError(f"The size must be a multiple of 32, and {size} is not. Take {max(32, round(size / 32) * 32)}.")
-    return size
 
 
 def _cost(cost: Cost) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from ml_core.reporting import UserError
+
 STRIDE = 32
 """Every encoder halves the image five times: the sides of what it is shown are multiples of this."""
 
@@ -17,3 +19,11 @@ ENCODERS: Mapping[str, str] = {
     "attention50": "Self-attention ResNet-50 (stand-alone)",
     "casser": "Casser et al. 2019 (smaller U-Net)",
 }
+
+
+def fitting(size: int) -> int:
+    """`size` px, where it is the side of an image that encoders can be shown. Raises UserError with the nearest."""
+    if size < STRIDE or size % STRIDE:
+        nearest = max(STRIDE, round(size / STRIDE) * STRIDE)
+        raise UserError(f"The size must be a multiple of {STRIDE}, and {size} is not. Take {nearest}.")
+    return size

@@ -142,6 +142,7 @@ def test_the_lines_that_are_printed_load_the_weights_to_the_last_name(
         (["--format", "onnx", "--out", "x.onnx"], "There is no format onnx"),
         (["--format", "smp", "--out", "x.pt2"], "ends in .safetensors"),
         (["--out", "x.pt2", "--size", "100"], "must be a multiple of 32, and 100 is not. Take 96"),
+        (["--out", "x.pt2", "--batch", "0"], "The batch must be of 1 image or more, and 0 is not."),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(
