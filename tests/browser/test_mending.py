@@ -44,7 +44,7 @@ def test_the_page_says_what_paired_by_which_rule_and_two_are_paired_by_hand(
     waiting = rows.filter(has_text="masks/corrected.png")
     waiting.get_by_role("link", name="Choose its image").click()
     page.get_by_label("Name of the image").fill("slice 3")
-    page.get_by_role("button", name="Search").click()
+    page.locator("#choose").get_by_role("button", name="Search").click()
     expect(page.locator("#choose tbody tr")).to_have_count(1)
     page.get_by_label("images/slice_03.png").check()
     page.get_by_role("button", name="Give it this mask").click()

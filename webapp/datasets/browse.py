@@ -105,7 +105,7 @@ class Filters:
         if words := WORD.findall(self.name.lower()):
             items = items.annotate(found=_named(words)).filter(found=True)
             if len(words) > 1:
-                items = items.filter(name__iregex=_in_order(words))
+                items = items.filter(name__iregex=in_order(words))
         return items
 
 
@@ -199,7 +199,7 @@ def _named(words: Sequence[str]) -> RawSQL:
     return RawSQL(f"{NAME_WORDS} @@ %s::tsquery", [query], output_field=BooleanField())  # noqa: S611
 
 
-def _in_order(words: Sequence[str]) -> str:
+def in_order(words: Sequence[str]) -> str:
     """A regular expression of PostgreSQL's that a name meets where its words come in this order."""
     parts = [
         f"(?<![0-9])({word}|0*{_value(word)}(?![0-9]))" if word.isdecimal() else f"(?<![a-z\x80-\U0010ffff]){word}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
@@ -15,6 +16,8 @@ from webapp.datasets.browse import Filters
 from webapp.datasets.edits import EditRefused, Selection
 from webapp.datasets.forms import number_of, told
 from webapp.datasets.models import Dataset, Revision
+from webapp.datasets.waiting import PAGE as WAITING_PAGE
+from webapp.datasets.waiting import waiting_one, waiting_page
 from webapp.projects.access import get_editable, signed_in
 
 Change = Callable[..., Revision]
@@ -34,11 +37,11 @@ def _merge_value(post: QueryDict) -> tuple[Change, dict[str, Any]]:
 
 def _attach(dataset: Dataset, post: QueryDict) -> tuple[Change, dict[str, Any]]:
     newest = dataset.revisions.first()
-    for each in pairs.waiting_of(newest) if newest else []:
-        if each.key == post.get("waiting"):
-            size = (each.width, each.height)
-            return masks.mask_attach, {"item_id": number_of(post, "item"), "mask": each.mask, "size": size}
-    raise EditRefused("This mask waits no more. Look again, then repeat.")
+    found = waiting_one(newest, post.get("waiting", "")) if newest else None
+    if found is None:
+        raise EditRefused("This mask waits no more. Look again, then repeat.")
+    size = (found.width, found.height)
+    return masks.mask_attach, {"item_id": number_of(post, "item"), "mask": found.mask, "size": size}
 
 
 CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
@@ -77,7 +80,7 @@ def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
 
 
 PAGE = 30
-"""Pairs, waiting masks and images to choose from that a page shows."""
+"""Pairs, and images to choose from, that a page shows."""
 
 
 def page_of_masks(revision: Revision, given: Mapping[str, str]) -> dict[str, Any]:
@@ -85,10 +88,9 @@ def page_of_masks(revision: Revision, given: Mapping[str, str]) -> dict[str, Any
     layers = revision.summary.get("masks", {})
     rules = pairs.rules_of(revision)
     layer = given.get("layer", "") if given.get("layer") in layers else next(iter(layers), "")
-    after, start = browse.key_of(given.get("after", "")), int(at) if (at := given.get("at", "")).isdecimal() else 0
+    after = browse.key_of(given.get("after", ""))
     rows = browse.items_beyond(revision, Filters(mask=layer), after, number=PAGE + 1) if layer else []
-    waiting = pairs.waiting_of(revision)
-    chosen = next((each for each in waiting if each.key == given.get("waiting")), None)
+    chosen = waiting_one(revision, given["waiting"]) if "waiting" in given else None
     name = given.get("name", "")
     return {
         "layers": [
@@ -99,10 +101,29 @@ def page_of_masks(revision: Revision, given: Mapping[str, str]) -> dict[str, Any
         "pairs": [(item, item.masks[layer], findings.RULES.get(item.masks[layer]["rule"], "")) for item in rows[:PAGE]],
         "next": f"{rows[PAGE - 1].position}_{rows[PAGE - 1].pk}" if len(rows) > PAGE else "",
         "bare": revision.summary.get("problems", {}).get("unpaired", 0),
-        "waiting": waiting[start : start + PAGE],
-        "waiting_count": len(waiting),
-        "waiting_next": start + PAGE if len(waiting) > start + PAGE else 0,
         "chosen": chosen,
         "search": name,
         "candidates": pairs.candidates(revision, chosen, name=name, number=PAGE) if chosen else [],
+        **_page_of_waiting(revision, given),
+    }
+
+
+def _page_of_waiting(revision: Revision, given: Mapping[str, str]) -> dict[str, Any]:
+    seek, start = given.get("seek", ""), given.get("at", "")
+    at = int(start) if start.isdecimal() and len(start) < 10 else 0
+    rows, count = waiting_page(revision, name=seek, at=at)
+    kept = {"tab": "masks"} | {key: given[key] for key in ("revision", "seek") if given.get(key)}
+
+    def page(first: int) -> str:
+        return f"{urlencode(kept | {'at': first})}#waiting"
+
+    return {
+        "waiting": rows,
+        "waiting_count": count,
+        "waiting_query": urlencode(kept | {"at": at}),
+        "waiting_pages": {
+            "newer": page(max(0, at - WAITING_PAGE)) if at and rows else "",
+            "older": page(at + WAITING_PAGE) if at + WAITING_PAGE < count else "",
+        },
+        "seek": seek,
     }

@@ -9,10 +9,10 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from ml_core.data.pairing import natural
 from webapp.datasets.browse import Filters
-from webapp.datasets.masks import HAND, with_problem
-from webapp.datasets.models import Item, Revision, Upload
+from webapp.datasets.masks import with_problem
+from webapp.datasets.models import Item, Revision
+from webapp.datasets.waiting import Waiting
 
 
 @dataclass(frozen=True)
@@ -66,60 +66,10 @@ def rules_of(revision: Revision) -> dict[str, dict[str, int]]:
     return found
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A mask, or a page of one, that no image has. `layer` is the one that it was in, empty where it was in none."""
-
-    name: str
-    page: int
-    width: int
-    height: int
-    layer: str
-    mask: dict[str, Any]
-    off: Item | None
-    """The image that it was taken off."""
-
-    @property
-    def key(self) -> str:
-        return f"{self.page}:{self.name}"
-
-
-def waiting_of(revision: Revision) -> list[Waiting]:
-    """Masks that wait for an image: those that came without one, and those that were taken off theirs."""
-    reports = revision.dataset.uploads.filter(state=Upload.State.DONE, report__has_key="waiting_masks")
-    came = {
-        (name, page["page"]): page
-        for upload in reports.exclude(report__waiting_masks={}).order_by("created_at")
-        for name, pages in upload.report["waiting_masks"].items()
-        for page in pages
-    }
-    given = _given_by_hand(revision) if came else set()
-    found = [
-        Waiting(name, page, facts["width"], facts["height"], "", _ref(name, facts), None)
-        for (name, page), facts in came.items()
-        if (name, page) not in given
-    ]
-    for item in revision.items.filter(facts__has_key="detached"):
-        for layer, mask in item.facts["detached"].items():
-            found.append(Waiting(mask["name"], mask["page"], item.width, item.height, layer, mask, item))
-    return sorted(found, key=lambda each: (natural(each.name), each.page))
-
-
 def candidates(revision: Revision, waiting: Waiting, *, name: str, number: int) -> list[Item]:
     """Images of the mask's size whose names have these words, in the dataset's order."""
     items = Filters(name=name).apply(revision.items.filter(width=waiting.width, height=waiting.height))
     return list(items.order_by("position", "id")[:number])
-
-
-def _ref(name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: facts[key] for key in ("sha256", "page", "values")}
-    return {**kept, "name": name, "rule": HAND}
-
-
-def _given_by_hand(revision: Revision) -> set[tuple[str, int]]:
-    columns = "m.value ->> 'name', (m.value ->> 'page')::int"
-    rows = _of_masks(revision.items.exclude(masks={}), columns, where=f"m.value ->> 'rule' = '{HAND}'")
-    return {(name, page) for name, page, _ in rows}
 
 
 def _of_masks(items: QuerySet[Item], columns: str, *, joined: str = "", where: str = "true") -> list[tuple[Any, ...]]:

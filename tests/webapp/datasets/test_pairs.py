@@ -13,6 +13,7 @@ from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import edits, masks, pairs
 from webapp.datasets.edits import EditRefused
 from webapp.datasets.models import Dataset
+from webapp.datasets.waiting import waiting_page
 from webapp.projects.models import User
 
 __all__ = ["bring", "dataset", "seen_by"]
@@ -30,7 +31,7 @@ def test_a_waiting_mask_is_given_to_an_image_of_its_size_and_the_history_takes_i
     dataset: Dataset, bring: Bring, alice: User
 ) -> None:
     first = bring(FILES)
-    [waiting] = pairs.waiting_of(first)
+    [waiting], _ = waiting_page(first)
     assert (waiting.name, waiting.width, waiting.layer) == ("masks/corrected.png", 64, "")
     found = pairs.candidates(first, waiting, name="03", number=30)
     assert [each.name for each in found] == ["images/03.png"]
@@ -44,9 +45,9 @@ def test_a_waiting_mask_is_given_to_an_image_of_its_size_and_the_history_takes_i
     made = masks.mask_attach(dataset, item_id=item(first, 3).pk, **given)
     assert np.array_equal(pixels(item(made, 3)), mask(30))
     assert pairs.rules_of(made) == {"mask": {"folder": 3, "hand": 1}}
-    assert pairs.waiting_of(newest(dataset)) == []
+    assert waiting_page(newest(dataset)) == ([], 0)
     back = edits.revision_restore(first, base=2, user=alice)
-    assert [each.name for each in pairs.waiting_of(back)] == ["masks/corrected.png"]
+    assert [each.name for each in waiting_page(back)[0]] == ["masks/corrected.png"]
 
 
 def test_a_wrong_pair_is_mended_on_the_page(seen_by: Seen, dataset: Dataset, bring: Bring, bob: User) -> None:
