@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.cookiejar
 import os
 import re
@@ -113,13 +114,21 @@ class Running:
                 continue
         return found
 
+    def commands(self) -> dict[psutil.Process, str]:
+        """The family with their command lines; who ends while it is asked is left out."""
+        found = {}
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[process] = " ".join(process.cmdline())
+        return found
+
     def member(self, *words: str) -> psutil.Process:
         """The one process whose command has all `words`, without the lifeline in front of it."""
-        for process in self.family():
-            command = " ".join(process.cmdline())
+        commands = self.commands()
+        for process, command in commands.items():
             if all(word in command for word in words) and "lifeline.py" not in command:
                 return process
-        raise AssertionError(f"no process with {words} among {[p.cmdline() for p in self.family()]}")
+        raise AssertionError(f"no process with {words} among {[*commands.values()]}")
 
 
 class Person:

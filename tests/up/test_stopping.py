@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.up.conftest import Running, answers, environment, until
+from tests.up.conftest import ROOT, Running, answers, environment, until
 
 Starter = Callable[..., Running]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -50,7 +52,7 @@ def phases(up: Running) -> dict[str, Callable[[], bool]]:
 
 def runs(up: Running, words: str) -> bool:
     """Is there a process of this one whose command line holds `words`?"""
-    return any(words in " ".join(process.cmdline()) for process in up.family())
+    return any(words in command for command in up.commands().values())
 
 
 def test_ctrl_c_leaves_no_process_whenever_it_comes_and_the_next_start_goes_on(started: Starter) -> None:
@@ -66,6 +68,17 @@ def test_ctrl_c_leaves_no_process_whenever_it_comes_and_the_next_start_goes_on(s
     up.start().link()
     assert "There is no demo project" not in up.words
     assert up.stop() == 0
+
+
+def test_ctrl_c_while_it_is_still_being_loaded_ends_it_without_a_word(tmp_path: Path) -> None:
+    # Python takes this for its own module, which `up` imports: the key is pressed in that very moment.
+    (tmp_path / "tempfile.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    env = environment(tmp_path / "data") | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "up"], env=env, capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_terminal_that_is_closed_stops_it_too(started: Starter) -> None:

@@ -77,15 +77,14 @@ def test_the_engines_ask_for_their_password_even_at_the_socket(up: Running) -> N
 
 def test_no_password_stands_on_a_command_line(up: Running) -> None:
     secrets = [(up.data / name / "password").read_text() for name in ("postgres", "redis")]
-    for process in up.family():
-        command = " ".join(process.cmdline())
+    for command in up.commands().values():
         assert not any(secret in command for secret in secrets), command
 
 
 def test_what_dies_is_started_again(started: Starter) -> None:
     up = started()
     up.link()
-    broker = "redis-server" if any("redis-server" in " ".join(p.cmdline()) for p in up.family()) else "valkey-server"
+    broker = "redis-server" if any("redis-server" in command for command in up.commands().values()) else "valkey-server"
     for words in (("manage.py", "web"), (broker,), ("postgres", "-D")):
         victim = up.member(*words)
         before = up.words.count("was started again")
