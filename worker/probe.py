@@ -70,5 +70,5 @@ def _verdict(log_text: str, *, passed: bool) -> str:
     """Of what it printed: the errors, or else what it computed and on what."""
     lines = [line.partition("  ") for line in log_text.splitlines()]
     wanted = [text.strip() for level, _, text in lines if (level == "error") != passed]
-    chosen = [text for text in wanted if "training step" in text or "Jobs compute" in text] if passed else wanted
+    chosen = [text for text in wanted if "training step" in text] if passed else wanted
     return " ".join(chosen or [log_text.strip().rpartition("\n")[2]])[:LONGEST]

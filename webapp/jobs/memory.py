@@ -119,5 +119,5 @@ def memory_of(spec: Spec, *, half: bool = False) -> float | None:
 
 
 def gib(number: float) -> str:
-    """Bytes in GiB, as drivers and tools say them: 9.4."""
-    return f"{number / GIB:,.1f}"
+    """Bytes in GiB, as drivers and tools say them: 9.4, 139."""
+    return f"{number / GIB:,.1f}" if number < 99.95 * GIB else f"{number / GIB:,.0f}"

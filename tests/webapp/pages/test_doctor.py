@@ -107,7 +107,7 @@ def test_devices_say_their_driver_and_what_is_free_as_their_worker_says_it(monke
     gpu = {"name": "NVIDIA H200", "driver": "570.86", "used": 61 * GIB, "total": 139 * GIB}
     monkeypatch.setattr(presence, "workers", lambda: [_worker(gpus={"cuda:0": gpu}, free=1.5)])
     says = CHECKS["Devices"]().sentence
-    assert says == "GPU 0 of lab-2, NVIDIA H200, driver 570.86: 78.0 of 139.0 GiB free."
+    assert says == "GPU 0 of lab-2, NVIDIA H200, driver 570.86: 78.0 of 139 GiB free."
     memory = CHECKS["Memory"]()
     assert memory.sentence == "lab-2 has 1.5 of 32.0 GiB free."
     assert memory.state == "warning"
