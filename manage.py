@@ -2,6 +2,7 @@
 """Cristae's command line. `manage.py up` runs everything on one machine; the rest is Django's."""
 
 import os
+import signal
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - whoever calls this with an old Python gets a sentence
@@ -9,6 +10,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whoever calls this with an old P
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["up"]:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing runs yet: Ctrl-C while it loads just ends it
         # Makes the database that Django's settings ask for, so it comes before Django.
         from webapp.local.up import main
 

@@ -104,7 +104,7 @@ def test_timeout_stops_it_as_a_person_does(started: Starter) -> None:
     up = started(start=False)
     terminal = Terminal(up, "setsid", "--wait", "timeout", "--signal=INT", "3600")
     until(lambda: answers(up.url), seconds=120, what="an answer of the web")
-    clock = next(process for process in up.family() if process.name() == "timeout")
+    clock = next(process for process, command in up.commands().items() if command.startswith("timeout "))
     clock.send_signal(signal.SIGALRM)  # its hour is over
     assert up.ended(90) == 124
     assert up.family() == []
