@@ -13,7 +13,8 @@ from websockets import ConnectionClosed, Origin
 from websockets.sync.client import connect
 
 from tests.webapp.datasets.server import Browser, serving
-from tests.webapp.matrix import ASKED, BESIDE, PEOPLE, ROWS, SECRET, SIGN_IN, House, Row, bearer, furnish, routes
+from tests.webapp.furnished import House, bearer, furnish
+from tests.webapp.matrix import ASKED, BESIDE, PEOPLE, ROWS, SECRET, SIGN_IN, Row, routes
 from webapp.api.urls import api
 from webapp.datasets.models import Upload
 from webapp.projects.models import Project, User
@@ -68,7 +69,7 @@ def test_every_address_has_a_row_and_no_row_is_of_one_that_has_gone() -> None:
     known, told = routes(), {row.path for row in ROWS}
     assert not known - told, (
         f"Nobody has said who may ask for {', '.join(sorted(known - told))}. Add a row per method to TABLE in "
-        "tests/webapp/matrix.py, what is to be sent to FORMS or BODIES, and a new kind of handle to furnish()."
+        "tests/webapp/matrix.py, what is to be sent to FORMS or BODIES, and a new kind of handle to furnished.py."
     )
     assert not told - known, f"There is no address {', '.join(sorted(told - known))} any more: take its rows away."
 
