@@ -175,6 +175,11 @@ class JobForm:
         rows += [(f"field-{slot_name(r.field)}" if r.field in slots else "", r) for r in self.slot_refusals]
         return [(where, ({**slots, **fields}[r.field] if where else ""), r.sentence) for where, r in rows]
 
+    def labelled(self, refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
+        """(label of the field, sentence); the label is empty where there is no such field."""
+        labels = {info.name: info.label for info in fields_of(self.kind)}
+        return [(labels.get(refusal.field, ""), refusal.sentence) for refusal in refusals]
+
     @property
     def changed_sentence(self) -> str:
         changed = len(self.differing)

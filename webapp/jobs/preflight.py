@@ -99,13 +99,10 @@ def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs
 
 
 def _as_it_runs(spec: Spec, inputs: Mapping[str, Any]) -> Spec:
-    """A segmentation takes the architecture of the encoder that it is given, and trains one that starts at random."""
-    if not isinstance(spec, SegmentSpec):
-        return spec
-    if "encoder" in inputs:
-        maker = Job.objects.filter(pk=inputs["encoder"].get("job")).first()
-        return spec.model_copy(update={"encoder": maker.spec.get("encoder", spec.encoder)}) if maker else spec
-    return spec.model_copy(update={"weights": "fine-tuned"}) if spec.initial == "random" else spec
+    """A segmentation without a pretrained encoder trains one that starts at random, whatever its weights are to do."""
+    if isinstance(spec, SegmentSpec) and "encoder" not in inputs and spec.initial == "random":
+        return spec.model_copy(update={"weights": "fine-tuned"})
+    return spec
 
 
 def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:

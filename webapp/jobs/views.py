@@ -126,9 +126,9 @@ def _preflight(form: JobForm) -> object:
     try:
         spec = form.spec()
     except SpecError as error:
-        return {"refusals": error.refusals}
+        return {"refusals": form.labelled(error.refusals)}
     if refused := values_refused(spec, form.inputs()):
-        return {"refusals": refused}
+        return {"refusals": form.labelled(refused)}
     return preflight(spec, project=form.project, revision=form.revision(), inputs=form.inputs())
 
 

@@ -156,12 +156,12 @@ def _started(client: Client) -> str:
 def test_a_self_test_waits_for_every_queue_and_says_what_came_back(seen_by: Page, alice: User) -> None:
     client = seen_by(alice)
     path = _started(client)
-    assert _page(client, path).count("Waiting for a worker: 0 s.") == 3
+    assert _page(client, path).count("Waiting for a worker") == 3
     ticket = path.rstrip("/").rpartition("/")[2]
     for queue in ("io", "device"):
         selftest.selftest_note(ticket, queue=queue, host="lab-2")
     page = _page(client, path)
-    assert page.count("The worker on lab-2 took the test at once") == 2
+    assert page.count("The worker on lab-2 took the test") == 2
     assert "Its trainer is at work" in page
     selftest.selftest_note(ticket, queue="device", code=1, said="A training step on cuda:0 failed.")
     page = _page(client, path)

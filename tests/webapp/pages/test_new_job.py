@@ -153,7 +153,7 @@ def test_preflight_counts_the_queue_judges_by_a_run_like_it_and_warns(
     assert re.search(rf"about 4 min, judged by\s+<a[^>]*>#{like_it.pk}</a>", page)  # 2 min at half the epochs
     assert "neighbouring slices" in page
     page = client.post(f"/projects/{project.pk}/jobs/preflight/", sent | {"epochs": "0"}).content.decode()
-    assert "1 to 10,000 epochs." in page
+    assert "Epochs: 1 to 10,000 epochs." in page
 
 
 def test_preflight_says_that_time_is_not_known_rather_than_guess(client: Client, project: Project) -> None:
