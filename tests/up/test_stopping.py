@@ -68,6 +68,7 @@ def test_ctrl_c_leaves_no_process_whenever_it_comes_and_the_next_start_goes_on(s
     up.start().link()
     assert "There is no demo project" not in up.words
     assert up.stop() == 0
+    assert up.words.splitlines()[-1].startswith("Stopping. "), "a calm end is one sentence"
 
 
 def test_ctrl_c_while_it_is_still_being_loaded_ends_it_without_a_word(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ LONGEST_LOG = 20 * 2**20
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between a death and the next start; doubled at each death that follows soon after a start."""
 SETTLED_SECONDS = 60.0
-_ROUTINE = re.compile(r"^[\d-]+ [\d:,]+ (INFO|DEBUG) ")
-"""Lines of the settings' log format that stay in the file; a terminal is for what somebody should know."""
+_ROUTINE = re.compile(r"^([\d-]+ [\d:,]+ (INFO|DEBUG) |worker: (Warm|Cold) shutdown)")
+"""Lines of the settings' log format, and Celery's at each stop, that stay in the file; a terminal is for what somebody
+should know."""
 
 
 class Part(Protocol):
