@@ -67,22 +67,24 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def _spec_rows(job: Job) -> list[dict[str, str]]:
-    """Every field of the specification with its value, and the preset's where it differs."""
+    """Every field of the specification with its value, and the preset's where it differs; those that had no effect
+    stand last, in one row."""
     try:
         spec = load_spec(job.spec)
     except SpecError:
         return [{"label": name, "text": str(value)} for name, value in job.spec.items()]
     changed, idle = differences(spec), _without_effect(job)
-    rows = []
+    rows: list[dict[str, str]] = []
+    silent: list[str] = []
     for info in fields_of(job.kind):
-        row = {"label": info.label, "text": told(info, getattr(spec, info.name))}
-        if info.name in idle:
-            rows.append(row | {"text": f"taken from the {idle[info.name]}" if idle[info.name] else "without effect"})
-            continue
-        if info.name in changed:
-            row["preset_text"] = told(info, changed[info.name][0])
-        rows.append(row)
-    return rows
+        if info.name not in idle:
+            row = {"label": info.label, "text": told(info, getattr(spec, info.name))}
+            rows.append(row | ({"preset_text": told(info, changed[info.name][0])} if info.name in changed else {}))
+        elif idle[info.name]:
+            rows.append({"label": info.label, "text": f"taken from the {idle[info.name]}"})
+        else:
+            silent.append(info.label)
+    return rows + ([{"label": "Without effect", "text": ", ".join(silent)}] if silent else [])
 
 
 def _without_effect(job: Job) -> dict[str, str]:

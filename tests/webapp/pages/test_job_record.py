@@ -57,7 +57,9 @@ def test_the_record_says_which_fields_an_input_said_and_which_had_no_effect(clie
     job.save()
     said = _record(client, job)
     assert "Architecture taken from the encoder" in said
-    assert "Patience without effect" in said, "the preset quick has no plateau"
+    idle = said.partition("Without effect ")[2].partition(" Run ")[0]
+    assert "Patience" in idle.split(", "), "the preset quick has no plateau"
+    assert "Patience" not in said.replace(idle, ""), "it is named once, among its like"
 
 
 def test_an_old_specification_that_no_longer_loads_is_shown_as_it_was(client: Client, make_job: JobMaker) -> None:
