@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -29,14 +30,15 @@ def job(port: int, project: Project) -> Job:
     return pretrain(make_revision(project))
 
 
-def follow(port: int, job: Job, user: User) -> ClientConnection:
+@contextmanager
+def following(port: int, job: Job, user: User) -> Iterator[ClientConnection]:
     """A page of `user` that has heard of the job."""
     cookie = {"Cookie": Browser(port, user).headers["Cookie"]}
     address = f"ws://127.0.0.1:{port}/ws/jobs/{job.pk}/"
-    socket = connect(address, additional_headers=cookie, origin=Origin(f"http://127.0.0.1:{port}"))
-    socket.send('{"after": 0}')
-    assert '"state":"queued"' in str(socket.recv(20))
-    return socket
+    with connect(address, additional_headers=cookie, origin=Origin(f"http://127.0.0.1:{port}")) as socket:
+        socket.send('{"after": 0}')
+        assert '"state":"queued"' in str(socket.recv(20))
+        yield socket
 
 
 def closing_code(socket: ClientConnection) -> int:
@@ -48,17 +50,16 @@ def closing_code(socket: ClientConnection) -> int:
 
 
 def test_a_member_who_is_removed_is_let_go(port: int, job: Job, vera: User, alice: User) -> None:
-    theirs, other = follow(port, job, vera), follow(port, job, alice)
-    Membership.objects.filter(user=vera).delete()
-    assert closing_code(theirs) == consumers.NOT_YOURS
-    Job.objects.filter(pk=job.pk).update(name="Another name")
-    assert "Another name" in str(other.recv(20)), "who is still a member goes on"
-    other.close()
+    with following(port, job, vera) as theirs, following(port, job, alice) as other:
+        Membership.objects.filter(user=vera).delete()
+        assert closing_code(theirs) == consumers.NOT_YOURS
+        Job.objects.filter(pk=job.pk).update(name="Another name")
+        assert "Another name" in str(other.recv(20)), "who is still a member goes on"
 
 
 def test_one_who_signs_out_or_is_shut_out_is_let_go(port: int, job: Job, vera: User, bob: User) -> None:
-    signed_out, shut_out = follow(port, job, vera), follow(port, job, bob)
-    User.objects.filter(pk=bob.pk).update(is_active=False)
-    assert closing_code(shut_out) == consumers.NOT_YOURS
-    Session.objects.all().delete()
-    assert closing_code(signed_out) == consumers.NOT_YOURS
+    with following(port, job, vera) as signed_out, following(port, job, bob) as shut_out:
+        User.objects.filter(pk=bob.pk).update(is_active=False)
+        assert closing_code(shut_out) == consumers.NOT_YOURS
+        Session.objects.all().delete()
+        assert closing_code(signed_out) == consumers.NOT_YOURS
