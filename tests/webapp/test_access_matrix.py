@@ -74,6 +74,7 @@ def test_every_address_has_a_row_and_no_row_is_of_one_that_has_gone() -> None:
     assert not told - known, f"There is no address {', '.join(sorted(told - known))} any more: take its rows away."
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_an_address_answers_to_the_methods_of_its_rows_and_to_no_other(made: House) -> None:
     for path in sorted({row.path for row in ASKED}):
@@ -89,6 +90,7 @@ def test_an_address_answers_to_the_methods_of_its_rows_and_to_no_other(made: Hou
                 assert answer.status_code == 405, f"{method} {path} is answered, and has no row in the table"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("row", ASKED, ids=str)
 def test_each_gets_what_is_theirs_and_no_more(made: House, row: Row) -> None:
@@ -106,6 +108,7 @@ def test_each_gets_what_is_theirs_and_no_more(made: House, row: Row) -> None:
                 assert [table for table in written if "apitoken" not in table] == [], f"{row} by the {who}"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("row", [row for row in ASKED if row.of_api and row.changes], ids=str)
 def test_a_token_that_may_only_read_changes_nothing(made: House, row: Row) -> None:
@@ -118,6 +121,7 @@ def test_a_token_that_may_only_read_changes_nothing(made: House, row: Row) -> No
             assert [table for table in written if "apitoken" not in table] == [], who
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("row", [row for row in ASKED if row.changes], ids=str)
 def test_a_change_without_the_token_of_a_page_of_ours_is_refused(made: House, row: Row) -> None:
