@@ -183,7 +183,8 @@ def clear(running: Running) -> None:
         except subprocess.TimeoutExpired:
             running.process.kill()
     for process in running.family():
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was just leaving
+            process.kill()
     shutil.rmtree(running.said.parent, ignore_errors=True)
 
 

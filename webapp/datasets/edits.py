@@ -80,14 +80,20 @@ class _Revising:
         return ids
 
     def copy(self, ids: Sequence[int], **changes: Any) -> int:
-        """Adds copies of rows, of this dataset or of another, to this revision, with `changes` on top."""
+        """Adds copies of rows, of this dataset or of another, to this revision, with `changes` on top.
+
+        They keep their order: where positions are equal, that of the ids is the manifest's.
+        """
         columns = [str(field.column) for field in Item._meta.concrete_fields if not field.primary_key]
         values = {"dataset_id": "%s", "added_in": "%s", "removed_in": "NULL"}
         quoted = ", ".join(f'"{column}"' for column in columns)
         taken = ", ".join(values.get(column, f'"{column}"') for column in columns)
         table = Item._meta.db_table
         # Names of our own columns; what a person wrote travels as a parameter.
-        query = f'INSERT INTO "{table}" ({quoted}) SELECT {taken} FROM "{table}" WHERE id = ANY(%s) RETURNING id'  # noqa: S608
+        query = (
+            f'INSERT INTO "{table}" ({quoted}) SELECT {taken} FROM "{table}" WHERE id = ANY(%s) '  # noqa: S608
+            "ORDER BY position, id RETURNING id"
+        )
         known = {"dataset_id": self.dataset.pk, "added_in": self.number}
         with connection.cursor() as cursor:
             cursor.execute(query, [*(known[column] for column in columns if column in known), list(ids)])

@@ -161,6 +161,15 @@ def test_an_earlier_revision_comes_back_as_a_new_one_with_the_same_manifest(data
         edits.revision_restore(fourth, base=4, user=alice)
 
 
+def test_copies_keep_the_order_of_their_rows_wherever_the_database_keeps_those(dataset: Dataset, alice: User) -> None:
+    first = test_pages.fill(dataset, 6)
+    Item.objects.filter(dataset=dataset).update(position=1000)  # the rows' own order is all that tells them apart
+    written = [item.name for item in first.items.order_by("position", "id")]
+    Item.objects.filter(dataset=dataset, name=written[0]).update(facts={"moved": True})  # to the end of its table
+    edits.items_label(dataset, selection=Selection(filters=Filters()), base=1, label="fly", user=alice)
+    assert [item.name for item in newest(dataset).items.order_by("position", "id")] == written
+
+
 def test_the_same_seed_draws_the_same_sample_and_the_subset_shares_its_blobs(
     dataset: Dataset, project: Project, alice: User
 ) -> None:
