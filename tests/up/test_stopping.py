@@ -59,7 +59,8 @@ def test_ctrl_c_leaves_no_process_whenever_it_comes_and_the_next_start_goes_on(s
     up = started(start=False, options=("--demo",))
     for name, reached in phases(up).items():
         terminal = Terminal(up)
-        until(reached, seconds=120, what=name)
+        # On a busy machine a short stretch may pass between two looks; then it is stopped as it runs.
+        until(lambda: reached() or answers(up.url), seconds=120, what=name)  # noqa: B023 - asked at once
         terminal.press(CTRL_C)
         terminal.press(CTRL_C)  # as an impatient person does
         assert up.ended(90) == 0, name
