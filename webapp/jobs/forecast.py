@@ -19,6 +19,9 @@ from webapp.jobs.models import Job, State
 from webapp.jobs.silence import silent_seconds
 from webapp.projects.models import Project
 
+FORETOLD = 30
+"""For so many queued jobs it is said when they start: each costs a look at the jobs like it."""
+
 _DECIDE = ("encoder", "decoder", "decoder_width", "weights", "framing", "resolution", "views", "method", "network")
 """The fields that decide how long a pixel takes."""
 

@@ -15,16 +15,13 @@ from ml_core.specs import ClassifySpec, PretrainSpec, SegmentSpec, Spec
 from webapp.datasets.models import Revision
 from webapp.datasets.pairs import unknown_values
 from webapp.jobs import presence
-from webapp.jobs.forecast import alike, seconds_like, starts
+from webapp.jobs.forecast import FORETOLD, alike, seconds_like, starts
 from webapp.jobs.inputs import jobs_taken_from
 from webapp.jobs.kinds import KINDS
 from webapp.jobs.memory import Room, batch_that_fits, gib, need_on, room_of
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.jobs.order import in_line
 from webapp.projects.models import Project
-
-FORETOLD = 30
-"""Behind so many jobs nothing is said of the start: each costs a look at the jobs like it."""
 
 
 @dataclass(frozen=True)

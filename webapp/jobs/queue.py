@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from webapp.jobs import services
 from webapp.jobs.devices import Device, Seen, SilentHelper, devices_of, silent_helpers
-from webapp.jobs.forecast import starts
+from webapp.jobs.forecast import FORETOLD, starts
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.jobs.order import queue_order
 from webapp.jobs.presence import slots_of
@@ -26,8 +26,6 @@ _TITLES = {
     Queue.IO: ("Reading files", "Uploads being read. They never wait for a training."),
 }
 _SHOWN = [*OWNED, State.QUEUED, State.WAITING, State.PAUSED]
-FORETOLD = 30
-"""Of how many queued jobs the page says when they start: each costs a look at the jobs like it."""
 
 
 @dataclass(frozen=True)
