@@ -1,5 +1,6 @@
-"""The Celery app as the web sees it: sends a task by its name, knows none of them."""
+"""The Celery app as the web sees it: sends a task by its name, knows none of them. And the way to Redis itself."""
 
+import redis
 from celery import Celery
 from django.conf import settings
 
@@ -21,3 +22,8 @@ app.conf.update(
     worker_hijack_root_logger=False,
     timezone="UTC",
 )
+
+
+def redis_client() -> redis.Redis:
+    """A connection of its own, to be closed by a `with`. What is asked of it raises redis.RedisError within seconds."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from webapp.broker import redis_client
 from webapp.doctor.findings import Check, Finding
 from webapp.jobs import presence
 from webapp.jobs.memory import gib
@@ -56,7 +57,7 @@ def _clocks() -> Finding:
 def _broker() -> Finding:
     began = time.perf_counter()
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3) as client:
+        with redis_client() as client:
             version = client.info("server")["redis_version"]
     except redis.RedisError as error:
         says = f"Redis does not answer ({error}). Queued jobs wait and are safe; pages follow more slowly."

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerAway
 
-from webapp.broker import app
+from webapp.broker import app, redis_client
 from webapp.jobs.models import OWNED, Job, Queue
 from webapp.jobs.silence import silent_seconds
 
@@ -42,7 +41,7 @@ class Step:
 def selftest_start() -> str:
     """Sends a message to every queue; returns the name of the test. Raises redis.RedisError or BrokerAway."""
     ticket = uuid.uuid4().hex
-    with _client() as client:
+    with redis_client() as client:
         client.hset(_key(ticket), "asked", client.time()[0])
         client.expire(_key(ticket), _FORGOTTEN_SECONDS)
     for queue in Queue.values:
@@ -55,7 +54,7 @@ def selftest_note(ticket: str, *, queue: str, **facts: Any) -> bool:
 
     Raises redis.RedisError.
     """
-    with _client() as client:
+    with redis_client() as client:
         if not client.exists(_key(ticket)):
             return False
         before = json.loads(client.hget(_key(ticket), queue) or "{}")
@@ -66,7 +65,7 @@ def selftest_note(ticket: str, *, queue: str, **facts: Any) -> bool:
 
 def selftest_steps(ticket: str) -> list[Step] | None:
     """How far the test is, queue by queue; None where it is not known any more. Raises redis.RedisError."""
-    with _client() as client:
+    with redis_client() as client:
         kept, now = client.hgetall(_key(ticket)), client.time()[0]
     known = {name.decode(): json.loads(value) for name, value in kept.items()}
     if "asked" not in known:
@@ -109,10 +108,6 @@ def _after(seconds: int) -> str:
 
 def _key(ticket: str) -> str:
     return f"cristae:selftest:{ticket}"
-
-
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)
 
 
 AWAY = (redis.RedisError, BrokerAway, OSError)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 
 import redis
-from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerAway
 
-from webapp.broker import app
+from webapp.broker import app, redis_client
 
 log = logging.getLogger(__name__)
 
@@ -27,5 +26,5 @@ def send_hint(job_id: int, *, queue: str) -> None:
 
 def hints_waiting(queue: str) -> int:
     """How many hints lie in `queue` unread; a busy worker leaves them there. Raises redis.RedisError."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3) as client:
+    with redis_client() as client:
         return int(client.llen(queue))

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
-from django.conf import settings
+
+from webapp.broker import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,6 @@ SILENT_SECONDS = 30
 """A worker speaks every five seconds: from here on its silence is a warning."""
 FORGOTTEN_SECONDS = 600
 """Silent workers stay listed for so long, so that a page can say since when."""
-
-
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)
 
 
 def worker_seen(
@@ -40,7 +37,7 @@ def worker_seen(
     `gpus`: device -> {"name", "driver", "used", "total"} (bytes) of those devices of which the driver says so much.
     `memory`: {"free", "total"} of the host, in bytes; empty where it is not known.
     """
-    with _client() as client:
+    with redis_client() as client:
         said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "gpus": gpus, "memory": memory}
         said["at"] = client.time()[0]
         client.hset(KEY, name, json.dumps(said))
@@ -49,19 +46,19 @@ def worker_seen(
 
 def worker_left(name: str) -> None:
     """Forgets a worker process that ends in good order. Raises redis.RedisError."""
-    with _client() as client:
+    with redis_client() as client:
         client.hdel(KEY, name)
 
 
 def reaper_seen() -> None:
     """Notes that a reaper has just looked at everything. Raises redis.RedisError."""
-    with _client() as client:
+    with redis_client() as client:
         client.set(REAPER_KEY, client.time()[0], ex=FORGOTTEN_SECONDS)
 
 
 def reaper_silence() -> int | None:
     """Seconds since a reaper last looked; None where none has for long. Raises redis.RedisError."""
-    with _client() as client:
+    with redis_client() as client:
         at = client.get(REAPER_KEY)
         return None if at is None else max(0, client.time()[0] - int(at))
 
@@ -73,7 +70,7 @@ def workers() -> list[dict[str, Any]]:
     successor) the one heard last counts.
     """
     try:
-        with _client() as client:
+        with redis_client() as client:
             now = client.time()[0]
             rows = {name: json.loads(said) for name, said in client.hgetall(KEY).items()}
             gone = [name for name, row in rows.items() if now - row["at"] > FORGOTTEN_SECONDS]
