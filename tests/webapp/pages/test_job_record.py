@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import html
-import re
-
 import pytest
 from django.test import Client
 
 from ml_core.specs import from_preset
 from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from tests.webapp.pages.reading import words
 from webapp.datasets.models import Revision
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User
@@ -24,7 +22,7 @@ def client(seen_by: Page, bob: User) -> Client:
 def _record(client: Client, job: Job) -> str:
     """The record as text that a person reads."""
     page = client.get(f"/jobs/{job.pk}/").content.decode()
-    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page[page.index('id="record"') :]).split()))
+    return words(page[page.index('id="record"') :])
 
 
 RECORD = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import pytest
@@ -11,6 +10,7 @@ from django.test import Client
 
 from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from tests.webapp.pages.reading import markup_without_chance, words
 from webapp.datasets.models import Item, Revision
 from webapp.jobs.figures import headline
 from webapp.jobs.models import Job, State
@@ -27,7 +27,7 @@ def _results(client: Client, job: Job) -> str:
     """The part of the page that holds the results, as text that a person reads."""
     page = client.get(f"/jobs/{job.pk}/").content.decode()
     part = page[page.index('id="results"') : page.index('id="curves"')]
-    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", part).split()))
+    return words(part)
 
 
 SEGMENTED = {
@@ -214,8 +214,8 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     assert "no image" in results
     assert "worm &lt;b&gt;" in results
     assert "w1.png" in results
-    for words in ("None", "nan", "True", "Shows nothing"):
-        assert words not in results
+    for word in ("None", "nan", "True", "Shows nothing"):
+        assert word not in markup_without_chance(results)
 
 
 ANSWERS = """item,name,part,label,predicted,confidence,p(a),p(b)

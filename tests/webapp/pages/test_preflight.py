@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import html
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from django.utils import timezone
 
 from ml_core.specs import SegmentSpec, from_preset
 from tests.webapp.pages.conftest import JobMaker, Page
+from tests.webapp.pages.reading import words
 from webapp.datasets.models import Item, Revision
 from webapp.jobs import presence
 from webapp.jobs.forms import JobForm
@@ -32,8 +32,7 @@ def foretell(seen_by: Page, bob: User, project: Project, revision: Revision) -> 
         form = JobForm(project=project, kind=kind, preset=preset)
         sent = {field.info.name: field.value for field in form.fields} | {s.name: s.value for s in form.slots}
         sent |= {"kind": kind, "preset": preset, **changes}
-        page = client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode()
-        return " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", " ", page, flags=re.S)).split())
+        return words(client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode())
 
     return ask
 

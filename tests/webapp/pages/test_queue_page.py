@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.webapp.pages.conftest import JobMaker, Page
+from tests.webapp.pages.reading import words
 from webapp.jobs import services
 from webapp.jobs.models import Job, State
 from webapp.jobs.order import in_line
@@ -44,7 +45,7 @@ def _page(client: Client, path: str = "/queue/") -> str:
 def _row(page: str, job: Job) -> str:
     """The text of the row of a queued job."""
     row = page[page.index(f'id="queued-{job.pk}"') :]
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", row[: row.index("</tr>")]))
+    return words(row[: row.index("</tr>")])
 
 
 def _start(page: str, job: Job) -> datetime.datetime | None:
