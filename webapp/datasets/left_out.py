@@ -3,8 +3,6 @@ file to keep. A folder of a hundred thousand files that nobody can read must not
 
 from __future__ import annotations
 
-import csv
-import io
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from webapp.datasets.models import Blob, Upload
 from webapp.projects.access import get_visible, signed_in
-from webapp.streams import streamed
+from webapp.streams import csv_parts, file_parts, streamed
 
 SHOWN = 500
 """So many of each list stand on a page and in the report."""
@@ -34,9 +32,7 @@ def shortened(report: dict[str, Any]) -> dict[str, Any]:
     short = {**report, **{name: report[name][:SHOWN] for name in lists}}
     short["counts"] = {name: len(report[name]) for name in lists}
     if max(len(report["refused"]), len(report["unmatched"])) > SHOWN:
-        content = io.StringIO()
-        csv.writer(content).writerows(_rows(report))
-        encoded = content.getvalue().encode("utf-8", "replace")
+        encoded = b"".join(csv_parts(_rows(report)))
         short["list"] = default_storage.put_bytes(encoded)  # type: ignore[attr-defined]
         Blob.objects.bulk_create([Blob(sha256=short["list"], size=len(encoded))], ignore_conflicts=True)
     return short
@@ -64,15 +60,6 @@ def listed(request: HttpRequest, upload_id: uuid.UUID) -> StreamingHttpResponse:
 
 
 def _lines(report: dict[str, Any]) -> Iterator[bytes]:
-    def written(rows: list[tuple[str, str, str]]) -> bytes:
-        content = io.StringIO()
-        csv.writer(content).writerows(rows)
-        return content.getvalue().encode("utf-8", "replace")
-
-    yield written([COLUMNS])
-    if "list" in report:
-        with default_storage.open(report["list"]) as kept:
-            yield from kept.chunks()
-    else:
-        yield written(list(_rows(report)))
-    yield written([(name, *_LONE_MASK) for name in report.get("waiting_masks", {})])
+    yield from csv_parts([COLUMNS])
+    yield from file_parts(default_storage.open(report["list"])) if "list" in report else csv_parts(_rows(report))
+    yield from csv_parts((name, *_LONE_MASK) for name in report.get("waiting_masks", {}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ml_core.data.windowing import lightness
 from webapp.datasets.colours import planes_of
 from webapp.datasets.models import Item
 from webapp.datasets.problems import CLASS_COLOURS
-from webapp.datasets.pyramids import WHOLE_TO, Pyramid, in_colour, is_large, mask_of, pyramid_of
+from webapp.datasets.pyramids import WHOLE_TO, in_colour, is_large, mask_of, pyramid_of
 from webapp.jobs.models import Artifact
 from webapp.projects.access import get_visible, signed_in
 
@@ -49,7 +50,7 @@ def thumbnail(request: HttpRequest, item_id: int) -> HttpResponse:
         with default_storage.open(item.thumbnail) as file:
             return bytes(file.read())
 
-    return _picture(request, content, key=item.thumbnail, media_type="image/webp")
+    return _picture(request, item, content, key=item.thumbnail, media_type="image/webp")
 
 
 @require_safe
@@ -68,11 +69,12 @@ def image(request: HttpRequest, item_id: int) -> HttpResponse:
 
     def content() -> bytes:
         if is_large(item):
-            return _png(Image.fromarray(readers.windowed(_pyramid(item).within(longest), low=low, high=high)))
+            return _png(Image.fromarray(readers.windowed(pyramid_of(item).within(longest), low=low, high=high)))
         pixels = readers.windowed(_pixels(item, colour=colour), low=low, high=high)
         return _png(Image.fromarray(pixels).reduce(factor) if factor > 1 else Image.fromarray(pixels))
 
-    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}{'-colour' * colour}")
+    key = f"{item.image}-{item.page}-{low:g}-{high:g}-{factor}{'-colour' * colour}"
+    return _picture(request, item, content, key=key)
 
 
 @require_safe
@@ -90,13 +92,13 @@ def tile(request: HttpRequest, item_id: int, level: int, column: int, row: int) 
 
     def content() -> bytes:
         try:
-            pixels = _pyramid(item).tile(level, column, row)
+            pixels = pyramid_of(item).tile(level, column, row)
         except IndexError:
             raise Http404 from None
         return _png(Image.fromarray(readers.windowed(pixels, low=low, high=high)))
 
     place = f"{level}-{column}-{row}{'-colour' * in_colour(item)}"
-    return _picture(request, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{place}")
+    return _picture(request, item, content, key=f"{item.image}-{item.page}-{low:g}-{high:g}-{place}")
 
 
 @require_safe
@@ -112,17 +114,14 @@ def colour(request: HttpRequest, item_id: int, artifact_id: int) -> HttpResponse
     factor = max(1, math.ceil(max(item.width, item.height) / COLOURED_TO))
 
     def content() -> bytes:
-        try:
-            planes = planes_of(artifact, item)
-        except FileNotFoundError:
-            raise Http404(f"The colours of {item.name} are missing from the storage.") from None
+        planes = planes_of(artifact, item)
         if planes is None:
             raise Http404
         grey = _thumbnail(item) if small else _reduced(item, factor=factor)
         return _png(Image.fromarray(coloured(grey, planes)))
 
     key = f"{artifact.sha256}-{item.image}-{item.page}-{item.low:g}-{item.high:g}-{'small' if small else factor}"
-    return _picture(request, content, key=key)
+    return _picture(request, item, content, key=key)
 
 
 @require_safe
@@ -147,7 +146,8 @@ def mask(request: HttpRequest, item_id: int, layer: str) -> HttpResponse:
             values = only_value(values, only)
         return _png(Image.fromarray(_painted(values, colours) if overlay else np.ascontiguousarray(values)))
 
-    return _picture(request, content, key=f"{ref['sha256']}-{ref['page']}-{only}-{factor}-{sorted(colours.items())}")
+    key = f"{ref['sha256']}-{ref['page']}-{only}-{factor}-{sorted(colours.items())}"
+    return _picture(request, item, content, key=key)
 
 
 @require_safe
@@ -156,7 +156,8 @@ def histogram(request: HttpRequest, item_id: int) -> HttpResponse:
     item = _item(request, item_id)
     response = _not_modified(request, key := f"{item.image}-{item.page}-histogram-{item.low:g}-{item.high:g}")
     if response is None:
-        response = JsonResponse(_histogram(item))
+        with _stored(item):
+            response = JsonResponse(_histogram(item))
     return _kept(response, key)
 
 
@@ -165,20 +166,19 @@ def _item(request: HttpRequest, item_id: int) -> Item:
     return get_visible(items, signed_in(request), project="dataset__project", pk=item_id)
 
 
-def _pyramid(item: Item) -> Pyramid:
+@contextmanager
+def _stored(item: Item) -> Iterator[None]:
+    """A file that is no longer where it was kept is not found, and the answer says whose it was."""
     try:
-        return pyramid_of(item)
+        yield
     except FileNotFoundError:
-        raise Http404(f"The file of {item.name} is missing from the storage.") from None
+        raise Http404(f"A file of {item.name} is missing from the storage.") from None
 
 
 def _pixels(item: Item, *, colour: bool = False) -> NDArray[np.generic]:
     """(H, W), of a picture in colour (H, W, 3)."""
-    try:
-        path = Path(default_storage.path(item.image))
-        return readers.read_colour(path, page=item.page) if colour else readers.read(path, page=item.page)
-    except FileNotFoundError:
-        raise Http404(f"The file of {item.name} is missing from the storage.") from None
+    path = Path(default_storage.path(item.image))
+    return readers.read_colour(path, page=item.page) if colour else readers.read(path, page=item.page)
 
 
 def _thumbnail(item: Item) -> NDArray[np.uint8]:
@@ -190,7 +190,7 @@ def _thumbnail(item: Item) -> NDArray[np.uint8]:
 def _reduced(item: Item, *, factor: int) -> NDArray[np.uint8]:
     """The image in its own window, (H, W), every side divided by `factor`."""
     if is_large(item):
-        pixels, factor = _pyramid(item).within(COLOURED_TO), 1
+        pixels, factor = pyramid_of(item).within(COLOURED_TO), 1
         grey = lightness(pixels) if pixels.ndim == 3 else pixels
     else:
         grey = _pixels(item)
@@ -221,7 +221,7 @@ def _histogram(item: Item) -> dict[str, object]:
 
 def _some(item: Item) -> NDArray[np.generic]:
     """Every so-many-th pixel of a large image, as it is: means would hide its darkest and brightest."""
-    whole = _pyramid(item).level(0)
+    whole = pyramid_of(item).level(0)
     step = max(1, math.ceil((item.width * item.height / COUNTED) ** 0.5))
     some = np.ascontiguousarray(whole[::step, ::step])
     return lightness(some) if some.ndim == 3 else some
@@ -260,10 +260,13 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _picture(
-    request: HttpRequest, content: Callable[[], bytes], *, key: str, media_type: str = "image/png"
+    request: HttpRequest, item: Item, content: Callable[[], bytes], *, key: str, media_type: str = "image/png"
 ) -> HttpResponse:
     """`content` is made only where the browser has not got it; `key` tells one picture from any other."""
-    response = _not_modified(request, key) or HttpResponse(content(), content_type=media_type)
+    response = _not_modified(request, key)
+    if response is None:
+        with _stored(item):
+            response = HttpResponse(content(), content_type=media_type)
     return _kept(response, key)
 
 

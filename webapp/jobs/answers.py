@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.http import (
-    FileResponse,
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseBase,
@@ -25,6 +23,7 @@ from webapp.jobs import services
 from webapp.jobs.models import Artifact, Job
 from webapp.jobs.record import run_record
 from webapp.projects.access import get_visible, signed_in
+from webapp.streams import csv_parts, file_parts, streamed
 
 EVENTS_AT_ONCE = 2000
 LOG_BYTES = 2**20
@@ -45,31 +44,22 @@ def job_events(request: HttpRequest, job_id: int) -> HttpResponse:
 
 
 @require_safe
-def job_points(request: HttpRequest, job_id: int) -> HttpResponseBase:
+def job_points(request: HttpRequest, job_id: int) -> StreamingHttpResponse:
     """Every point as CSV: for one name and step, the one of the newest attempt."""
     job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
-    response = StreamingHttpResponse(_csv_lines(job), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="job-{job.pk}-points.csv"'
-    return response
+    parts = csv_parts(_points(job))
+    return streamed(request, parts, filename=f"job-{job.pk}-points.csv", media_type="text/csv; charset=utf-8")
 
 
-class _Echo:
-    """csv writes to a file; this hands the line back instead."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _csv_lines(job: Job) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield writer.writerow(_COLUMNS)
+def _points(job: Job) -> Iterator[Sequence[object]]:
+    yield _COLUMNS
     points = job.events.filter(kind="point")
     newest = points.order_by("name", "step", "-epoch", "-id").distinct("name", "step")
     per_epoch = services.snapshot(job)["steps_per_epoch"]
     for p in newest.iterator(chunk_size=5000):
         epoch = f"{p.step / per_epoch:.4f}" if per_epoch and p.step is not None else ""
         value = (p.data or {}).get("reason", "") if p.value is None else repr(p.value)
-        yield writer.writerow([p.name, p.step, epoch, p.time.isoformat(), p.epoch, value, p.low, p.high])
+        yield p.name, p.step, epoch, p.time.isoformat(), p.epoch, value, p.low, p.high
 
 
 @require_safe
@@ -109,10 +99,12 @@ def artifact(request: HttpRequest, artifact_id: int, name: str) -> HttpResponseB
     tag = f'"{found.sha256}"'
     if request.headers.get("If-None-Match") == tag:
         return HttpResponseNotModified()
+    try:
+        parts = file_parts(default_storage.open(found.sha256))
+    except FileNotFoundError:
+        raise Http404(f"The file {found.name} of job {found.job_id} is missing from the storage.") from None
     shown = found.media_type in _SHOWN_IN_PLACE and "download" not in request.GET
-    response = FileResponse(default_storage.open(found.sha256), content_type=found.media_type)
-    kind = "inline" if shown else "attachment"
-    response["Content-Disposition"] = f"{kind}; filename*=UTF-8''{quote(_filename(found))}"
+    response = streamed(request, parts, filename=_filename(found), media_type=found.media_type, in_place=shown)
     response["Content-Length"] = str(found.size)
     response["Cache-Control"] = "private, max-age=31536000, immutable"
     response["ETag"] = tag

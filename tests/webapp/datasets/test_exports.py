@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import connections
 from django.test import AsyncClient
 
 from ml_core.data.manifest import EXPORTED
@@ -90,4 +90,4 @@ async def test_the_zip_leaves_the_server_in_parts(dataset: Dataset, alice: User,
     assert len(parts) >= 5
     assert max(map(len, parts)) < 2 * exports.PART
     assert zipfile.ZipFile(io.BytesIO(b"".join(parts))).testzip() is None
-    await sync_to_async(connection.close_pool)()  # The request's own connection would hold the test database.
+    await sync_to_async(connections.close_all)()  # The request's own connection would hold the test database.

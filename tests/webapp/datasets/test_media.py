@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from django.core.files.storage import default_storage
 from django.test import Client
 from PIL import Image
 
@@ -106,3 +107,11 @@ def test_a_stranger_sees_no_picture(client, item, charlie, name):
     assert client.get(f"/items/{item.pk}/{name}").status_code == 302
     client.force_login(charlie)
     assert client.get(f"/items/{item.pk}/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["image.png", "thumbnail.webp", "masks/mask.png", "histogram.json"])
+def test_a_file_that_was_lost_is_not_found_and_breaks_no_page(seen, item, name):
+    for sha256 in (item.image, item.thumbnail, item.masks["mask"]["sha256"]):
+        Path(default_storage.path(sha256)).unlink()
+    assert seen.get(f"/items/{item.pk}/{name}").status_code == 404
+    assert seen.get(f"/items/{item.pk}/").status_code == 200
