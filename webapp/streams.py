@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-PART = 2**18
+PART = 2**20
 """About how many bytes leave at a time: each time is a change of threads."""
 
 

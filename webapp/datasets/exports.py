@@ -15,9 +15,8 @@ from django.http import HttpRequest, StreamingHttpResponse
 from ml_core.data.manifest import EXPORTED
 from webapp.datasets.catalogue import file_of
 from webapp.datasets.models import Revision
-from webapp.streams import streamed
+from webapp.streams import PART, streamed
 
-PART = 1 << 20
 _UNFIT = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 

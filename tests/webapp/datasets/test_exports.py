@@ -21,6 +21,7 @@ from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import exports, services
 from webapp.datasets.models import Dataset
 from webapp.projects.models import Project, User
+from webapp.streams import PART
 
 __all__ = ["seen_by"]
 
@@ -88,6 +89,6 @@ async def test_the_zip_leaves_the_server_in_parts(dataset: Dataset, alice: User,
     answer = await client.get(f"/revisions/{revision.pk}/export.zip")
     parts = [part async for part in answer.streaming_content]
     assert len(parts) >= 5
-    assert max(map(len, parts)) < 2 * exports.PART
+    assert max(map(len, parts)) < 2 * PART
     assert zipfile.ZipFile(io.BytesIO(b"".join(parts))).testzip() is None
     await sync_to_async(connections.close_all)()  # The request's own connection would hold the test database.
