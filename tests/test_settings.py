@@ -94,6 +94,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert f"CRISTAE_TIME_ZONE_FILE={tmp_path / 'absent'} cannot be read" in done.stderr
 
 
+@pytest.mark.slow
 def test_https_closes_the_webs_usual_doors() -> None:
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     given = {

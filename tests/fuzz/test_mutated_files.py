@@ -104,6 +104,7 @@ def take_in(work: Path, *, filename: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_good_files_are_read(decoder, tmp_path):
     (tmp_path / "thumbnails").mkdir()
     for name, content in corpus.images(tmp_path).items():

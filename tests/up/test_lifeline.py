@@ -42,6 +42,7 @@ def test_it_hands_the_signal_on_in_the_form_that_the_command_knows() -> None:
     assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_a_stubborn_command_is_killed_after_the_grace_time() -> None:
     line, child = _start(STUBBORN, grace=0.5)
     line.terminate()

@@ -60,6 +60,7 @@ def test_a_stage_that_fails_shows_the_end_of_the_log_its_name_and_what_to_do(tmp
     assert lines[-1] == f"All that was said is in {tmp_path / 'setup.log'}"
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_count_that_runs_in_place(tmp_path: Path) -> None:
     terminal, theirs = pty.openpty()
     command = stage(tmp_path, f"echo 3 of 7; until [ -e {tmp_path}/go ]; do sleep 0.1; done")

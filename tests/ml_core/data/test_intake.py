@@ -178,6 +178,7 @@ def test_a_file_that_kills_its_decoder_is_refused_and_the_next_gets_a_new_one(tm
         decoder.close()
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_for_ever_is_refused(tmp_path):
     decoder = Decoder(seconds=1)
     (tmp_path / "a.png").write_bytes(picture())

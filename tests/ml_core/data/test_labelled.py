@@ -144,6 +144,7 @@ def test_one_class_or_none_is_refused_with_the_remedy() -> None:
         _labelled([_item(f"images/{n}.png") for n in range(10)])
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_images_are_split_within_seconds() -> None:
     items = [_item(f"{n}", label="abc"[n % 3], group=f"g{n // 40}" if n % 2 else "") for n in range(100_000)]
     data = _labelled(items)

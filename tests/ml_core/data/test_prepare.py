@@ -97,6 +97,7 @@ def _prepare(folder: Path, root: Path, counts: multiprocessing.Queue) -> None:
     counts.put((len(calls), int(prepared.array.sum())))
 
 
+@pytest.mark.slow
 def test_an_array_is_built_once_however_many_jobs_ask_for_it_at_the_same_time(folder, tmp_path):
     context = multiprocessing.get_context("spawn")
     counts = context.Queue()

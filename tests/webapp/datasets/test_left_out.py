@@ -54,6 +54,7 @@ def rows_of(client: Client, upload: Upload) -> list[list[str]]:
     return list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_refused_files_are_counted_on_a_small_page_and_listed_in_a_file(
     client: Client, dataset: Dataset, alice: User, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_check_that_cannot_run_says_so_and_is_not_well(
     assert "needs you" in page or "need you" in page
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_part_that_hangs_is_given_up_and_holds_up_no_other() -> None:
     leave = threading.Event()
