@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml_core.devices import choose_device, device_name, set_threads
 from ml_core.models.stand_alone_attention import attention, folded, is_folded, shifted
+from ml_core.runtime.device import choose_device, device_name, set_threads
 
 HEADS, SIZE = 8, 7
 Shape = tuple[int, int, int, int]

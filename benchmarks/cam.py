@@ -23,9 +23,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor
 
-from ml_core.devices import choose_device, device_name, set_threads
 from ml_core.models.activation_maps import eigen_cam, first_pattern, grad_cam
-from ml_core.models.probes import Classifier
+from ml_core.models.linear_classifier import Classifier
+from ml_core.runtime.device import choose_device, device_name, set_threads
 
 SIZE = 224
 CLASS = 1

@@ -25,10 +25,10 @@ import psutil
 import tifffile
 from PIL import Image
 
-from ml_core.context import PlainContext
-from ml_core.inputs import Inputs, Slot
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs, Slot
+from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
-from ml_core.reporting import EventFile
 from ml_core.specs import IntakeSpec
 
 SIZE, SIDE = 160, 1024

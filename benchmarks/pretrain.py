@@ -32,14 +32,14 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from ml_core.data import manifest as manifests
-from ml_core.data.pairs import Pairs, source_size
-from ml_core.data.prepare import prepare
-from ml_core.data.sampler import ResumableSampler
+from ml_core.data.arrays.prepare import prepare
+from ml_core.data.loading.view_pairs import Pairs, source_size
+from ml_core.data.manifests import folder_manifest
 from ml_core.data.synthetic import micrograph
-from ml_core.devices import choose_device, choose_precision, device_name, set_threads
 from ml_core.models import encoders
 from ml_core.recipes.pretrain import begin, learn
+from ml_core.runtime.device import choose_device, choose_precision, device_name, set_threads
+from ml_core.runtime.sampler import ResumableSampler
 from ml_core.specs import PretrainSpec
 
 SIZE = 128
@@ -58,7 +58,7 @@ class Ours:
 
     def __init__(self, folder: Path, *, batch: int, device: torch.device, precision: str) -> None:
         self.spec = PretrainSpec(views="byol", image_size=SIZE, batch_size=batch, precision=precision)  # type: ignore[arg-type]
-        manifest = manifests.from_folder(folder / "images")
+        manifest = folder_manifest.from_folder(folder / "images")
         images = prepare(manifest, blobs=None, root=folder / "prepared", size=source_size(self.spec))
         self.pairs = Pairs(images.array, ab=None, spec=self.spec, device=device)
         self.sampler = ResumableSampler(len(self.pairs), batch_size=batch, seed=0)

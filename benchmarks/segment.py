@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.augmentation import augment
-from ml_core.devices import choose_precision, device_name, set_threads
+from ml_core.data.loading.augmentation import augment
 from ml_core.models.feature_cache import FORMS, FeatureCache
-from ml_core.models.tiles import predict_bands
+from ml_core.models.tiled_prediction import predict_bands
 from ml_core.models.unet import Segmenter, segmentation_loss
+from ml_core.runtime.device import choose_precision, device_name, set_threads
 
 DEVICE = torch.device("cpu")
 PRECISION = choose_precision(DEVICE, "auto")
@@ -104,7 +104,7 @@ def most_resident() -> int:
 
 
 class Squares:
-    """As `ml_core.data.masked.Masked`, with images made up here."""
+    """As `ml_core.data.loading.segmentation_data.Masked`, with images made up here."""
 
     size = SIZE
     samples = IMAGES

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from ml_core.commands import convert, describe, doctor, export, presets, run
-from ml_core.reporting import USER_CAN_MEND, UserError
+from ml_core.errors import UserError
+from ml_core.job.reporting import USER_CAN_MEND
 from ml_core.specs import SpecError
 
 _HELP = """
@@ -23,7 +24,7 @@ command goes on from there. Exit codes: 0 done, 70 something to mend (the last l
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code (`ml_core.reporting`)."""
+    """Runs one command and returns its exit code (`ml_core.job.reporting`)."""
     options = _parser().parse_args(argv)
     try:
         return int(options.command(options))

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_core.reporting import ABANDONED
+from ml_core.job.reporting import ABANDONED
 from ml_core.specs import SPECS
 
 PRELOADED = (
@@ -37,7 +37,7 @@ PRELOADED = (
     "segmentation_models_pytorch",
     "pytorch_grad_cam",
     "ml_core.__main__",
-    "ml_core.engine",
+    "ml_core.runtime.training_loop",
     *(f"ml_core.recipes.{kind}" for kind, spec in SPECS.items() if spec.needs_torch),
 )
 _LARGEST_REQUEST = 128 * 1024

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ml_core import specs, weights
+from ml_core import specs
 from ml_core.__main__ import main
 from ml_core.data import synthetic
+from ml_core.runtime import weights
 from webapp.jobs.kinds import Kind
 
 ROOT = Path(__file__).resolve().parents[1]

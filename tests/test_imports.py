@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TORCH_FREE = [
     "ml_core.specs",
-    "ml_core.reporting",
-    "ml_core.data.manifest",
-    "ml_core.data.pairing",
-    "ml_core.data.prepare",
-    "ml_core.data.pyramid",
-    "ml_core.data.readers",
-    "ml_core.data.splits",
+    "ml_core.job.reporting",
+    "ml_core.data.manifests.manifest",
+    "ml_core.data.naming.pairing",
+    "ml_core.data.arrays.prepare",
+    "ml_core.data.formats.pyramid",
+    "ml_core.data.formats.readers",
+    "ml_core.data.manifests.splits",
     "ml_core.data.synthetic",
     "ml_core.recipes.intake",
 ]

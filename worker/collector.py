@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Max
 
-from ml_core.reporting import sha256_of
+from ml_core.job.files import sha256_of
 from webapp.datasets.models import Blob
 from webapp.jobs.events import AT_ONCE, read_line
 from webapp.jobs.models import Artifact, Event, Job

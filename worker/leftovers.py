@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from ml_core import checkpoints
+from ml_core.job import checkpoints
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.reporting import ABANDONED, DONE, STOPPED, USER_CAN_MEND
+from ml_core.job.reporting import ABANDONED, DONE, STOPPED, USER_CAN_MEND
 from webapp.jobs.models import State
 
 MOST_FAILURES = 3

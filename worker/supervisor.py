@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
 
-from ml_core import checkpoints
+from ml_core.job import checkpoints
 from ml_core.specs import SPECS
 from webapp.jobs.inputs import InputGone, resolve
 from webapp.jobs.kinds import KINDS

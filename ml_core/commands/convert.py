@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ml_core.reporting import DONE, UserError
+from ml_core.errors import UserError
+from ml_core.job.reporting import DONE
 from ml_core.specs.architectures import ENCODERS
 
 LAYOUTS = ("auto", "torchvision", "moco", "cem500k-mocov2", "cem1.5m-swav")
-"""As `ml_core.conversion` has them; it loads torch, and help needs none."""
+"""As `ml_core.exchange.conversion` has them; it loads torch, and help needs none."""
 
 
 def add(commands: Any) -> None:
@@ -37,7 +38,8 @@ def _numbers(text: str) -> list[float]:
 
 
 def command(options: argparse.Namespace) -> int:
-    from ml_core import conversion, weights
+    from ml_core.exchange import conversion
+    from ml_core.runtime import weights
 
     if options.out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, and {options.out.name} does not.")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.commands.run import read_spec
-from ml_core.reporting import DONE, UserError
+from ml_core.errors import UserError
+from ml_core.job.reporting import DONE
 from ml_core.specs import Spec, differences
 from ml_core.specs.architectures import ENCODERS, fitting
 
 if TYPE_CHECKING:
-    from ml_core.costs import Cost
+    from ml_core.models.costs import Cost
 
 _MIB, _GIB = 2**20, 2**30
 
@@ -47,14 +48,14 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _encoder(architecture: str, *, size: int) -> Iterator[str]:
-    from ml_core import costs
+    from ml_core.models import costs
 
     yield from _cost(costs.of_encoder(architecture, size=fitting(size)))
 
 
 def _model(path: Path, *, size: int | None) -> Iterator[str]:
-    from ml_core import costs
-    from ml_core.models.trained import load_model
+    from ml_core.models import costs
+    from ml_core.models.trained_model import load_model
 
     model = load_model(path)
     name = f"{path.name}: {model.kind}, {ENCODERS.get(model.architecture, model.architecture)}"
@@ -63,7 +64,7 @@ def _model(path: Path, *, size: int | None) -> Iterator[str]:
 
 
 def _spec(spec: Spec) -> Iterator[str]:
-    from ml_core import costs
+    from ml_core.models import costs
 
     changed = differences(spec)
     preset = f", preset {spec.preset}" if spec.preset != "own" else ""

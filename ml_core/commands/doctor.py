@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ml_core.reporting import DONE
+from ml_core.job.reporting import DONE
 
 AILING = 1
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Prints a sentence per finding; 0 where jobs can run, 1 where they cannot."""
-    from ml_core.doctor import findings
+    from ml_core.runtime.machine_check import findings
 
     code = DONE
     for finding in findings(options.folder.resolve()):

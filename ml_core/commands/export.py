@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ml_core.reporting import DONE, UserError
+from ml_core.errors import UserError
+from ml_core.job.reporting import DONE
 
 FORMATS = {"torch-export": ".pt2", "torchvision": ".safetensors", "smp": ".safetensors"}
 
@@ -30,8 +31,8 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     _check(options)
-    from ml_core import export
-    from ml_core.models.trained import ANSWERS, load_model
+    from ml_core.exchange import model_export as export
+    from ml_core.models.trained_model import ANSWERS, load_model
 
     model = load_model(options.model)
     if options.format != "torch-export":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ml_core.reporting import DONE
+from ml_core.job.reporting import DONE
 from ml_core.specs import SPECS, from_preset, presets_of
 
 

@@ -24,12 +24,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ml_core import inputs as job_inputs
-from ml_core.context import PlainContext
-from ml_core.inputs import Inputs
-from ml_core.reporting import DONE, STOPPED, USER_CAN_MEND, Control, EventFile, StopFlag, Stopped, UserError
+from ml_core.errors import Stopped, UserError
+from ml_core.job import inputs as job_inputs
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs
+from ml_core.job.reporting import DONE, STOPPED, USER_CAN_MEND, Control, EventFile, StopFlag
+from ml_core.job.terminal import Terminal
 from ml_core.specs import Spec, SpecError, load_spec
-from ml_core.terminal import Terminal
 
 CRASHED = 1
 
@@ -48,7 +49,7 @@ def add(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Runs one job and returns its exit code (`ml_core.reporting`)."""
+    """Runs one job and returns its exit code (`ml_core.job.reporting`)."""
     folder: Path = options.workdir
     folder.mkdir(parents=True, exist_ok=True)
     supervised = options.supervised is not None
@@ -95,7 +96,7 @@ def _recipe(spec: Spec, *, inputs: Inputs, folder: Path, events: EventFile) -> N
     recipe = importlib.import_module(f"ml_core.recipes.{spec.kind}")
     context: PlainContext[Any]
     if spec.needs_torch:
-        from ml_core.engine import open_context
+        from ml_core.runtime.training_loop import open_context
 
         context = open_context(spec, inputs=inputs, folder=folder, reporter=events)
     else:
@@ -128,7 +129,7 @@ def _read_inputs(options: argparse.Namespace, *, folder: Path) -> Inputs:
         files[name] = Path(path)
     extend = None
     if options.extend is not None:
-        from ml_core.checkpoints import newest
+        from ml_core.job.checkpoints import newest
 
         extend = newest(options.extend / "checkpoints")
         if extend is None:

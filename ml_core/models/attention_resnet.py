@@ -13,8 +13,8 @@ import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.encoders.resnet import ResNetEncoder
 from torch import Tensor, nn
 
+from ml_core.errors import UserError
 from ml_core.models.stand_alone_attention import StandAloneAttention
-from ml_core.reporting import UserError
 
 
 class AttentionBottleneck(nn.Module):

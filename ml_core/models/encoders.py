@@ -8,8 +8,8 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
+from ml_core.errors import UserError
 from ml_core.models import attention_resnet
-from ml_core.reporting import UserError
 
 CHANNELS = 3
 
@@ -22,7 +22,7 @@ def _by_smp(name: str) -> Callable[[int], nn.Module]:
 
 
 def _casser(channels: int) -> nn.Module:
-    from ml_core.models import casser  # it is a whole network, and its module takes encoders from here
+    from ml_core.models import casser_unet as casser  # it is a whole network, and its module takes encoders from here
 
     return casser.encoder(channels=channels)
 

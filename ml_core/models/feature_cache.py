@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.blur import gaussian_blur
-from ml_core.data.augmentation import BLUR_SHARE
-from ml_core.data.masked import Masked
+from ml_core.data.loading.augmentation import BLUR_SHARE
+from ml_core.data.loading.segmentation_data import Masked
+from ml_core.imaging.tensor_blur import gaussian_blur
 from ml_core.models.unet import CASSER, Segmenter
 
 FORMS = 16

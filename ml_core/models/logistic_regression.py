@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml_core.data.sampler import ResumableSampler
-from ml_core.engine import Best
+from ml_core.runtime.sampler import ResumableSampler
+from ml_core.runtime.training_loop import Best
 
 WEIGHT_DECAYS = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
 """From strong to weak, each begun where the one before ended: so every one is near its optimum at its start."""

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml_core.models import casser, encoders
-from ml_core.reporting import UserError
+from ml_core.errors import UserError
+from ml_core.models import casser_unet as casser
+from ml_core.models import encoders
+from ml_core.runtime.weights import Weights
 from ml_core.specs.architectures import STRIDE
-from ml_core.weights import Weights
 
 CASSER = "casser"
 DECODERS: Mapping[str, Callable[..., nn.Module]] = {

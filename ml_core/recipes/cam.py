@@ -16,23 +16,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core import weights
-from ml_core.data.labelled import labelled
-from ml_core.data.manifest import Manifest, ManifestItem
-from ml_core.data.prepare import read_image
-from ml_core.data.splits import split
-from ml_core.engine import Context
+from ml_core.data.arrays.prepare import read_image
+from ml_core.data.loading.classification_data import labelled
+from ml_core.data.manifests.manifest import Manifest, ManifestItem
+from ml_core.data.manifests.splits import split
+from ml_core.errors import Stopped, UserError
+from ml_core.imaging.picture_sheets import cam_sheet, write_png
 from ml_core.models import encoders
 from ml_core.models.activation_maps import confidence_drop, correlation
-from ml_core.models.layers import DECODER
-from ml_core.models.lookers import ClassifierLooker, EncoderLooker, Look, Looker, SegmenterLooker
-from ml_core.models.probes import classifier_from
-from ml_core.models.probes import new_like as new_classifier_like
+from ml_core.models.cam_explainers import ClassifierLooker, EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.cam_layers import DECODER
+from ml_core.models.linear_classifier import classifier_from
+from ml_core.models.linear_classifier import new_like as new_classifier_like
 from ml_core.models.unet import new_like as new_segmenter_like
 from ml_core.models.unet import segmenter_from
-from ml_core.pictures import cam_sheet, write_png
-from ml_core.recipes.sources import open_manifest
-from ml_core.reporting import Stopped, UserError
+from ml_core.recipes.dataset_inputs import open_manifest
+from ml_core.runtime import weights
+from ml_core.runtime.training_loop import Context
 from ml_core.specs import CamSpec
 from ml_core.specs.architectures import STRIDE
 

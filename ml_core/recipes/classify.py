@@ -9,21 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core import weights
-from ml_core.data.feature_store import stored_features
-from ml_core.data.feed import Feed
-from ml_core.data.labelled import Labelled, labelled
-from ml_core.data.manifest import Manifest
-from ml_core.data.pairs import tone_of
-from ml_core.data.prepare import Prepared
-from ml_core.engine import Best, Context, Loop
-from ml_core.models import encoders, published
+from ml_core.data.arrays.feature_store import stored_features
+from ml_core.data.arrays.prepare import Prepared
+from ml_core.data.loading.classification_data import Labelled, labelled
+from ml_core.data.loading.device_array import Feed
+from ml_core.data.loading.view_pairs import tone_of
+from ml_core.data.manifests.manifest import Manifest
+from ml_core.errors import Stopped, UserError
+from ml_core.exchange import imagenet as published
+from ml_core.models import encoders
+from ml_core.models.linear_classifier import Classifier
 from ml_core.models.logistic_regression import Batches, Convergence, Descent, Examples, Scale, judged
-from ml_core.models.probes import Classifier
 from ml_core.models.unet import segmenter_from
 from ml_core.recipes.classify_evaluation import Answers, grey_accuracy, say_results
-from ml_core.recipes.sources import open_images, open_manifest
-from ml_core.reporting import Stopped, UserError
+from ml_core.recipes.dataset_inputs import open_images, open_manifest
+from ml_core.runtime import weights
+from ml_core.runtime.training_loop import Best, Context, Loop
 from ml_core.specs import ClassifySpec
 
 VERSION = 1

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ml_core.class_scores import ClassScores, confusion_of
-from ml_core.data.labelled import Labelled
-from ml_core.data.manifest import Manifest
-from ml_core.data.prepare import Prepared
-from ml_core.engine import Context
-from ml_core.intervals import over_groups
+from ml_core.data.arrays.prepare import Prepared
+from ml_core.data.loading.classification_data import Labelled
+from ml_core.data.manifests.manifest import Manifest
+from ml_core.imaging.picture_sheets import SURROUND, fitted, grey_picture, sheet, write_png
+from ml_core.job.files import write_whole
+from ml_core.metrics.bootstrap import over_groups
+from ml_core.metrics.classification import ClassScores, confusion_of
 from ml_core.models.logistic_regression import Examples, Scale, converged, judged
-from ml_core.pictures import SURROUND, fitted, grey_picture, sheet, write_png
-from ml_core.reporting import write_whole
+from ml_core.runtime.training_loop import Context
 from ml_core.specs import ClassifySpec
 
 NOTHING = 0.02

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml_core import weights
-from ml_core.colour import lab_to_rgb, lightness_of_grey
-from ml_core.data.feed import Feed
-from ml_core.data.manifest import Manifest
-from ml_core.data.planes import Planes
-from ml_core.engine import Context
-from ml_core.models.eccv16 import eccv16_from
-from ml_core.models.structured_colour import structured_ab
-from ml_core.models.trained_colorizer import trained_from
-from ml_core.pictures import colour_pairs_sheet, write_png
-from ml_core.recipes.sources import open_images, open_manifest
-from ml_core.reporting import Stopped, UserError, sha256_of
+from ml_core.data.arrays.colour_planes import Planes
+from ml_core.data.loading.device_array import Feed
+from ml_core.data.manifests.manifest import Manifest
+from ml_core.errors import Stopped, UserError
+from ml_core.imaging.picture_sheets import colour_pairs_sheet, write_png
+from ml_core.imaging.tensor_lab import lab_to_rgb, lightness_of_grey
+from ml_core.job.files import sha256_of
+from ml_core.models.colorizers.eccv16 import eccv16_from
+from ml_core.models.colorizers.structured import structured_ab
+from ml_core.models.colorizers.trained import trained_from
+from ml_core.recipes.dataset_inputs import open_images, open_manifest
+from ml_core.runtime import weights
+from ml_core.runtime.training_loop import Context
 from ml_core.specs import ColorizeSpec
 
 SHOWN = 6

@@ -1,10 +1,9 @@
 """Intake: reads one upload into files by hash, thumbnails and a list of what is in them. Imports no torch.
 
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
-what `ml_core.data.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels say of
-images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and `report.json`
-(what was refused, and why). Which mask belongs to which image is decided at the
-commit, where the dataset's earlier images are known.
+what `ml_core.data.formats.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels
+say of images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
+`report.json` (what was refused, and why). Which mask belongs to which image is decided at the commit, where the dataset's earlier images are known.
 
 Every `FILES_PER_CHECKPOINT` files all is brought onto the disk at once and a checkpoint says how far it is; the next
 attempt goes on from there.
@@ -24,15 +23,20 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_core import checkpoints
-from ml_core.context import PlainContext
-from ml_core.data import archives, journal, label_tables, layouts, manifest, pairing
-from ml_core.data.ahead import in_order
-from ml_core.data.decoder import Decoder
-from ml_core.data.formats import Refused
-from ml_core.data.journal import Journal
-from ml_core.data.readers import SUFFIXES
-from ml_core.reporting import Stopped, sha256_of, write_whole
+from ml_core.data.archives import entries as archives
+from ml_core.data.archives import reader
+from ml_core.data.arrays.prefetch import in_order
+from ml_core.data.formats.decoder import Decoder
+from ml_core.data.formats.image_file import Refused
+from ml_core.data.formats.readers import SUFFIXES
+from ml_core.data.manifests import manifest
+from ml_core.data.naming import label_tables, pairing
+from ml_core.data.naming import published_sets as layouts
+from ml_core.errors import Stopped
+from ml_core.job import checkpoints, journal
+from ml_core.job.context import PlainContext
+from ml_core.job.files import sha256_of, write_whole
+from ml_core.job.journal import Journal
 from ml_core.specs import IntakeSpec
 
 DECODERS = 2
@@ -62,7 +66,7 @@ class Looked:
 def run(context: PlainContext[IntakeSpec]) -> None:
     """Reads the upload in the slot `upload`. One bad file is refused by name, and the rest goes in."""
     source = context.inputs.path("upload")
-    archive = archives.opened(source, filename=context.spec.filename)
+    archive = reader.opened(source, filename=context.spec.filename)
     try:
         reading = _Reading(context, source, archive)
         try:

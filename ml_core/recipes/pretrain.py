@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ml_core import checkpoints, weights
-from ml_core.data.manifest import Manifest
-from ml_core.data.pairs import Pairs, source_size
-from ml_core.engine import Context, Loop, ResumableSampler
+from ml_core.data.loading.view_pairs import Pairs, source_size
+from ml_core.data.manifests.manifest import Manifest
+from ml_core.errors import UserError
+from ml_core.imaging.picture_sheets import fitted, sheet, write_png
+from ml_core.job import checkpoints
+from ml_core.metrics.collapse import CollapseWatch
+from ml_core.metrics.knn import LabelledParts, knn_accuracy, labelled_parts
 from ml_core.models import encoders
 from ml_core.models.byol import BYOL, Output, effective_rank, embedding_std, momentum_at
-from ml_core.models.collapse import CollapseWatch
-from ml_core.models.neighbours import LabelledParts, knn_accuracy, labelled_parts
-from ml_core.pictures import fitted, sheet, write_png
-from ml_core.recipes.sources import open_images, open_manifest
-from ml_core.reporting import UserError
+from ml_core.recipes.dataset_inputs import open_images, open_manifest
+from ml_core.runtime import weights
+from ml_core.runtime.sampler import ResumableSampler
+from ml_core.runtime.training_loop import Context, Loop
 from ml_core.specs import PretrainSpec
 
 SHOWN = 6

@@ -9,20 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml_core import weights
-from ml_core.data.augmentation import augment
-from ml_core.data.masked import Masked
-from ml_core.data.pairs import tone_of
-from ml_core.engine import Best, Context, Loop, ResumableSampler, Stateful
-from ml_core.metrics import ConfusionMeter, foreground_iou_per_image, scores
-from ml_core.models import casser, encoders, published
-from ml_core.models.average import WeightAverage
+from ml_core.data.loading.augmentation import augment
+from ml_core.data.loading.segmentation_data import Masked
+from ml_core.data.loading.view_pairs import tone_of
+from ml_core.errors import UserError
+from ml_core.exchange import imagenet as published
+from ml_core.imaging.picture_sheets import Sample, sample_sheet, write_png
+from ml_core.metrics.segmentation import ConfusionMeter, foreground_iou_per_image, scores
+from ml_core.models import casser_unet as casser
+from ml_core.models import encoders
 from ml_core.models.feature_cache import FeatureCache
 from ml_core.models.unet import CASSER, Segmenter, segmentation_loss
-from ml_core.pictures import Sample, sample_sheet, write_png
-from ml_core.recipes.evaluation import HALF, judge, precision_recall, say_results
-from ml_core.recipes.sources import open_masked
-from ml_core.reporting import UserError
+from ml_core.recipes.dataset_inputs import open_masked
+from ml_core.recipes.segment_evaluation import HALF, judge, precision_recall, say_results
+from ml_core.runtime import weights
+from ml_core.runtime.sampler import ResumableSampler
+from ml_core.runtime.training_loop import Best, Context, Loop, Stateful
+from ml_core.runtime.weight_average import WeightAverage
 from ml_core.specs import SegmentSpec
 from ml_core.specs.architectures import STRIDE
 from ml_core.specs.segment import REDUCTIONS

@@ -10,20 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core import weights
-from ml_core.colour import lab_to_rgb
-from ml_core.colour_scores import ColourCounter, ColourFigures, ColourMeter, Marginal
-from ml_core.data.manifest import Manifest
-from ml_core.data.photographs import Photographs, listed, with_colour
-from ml_core.data.prepare import prepare_colour
-from ml_core.data.splits import Split, split
-from ml_core.engine import Best, Context, Loop, ResumableSampler
-from ml_core.models.colour_bins import cross_entropy, encode
-from ml_core.models.colour_network import FULL_WIDTH, cell_colours
-from ml_core.models.trained_colorizer import ORIGIN, SMALL_WIDTH, TrainedColorizer
-from ml_core.pictures import fitted, sheet, write_png
-from ml_core.recipes.sources import open_manifest, preparing
-from ml_core.reporting import UserError
+from ml_core.data.arrays.prepare import prepare_colour
+from ml_core.data.loading.photograph_data import Photographs, listed, with_colour
+from ml_core.data.manifests.manifest import Manifest
+from ml_core.data.manifests.splits import Split, split
+from ml_core.errors import UserError
+from ml_core.imaging.picture_sheets import fitted, sheet, write_png
+from ml_core.imaging.tensor_lab import lab_to_rgb
+from ml_core.metrics.colorization import ColourCounter, ColourFigures, ColourMeter, Marginal
+from ml_core.models.colorizers.colour_bins import cross_entropy, encode
+from ml_core.models.colorizers.network import FULL_WIDTH, cell_colours
+from ml_core.models.colorizers.trained import ORIGIN, SMALL_WIDTH, TrainedColorizer
+from ml_core.recipes.dataset_inputs import open_manifest, preparing
+from ml_core.runtime import weights
+from ml_core.runtime.sampler import ResumableSampler
+from ml_core.runtime.training_loop import Best, Context, Loop
 from ml_core.specs import TrainColorizerSpec
 
 BETAS = (0.9, 0.99)

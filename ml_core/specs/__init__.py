@@ -16,21 +16,12 @@ from ml_core.specs import cam, classify, colorize, fields, pretrain, segment, tr
 from ml_core.specs.cam import CamSpec
 from ml_core.specs.classify import ClassifySpec
 from ml_core.specs.colorize import ColorizeSpec
-from ml_core.specs.fields import (
-    CURRENT_VERSION,
-    FieldInfo,
-    InputSlot,
-    Presets,
-    Refusal,
-    Spec,
-    SpecError,
-    TrainingSpec,
-)
-from ml_core.specs.idle import Idle, holds
+from ml_core.specs.field_text import as_text, told
+from ml_core.specs.fields import CURRENT_VERSION, FieldInfo, InputSlot, Presets, Refusal, Spec, SpecError, TrainingSpec
+from ml_core.specs.inactive_fields import Idle, holds
 from ml_core.specs.intake import IntakeSpec
 from ml_core.specs.pretrain import PretrainSpec
 from ml_core.specs.segment import SegmentSpec
-from ml_core.specs.told import as_text, told
 from ml_core.specs.train_colorizer import TrainColorizerSpec
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from ml_core.reporting import UserError
+from ml_core.errors import UserError
 
 STRIDE = 32
 """Every encoder halves the image five times: the sides of what it is shown are multiples of this."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
-from ml_core.specs.idle import idle
+from ml_core.specs.inactive_fields import idle
 
 
 class ClassifySpec(TrainingSpec):

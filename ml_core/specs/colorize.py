@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
-from ml_core.specs.idle import idle
+from ml_core.specs.inactive_fields import idle
 
 
 class ColorizeSpec(Spec):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ml_core.specs.idle import Idle
+from ml_core.specs.inactive_fields import Idle
 
 CURRENT_VERSION = 1
 

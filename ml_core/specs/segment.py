@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, field
-from ml_core.specs.idle import idle
+from ml_core.specs.inactive_fields import idle
 from ml_core.specs.segment_data import REDUCTIONS, DataSpec
 from ml_core.specs.segment_network import NetworkSpec
 

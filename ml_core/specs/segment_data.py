@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import STRIDE
 from ml_core.specs.fields import TrainingSpec, field
-from ml_core.specs.idle import OWN_VALIDATION, idle
+from ml_core.specs.inactive_fields import OWN_VALIDATION, idle
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
 """By resolution, how many pixels along each side become one before the network looks."""

@@ -8,7 +8,7 @@ from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import TrainingSpec, field
-from ml_core.specs.idle import idle
+from ml_core.specs.inactive_fields import idle
 
 WITH_IMAGENET = ("resnet18", "resnet50")
 """The encoders whose ImageNet weights are published."""

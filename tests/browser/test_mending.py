@@ -9,7 +9,8 @@ import pytest
 from django.core.files.storage import default_storage
 from playwright.sync_api import expect
 
-from ml_core.data import readers, synthetic
+from ml_core.data import synthetic
+from ml_core.data.formats import readers
 from tests.browser.conftest import Visit
 from tests.webapp.datasets.test_commit import mask, newest, picture, upload
 from webapp.datasets.models import Dataset, Item

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import tifffile
 
-from ml_core.data import label_tables, readers
+from ml_core.data.formats import readers
+from ml_core.data.naming import label_tables
 from tests.fuzz.bombs import chunk
 from tests.fuzz.corpus import GREY, mrc, npy, picture, tiff, zipped
 

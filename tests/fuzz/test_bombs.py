@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ml_core.data.decoder import Decoder
-from ml_core.data.formats import Refused
-from ml_core.reporting import UserError
+from ml_core.data.formats.decoder import Decoder
+from ml_core.data.formats.image_file import Refused
+from ml_core.errors import UserError
 from tests.fuzz import bombs
 from tests.fuzz.test_mutated_files import take_in
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_core.context import PlainContext
-from ml_core.data.decoder import Decoder
-from ml_core.data.readers import Refused
-from ml_core.inputs import Inputs, Slot
+from ml_core.data.formats.decoder import Decoder
+from ml_core.data.formats.readers import Refused
+from ml_core.errors import UserError
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs, Slot
+from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
-from ml_core.reporting import EventFile, UserError
 from ml_core.specs import IntakeSpec
 from tests.fuzz import corpus
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from ml_core import weights
-from ml_core.engine import open_context
-from ml_core.inputs import Inputs, Slot
+from ml_core.job.inputs import Inputs, Slot
 from ml_core.models import encoders
 from ml_core.recipes import segment
+from ml_core.runtime import weights
+from ml_core.runtime.training_loop import open_context
 from ml_core.specs import SegmentSpec
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard

@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 from ml_core.__main__ import main
-from ml_core.reporting import Stopped, UserError
+from ml_core.errors import Stopped, UserError
 
 
 def run(context: Any) -> None:

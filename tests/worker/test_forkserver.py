@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from ml_core.forkserver import ForkedProcess, fork
-from ml_core.reporting import ABANDONED
+from ml_core.job.reporting import ABANDONED
 from ml_core.specs import from_preset
 from tests.counting import wait_until
 from tests.stack import ROOT, alive

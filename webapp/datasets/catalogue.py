@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
-from ml_core.data import pairing
-from ml_core.data.label_tables import Entry as Told
-from ml_core.data.label_tables import Finder
-from ml_core.data.pairing import Entry, Pairing, page_name
+from ml_core.data.naming import pairing
+from ml_core.data.naming.label_tables import Entry as Told
+from ml_core.data.naming.label_tables import Finder
+from ml_core.data.naming.pairing import Entry, Pairing, page_name
 from webapp.datasets import problems, tones
 from webapp.datasets.models import Dataset, Item
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from ml_core.data import manifest as manifests
+from ml_core.data.manifests import manifest as manifests
 from webapp.datasets.models import Dataset, Item
 from webapp.jobs.models import Artifact
 from webapp.projects.access import visible

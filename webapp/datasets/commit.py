@@ -15,8 +15,8 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.db import transaction
 
-from ml_core.data import pairing
-from ml_core.data.pairing import Entry, Pairing, natural
+from ml_core.data.naming import pairing
+from ml_core.data.naming.pairing import Entry, Pairing, natural
 from webapp.datasets import imports, labels, left_out
 from webapp.datasets.catalogue import CHUNK, Catalogue
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.http import HttpRequest, StreamingHttpResponse
 
-from ml_core.data.manifest import EXPORTED
+from ml_core.data.manifests.manifest import EXPORTED
 from webapp.datasets.catalogue import file_of
 from webapp.datasets.models import Revision
 from webapp.streams import PART, streamed

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_core.data import manifest as manifests
-from ml_core.data.manifest import FileRef, ManifestItem
-from ml_core.reporting import UserError
+from ml_core.data.manifests import manifest as manifests
+from ml_core.data.manifests.manifest import FileRef, ManifestItem
+from ml_core.errors import UserError
 from webapp.datasets.catalogue import Catalogue
 from webapp.datasets.models import Dataset, Item
 

@@ -1,4 +1,4 @@
-"""What a dataset holds: micrographs, or colour photographs, in which colour is no problem."""
+"""Changes of a dataset as a whole: its split, its classes, what it holds, an earlier revision brought back."""
 
 from __future__ import annotations
 

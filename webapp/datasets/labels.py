@@ -7,9 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ml_core.data import layouts
-from ml_core.data.archives import shown
-from ml_core.data.label_tables import Entry, Finder
+from ml_core.data.archives.entries import shown
+from ml_core.data.naming import published_sets as layouts
+from ml_core.data.naming.label_tables import Entry, Finder
 from webapp.datasets.catalogue import Catalogue
 
 

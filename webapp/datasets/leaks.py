@@ -11,8 +11,8 @@ from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
 
-from ml_core.data.likeness import alike_across
-from ml_core.data.splits import PARTS
+from ml_core.data.manifests.splits import PARTS
+from ml_core.imaging.perceptual_hash import alike_across
 from webapp.datasets.models import Item
 
 EXAMPLES = 20

@@ -19,8 +19,8 @@ from django.db.models import JSONField, QuerySet
 from django.db.models.expressions import RawSQL
 from PIL import Image
 
-from ml_core.data import readers
-from ml_core.data.manifest import only_value
+from ml_core.data.formats import readers
+from ml_core.imaging.mask_values import only_value
 from webapp.datasets.edits import LABEL, EditRefused, Selection, _Revising
 from webapp.datasets.models import Blob, Dataset, Item, Revision
 from webapp.datasets.problems import CLASS_COLOURS, classes_of, mask_problems, problem

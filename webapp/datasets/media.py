@@ -17,10 +17,10 @@ from django.views.decorators.http import require_safe
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data import readers
-from ml_core.data.lab import coloured
-from ml_core.data.manifest import only_value
-from ml_core.data.windowing import lightness
+from ml_core.data.formats import readers
+from ml_core.imaging.lab import coloured
+from ml_core.imaging.mask_values import only_value
+from ml_core.imaging.windowing import lightness
 from webapp.datasets.colours import planes_of
 from webapp.datasets.models import Item
 from webapp.datasets.problems import CLASS_COLOURS

@@ -46,7 +46,8 @@ class Dataset(models.Model):
 class Revision(models.Model):
     """What a dataset held at one time. Never changes; a job keeps the one that it ran on.
 
-    `manifest` is the SHA-256 of the manifest (`ml_core.data.manifest`), itself a blob: the revision's true name.
+    `manifest` is the SHA-256 of the manifest (`ml_core.data.manifests.manifest`), itself a blob: the revision's true
+    name.
     """
 
     dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="revisions")

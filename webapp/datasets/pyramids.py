@@ -22,7 +22,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from ml_core.data.pyramid import TILE, levels_of
+from ml_core.data.formats.pyramid import TILE, levels_of
 from webapp.datasets.models import Dataset, Item
 
 __all__ = ["TILE", "WHOLE_TO", "Pyramid", "in_colour", "is_large", "levels_of", "mask_of", "pyramid_of"]
@@ -105,7 +105,7 @@ def _build(folder: Path, asked: list[str]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     image, page, *rest = asked
-    command = [sys.executable, "-m", "ml_core.data.pyramid", image, page, str(temporary), *rest]
+    command = [sys.executable, "-m", "ml_core.data.formats.pyramid", image, page, str(temporary), *rest]
     try:
         # A folder without its last level is never taken for a pyramid: it gets its name when it is whole.
         said = subprocess.run(command, cwd=settings.ROOT, capture_output=True, timeout=SECONDS, check=False)

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 
-from ml_core.data import manifest as manifests
-from ml_core.data.manifest import FileRef, Manifest, ManifestItem
+from ml_core.data.manifests import manifest as manifests
+from ml_core.data.manifests.manifest import FileRef, Manifest, ManifestItem
 from webapp.datasets.leaks import LeakSearch
 from webapp.datasets.models import Blob, Dataset, Item, Revision
 from webapp.projects.models import User
@@ -45,7 +45,7 @@ def revision_create(dataset: Dataset, *, number: int, change: str, user: User | 
 
 
 def revision_manifest(revision: Revision) -> Manifest:
-    """The manifest of a revision, as its jobs read it. Raises ml_core.reporting.UserError where it is missing."""
+    """The manifest of a revision, as its jobs read it. Raises ml_core.errors.UserError where it is missing."""
     return manifests.read(Path(default_storage.path(revision.manifest)))
 
 

@@ -19,11 +19,11 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from ml_core.context import PlainContext
-from ml_core.data.archives import is_noise, name_fault
-from ml_core.inputs import Inputs, Slot
+from ml_core.data.archives.entries import is_noise, name_fault
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs, Slot
+from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
-from ml_core.reporting import EventFile
 from ml_core.specs import IntakeSpec
 from webapp.datasets.commit import commit
 from webapp.datasets.models import Dataset, Upload

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from ml_core.data import splits
-from ml_core.data.pairing import split_by_folder
+from ml_core.data.manifests import splits
+from ml_core.data.naming.pairing import split_by_folder
 from webapp.datasets.models import Item
 from webapp.datasets.refusals import EditRefused
 

@@ -15,7 +15,7 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
 from django.utils.deconstruct import deconstructible
 
-from ml_core.data import journal
+from ml_core.job import journal
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 

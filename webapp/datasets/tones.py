@@ -11,7 +11,7 @@ import numpy as np
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
-from ml_core.data.tone import Inverted, inverted_among
+from ml_core.imaging.inverted_contrast import Inverted, inverted_among
 from webapp.datasets.models import Dataset
 from webapp.datasets.problems import problem
 

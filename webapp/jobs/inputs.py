@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from ml_core.specs import SPECS, InputSlot, Refusal, Spec
-from ml_core.specs.idle import OWN_VALIDATION
+from ml_core.specs.inactive_fields import OWN_VALIDATION
 from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.jobs.models import Artifact, Job
 from webapp.projects.models import Project
@@ -26,7 +26,7 @@ def revision_in(inputs: Mapping[str, Any]) -> Revision | None:
 
 
 def brought_by(revision: Revision) -> tuple[str, ...]:
-    """What a dataset brings beside itself, as the rules of fields without effect name it (`ml_core.specs.idle`)."""
+    """What a dataset brings beside itself, as `ml_core.specs.inactive_fields` names it."""
     return (OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else ()
 
 

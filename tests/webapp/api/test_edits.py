@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from ml_core.data.manifest import EXPORTED
+from ml_core.data.manifests.manifest import EXPORTED
 from tests.webapp.api.test_api import bearer, filled
 from tests.webapp.datasets.test_commit import newest, picture, upload
 from webapp.datasets.models import Dataset

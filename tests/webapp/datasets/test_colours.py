@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from ml_core import weights
-from ml_core.colour import lab_to_rgb, lightness_of_grey
-from ml_core.data.lab import coloured
-from ml_core.data.manifest import read
+from ml_core.data.manifests.manifest import read
+from ml_core.imaging.lab import coloured
+from ml_core.imaging.tensor_lab import lab_to_rgb, lightness_of_grey
+from ml_core.runtime import weights
 from tests.webapp.datasets.test_commit import upload
 from tests.webapp.datasets.test_pages import Seen, seen_by, viewer_data
 from webapp.datasets.models import Dataset

@@ -13,11 +13,12 @@ import tifffile
 from django.core.files.storage import default_storage
 from PIL import Image
 
-from ml_core.context import PlainContext
-from ml_core.data import prepare, synthetic
-from ml_core.inputs import Inputs, Slot
+from ml_core.data import synthetic
+from ml_core.data.arrays import prepare
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs, Slot
+from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
-from ml_core.reporting import EventFile
 from ml_core.specs import IntakeSpec
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from ml_core.data import manifest as manifests
+from ml_core.data.manifests import manifest as manifests
 from tests.webapp.datasets import test_pages
 from webapp.datasets import edits, services
 from webapp.datasets.browse import Filters

@@ -14,8 +14,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import AsyncClient
 
-from ml_core.data.manifest import EXPORTED
-from ml_core.data.pairing import DEFAULT_LAYER
+from ml_core.data.manifests.manifest import EXPORTED
+from ml_core.data.naming.pairing import DEFAULT_LAYER
 from tests.webapp.datasets.test_commit import encoded, mask, newest, picture, upload
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import exports, services

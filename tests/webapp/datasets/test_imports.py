@@ -12,9 +12,9 @@ import pytest
 from django.core.files.storage import default_storage
 from PIL import Image
 
-from ml_core.data import prepare
-from ml_core.data.manifest import EXPORTED
-from ml_core.data.pairing import DEFAULT_LAYER
+from ml_core.data.arrays import prepare
+from ml_core.data.manifests.manifest import EXPORTED
+from ml_core.data.naming.pairing import DEFAULT_LAYER
 from tests.webapp.datasets.test_commit import encoded, mask, newest, picture, upload
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import edits, exports, kinds, services

@@ -12,10 +12,11 @@ import pytest
 from django.db.models import Count
 from django.test import Client
 
-from ml_core.context import PlainContext
-from ml_core.inputs import Inputs, Slot
+from ml_core.errors import UserError
+from ml_core.job.context import PlainContext
+from ml_core.job.inputs import Inputs, Slot
+from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
-from ml_core.reporting import EventFile, UserError
 from ml_core.specs import IntakeSpec
 from tests.fuzz import corpus
 from tests.webapp.datasets.test_commit import mask, newest, picture, upload

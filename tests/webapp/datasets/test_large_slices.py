@@ -20,7 +20,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.decoder import Decoder
+from ml_core.data.formats.decoder import Decoder
 from tests.fuzz.test_bombs import peak
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import services

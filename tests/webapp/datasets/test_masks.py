@@ -11,7 +11,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from numpy.typing import NDArray
 
-from ml_core.data import readers
+from ml_core.data.formats import readers
 from tests.webapp.datasets.test_commit import mask, picture, upload
 from tests.webapp.datasets.test_pages import Seen, seen_by
 from webapp.datasets import edits, masks, pairs, services

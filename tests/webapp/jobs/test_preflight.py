@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_core import costs
+from ml_core.models import costs
 from ml_core.specs import SegmentSpec
 from ml_core.specs.architectures import EncoderName
 from webapp.jobs.memory import memory_of

@@ -1,4 +1,4 @@
-// Fields that have no effect beside the others, by the same rules as the server (ml_core/specs/idle.py): out of sight,
+// Fields that have no effect beside the others, by the same rules as the server (ml_core/specs/inactive_fields.py): out of sight,
 // with what stands in them kept; where an input says the value, that is said instead.
 import { chosenOptions, type Field } from "./fields";
 

@@ -1,0 +1,63 @@
+"""The ImageNet weights that torchvision publishes, as an encoder of ours: the baseline of the paper's Table III."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ml_core.errors import UserError
+from ml_core.exchange import state_dicts as layouts
+from ml_core.runtime import weights
+from ml_core.runtime.published_files import PublishedFile, state_dict_of
+
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue in 0..1, as torchvision's weights expect them."""
+
+
+def _published(name: str) -> PublishedFile:
+    stem = name.removesuffix(".pth")
+    architecture, prefix = stem.split("-")
+    return PublishedFile(
+        network=f"{architecture} (ImageNet, torchvision)",
+        address=f"https://download.pytorch.org/models/{name}",
+        hash_prefix=prefix,
+        bring_in="bring it in with `python -m ml_core convert` as an encoder",
+        otherwise="start from random weights or another pretrained encoder",
+    )
+
+
+FILES: Mapping[str, PublishedFile] = {
+    # V1 of both: the plain recipe, and what "ImageNet weights" meant when the paper was written. resnet50's V2 (2021)
+    # came from a longer recipe; its features transfer otherwise.
+    "resnet18": _published("resnet18-f37072fd.pth"),
+    "resnet50": _published("resnet50-0676ba61.pth"),
+}
+
+
+def imagenet(architecture: str, *, path: Path | None, keep: Path) -> weights.Encoder:
+    """The ImageNet weights of `architecture` as an encoder of 3 channels; a grey image is repeated over them.
+
+    From the file `path` (the published one, or a safetensors file of the same tensors), else from the published
+    address, kept in the folder `keep`. The classification head is left out. Raises UserError with what to do where
+    there are none, or where they are not to be had.
+    """
+    if architecture not in FILES:
+        raise UserError(
+            f"Nobody publishes ImageNet weights for {architecture}. Take {' or '.join(FILES)}, start from random "
+            "weights, or choose a pretrained encoder."
+        )
+    published = FILES[architecture]
+    found = layouts.encoder_in(
+        state_dict_of(published, path=path, keep=keep),
+        source=path.name if path else published.name,
+        architecture=architecture,
+    )
+    return weights.Encoder(
+        tensors=found.tensors,
+        architecture=architecture,
+        channels=len(MEAN),
+        mean=MEAN,
+        deviation=DEVIATION,
+        facts={"origin": "imagenet", "source": published.name},
+    )

@@ -1,0 +1,162 @@
+"""A network together with the question that its activation maps answer, and a twin of it with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ml_core.models.activation_maps import eigen_cam, grad_cam
+from ml_core.models.cam_layers import DECODER, decoder_of, stage_of
+from ml_core.models.encoders import features
+from ml_core.models.linear_classifier import Classifier
+from ml_core.models.unet import Segmenter, class_map, probabilities_of
+
+Method = Literal["gradcam", "eigencam"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in one image: maps (H, W) float32 in 0..1."""
+
+    cam: np.ndarray
+    random_cam: np.ndarray
+    """The map that the same network draws with random weights, asked the same."""
+    target: str
+    """What the map explains, in words."""
+    confidence: Callable[[Tensor], float]
+    """How sure the network is of the same answer when it is shown another image (1, 1, H, W), in 0..1."""
+
+
+class Looker(Protocol):
+    def look(self, grey: Tensor) -> Look:
+        """Looks at one image (1, 1, H, W) in 0..1; H and W are multiples of 32."""
+
+
+class SegmenterLooker:
+    """Asks a segmenter what makes it see the foreground that it predicts.
+
+    Of several classes, the one that it finds most of, unless a `category` (1, 2, ...) is asked for. Where it finds
+    none, the question is what comes nearest to that foreground, anywhere in the image. `names` holds those of the
+    classes.
+    """
+
+    def __init__(
+        self,
+        trained: Segmenter,
+        random: Segmenter,
+        *,
+        names: Sequence[str],
+        method: Method,
+        layer: str,
+        category: int | None = None,
+    ) -> None:
+        self._names = names
+        self._trained, self._random = trained.eval(), random.eval()
+        self._method = method
+        self._layer = layer
+        self._category = category
+
+    def look(self, grey: Tensor) -> Look:
+        with torch.inference_mode():
+            classes = class_map(self._trained(grey))[0]
+        counts = torch.bincount(classes.flatten(), minlength=self._trained.classes)[1:]
+        category = self._category or int(counts.argmax()) + 1
+        found = classes == category
+        mask = found if bool(found.any()) else torch.ones_like(found)
+
+        @torch.inference_mode()
+        def confidence(image: Tensor) -> float:
+            return float(probabilities_of(self._trained(image))[0, category][mask].mean())
+
+        alone = self._trained.classes == 2
+        asked = "the predicted foreground" if alone else f"class {self._names[category]} as predicted"
+        nothing = "foreground (none was predicted)" if alone else f"class {self._names[category]} (none was predicted)"
+        return Look(
+            cam=self._map(self._trained, grey, category=category, mask=mask),
+            random_cam=self._map(self._random, grey, category=category, mask=mask),
+            target=asked if bool(found.any()) else nothing,
+            confidence=confidence,
+        )
+
+    def _map(self, segmenter: Segmenter, grey: Tensor, *, category: int, mask: Tensor) -> np.ndarray:
+        network, x = segmenter.network, segmenter.normalised(grey)
+        layer = decoder_of(network) if self._layer == DECODER else stage_of(network.encoder, self._layer)
+        if self._method == "eigencam":
+            return eigen_cam(network, layer, x)[0]
+        # With one foreground class the network has one channel of logits: that of foreground.
+        channel = category - 1 if segmenter.classes == 2 else category
+        weight = mask.float()
+        return grad_cam(network, layer, x, score=lambda logits: (logits[0, channel] * weight).sum())[0]
+
+
+class ClassifierLooker:
+    """Asks a classifier what makes it answer as it does, or what speaks for the class of number `category`."""
+
+    def __init__(
+        self, trained: Classifier, random: Classifier, *, method: Method, layer: str, category: int | None = None
+    ) -> None:
+        self._trained, self._random = trained.eval(), random.eval()
+        self._method = method
+        self._layer = layer
+        self._category = category
+
+    def look(self, grey: Tensor) -> Look:
+        with torch.inference_mode():
+            shares = self._trained(grey).softmax(dim=1)[0]
+        predicted = int(shares.argmax())
+        category = predicted if self._category is None else self._category
+
+        @torch.inference_mode()
+        def confidence(image: Tensor) -> float:
+            return float(self._trained(image).softmax(dim=1)[0, category])
+
+        name = self._trained.classes[category]
+        answer = "as predicted" if category == predicted else f"where {self._trained.classes[predicted]} is predicted"
+        return Look(
+            cam=self._map(self._trained, grey, category=category),
+            random_cam=self._map(self._random, grey, category=category),
+            target=f"{name}, {answer}",
+            confidence=confidence,
+        )
+
+    def _map(self, classifier: Classifier, grey: Tensor, *, category: int) -> np.ndarray:
+        layer = stage_of(classifier.encoder, self._layer)
+        if self._method == "eigencam":
+            return eigen_cam(classifier, layer, grey)[0]
+        return grad_cam(classifier, layer, grey, score=lambda logits: logits[0, category])[0]
+
+
+class EncoderLooker:
+    """Asks a bare encoder for the strongest common pattern of its features. Its confidence is how like the feature
+    vector stays (cosine) to that of the whole image."""
+
+    target = "the strongest common pattern"
+
+    def __init__(
+        self, trained: nn.Module, random: nn.Module, *, layer: str, mean: Sequence[float], deviation: Sequence[float]
+    ) -> None:
+        self._trained, self._random = trained.eval(), random.eval()
+        self._layer = layer
+        self._mean, self._deviation = mean, deviation
+
+    def look(self, grey: Tensor) -> Look:
+        x = self._normalised(grey)
+        with torch.inference_mode():
+            whole = features(self._trained, x)
+
+        @torch.inference_mode()
+        def confidence(image: Tensor) -> float:
+            return float(functional.cosine_similarity(features(self._trained, self._normalised(image)), whole))
+
+        cam, random_cam = (eigen_cam(e, stage_of(e, self._layer), x)[0] for e in (self._trained, self._random))
+        return Look(cam=cam, random_cam=random_cam, target=self.target, confidence=confidence)
+
+    def _normalised(self, grey: Tensor) -> Tensor:
+        mean, deviation = (grey.new_tensor(v).view(1, -1, 1, 1) for v in (self._mean, self._deviation))
+        return (grey.expand(-1, len(self._mean), -1, -1) - mean) / deviation
