@@ -12,6 +12,10 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every page
 
 from webapp.broker import app
 
-app.conf.imports = ("worker.tasks", "worker.probe", "worker.life")  # loaded by Celery once it has set Django up
+app.conf.imports = (
+    "worker.tasks",
+    "worker.selftest",
+    "worker.process_signals",
+)  # loaded by Celery once it has set Django up
 
 __all__ = ["app"]

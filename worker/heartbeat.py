@@ -11,7 +11,7 @@ import redis
 
 from webapp.jobs.models import Queue
 from webapp.jobs.presence import worker_left, worker_seen
-from worker.devices import CPU, devices_of_host, gpus_of_host, memory_of_host
+from worker.host_devices import CPU, devices_of_host, gpus_of_host, memory_of_host
 from worker.tasks import worker_name
 
 log = logging.getLogger(__name__)

@@ -95,7 +95,7 @@ class Child:
 
 
 def _workers(queues: Sequence[str]) -> list[Child]:
-    from worker.devices import devices_of_host
+    from worker.host_devices import devices_of_host
 
     slots = {"device": len(devices_of_host()), "interactive": 1, "io": 2}
     return [
@@ -118,7 +118,7 @@ def _fork_server() -> list[Child]:
     if settings.TRAINER != "forkserver" or sys.platform != "linux":
         return []
     from ml_core.forkserver import UNFIT
-    from worker.trainer import forkserver_socket
+    from worker.trainer_process import forkserver_socket
 
     command = [sys.executable, "-m", "ml_core.forkserver", str(forkserver_socket())]
     return [Child("fork server", command, unfit=UNFIT)]

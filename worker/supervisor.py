@@ -27,10 +27,11 @@ from webapp.jobs.models import Event, Job, State
 from webapp.jobs.ownership import Fenced, database_is_away, owned, stop_wanted
 from webapp.jobs.transitions import change
 from webapp.version import code_version
-from worker import leftovers, trainer
+from worker import attempt_folders as leftovers
+from worker import trainer_process as trainer
 from worker.collector import Collector
-from worker.devices import Slot
-from worker.lease import LeaseKeeper
+from worker.host_devices import Slot
+from worker.lease_renewal import LeaseKeeper
 from worker.outcomes import Attempt, Ending, decide
 
 log = logging.getLogger(__name__)

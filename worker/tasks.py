@@ -16,7 +16,7 @@ from webapp.broker import app
 from webapp.jobs.hints import TASK
 from webapp.jobs.models import Queue
 from webapp.jobs.ownership import database_is_away, job_claim
-from worker.devices import CPU, Slot, device_slot, devices_of_host
+from worker.host_devices import CPU, Slot, device_slot, devices_of_host
 from worker.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 from webapp.doctor import selftest
 from webapp.projects.models import User
-from worker import probe
+from worker import selftest as probe
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

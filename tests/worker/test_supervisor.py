@@ -62,8 +62,8 @@ def test_the_trainer_is_given_its_inputs_as_files_and_none_of_the_servers_keys(
     inputs = json.loads((folder / "inputs.json").read_text())
     assert Path(inputs["slots"]["dataset"]["path"]).is_file()
     assert inputs["slots"]["dataset"]["manifest"] == revision.manifest
-    from worker.devices import CPU, Slot
-    from worker.trainer import _environment
+    from worker.host_devices import CPU, Slot
+    from worker.trainer_process import _environment
 
     assert not {"DATABASE_URL", "REDIS_URL", "CRISTAE_SECRET_KEY"} & set(_environment(Slot(CPU, None)))
 

@@ -1,7 +1,7 @@
 """The self-test: a message through every queue, a trainer where jobs are computed, and what came back.
 
 It is no job: it belongs to no project, leaves no row and no file, and is forgotten after ten minutes. The workers'
-part is `worker/probe.py`.
+part is `worker/selftest.py`.
 """
 
 from __future__ import annotations

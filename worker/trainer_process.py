@@ -19,7 +19,7 @@ from django.conf import settings
 
 from ml_core.forkserver import fork
 from webapp.engines import private_folder, socket_folder
-from worker.devices import Slot
+from worker.host_devices import Slot
 
 log = logging.getLogger(__name__)
 

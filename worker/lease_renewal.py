@@ -12,7 +12,7 @@ from django.db import Error, connection
 
 from webapp.jobs.models import Job
 from webapp.jobs.ownership import Fenced, database_is_away, lease_renew
-from worker.trainer import Trainer
+from worker.trainer_process import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.devices import MIB, devices_of_host, gpus_of_host, memory_of_host
+from worker.host_devices import MIB, devices_of_host, gpus_of_host, memory_of_host
 
 ANSWER = """\
 GPU-5f0c1d2e-aaaa, NVIDIA H200, 570.86.15, 61440, 143771

@@ -15,9 +15,9 @@ from django.db import connection
 from webapp.broker import app
 from webapp.doctor import selftest
 from webapp.jobs.models import Queue
-from worker.devices import Slot, device_slot, devices_of_host
+from worker.host_devices import Slot, device_slot, devices_of_host
 from worker.tasks import LEAVE
-from worker.trainer import launch
+from worker.trainer_process import launch
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from webapp.doctor import selftest
 from webapp.doctor.selftest import Step
-from worker import probe
+from worker import selftest as probe
 
 
 @pytest.fixture
