@@ -3,7 +3,8 @@
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
 what `ml_core.data.formats.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels
 say of images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
-`report.json` (what was refused, and why). Which mask belongs to which image is decided at the commit, where the dataset's earlier images are known.
+`report.json` (what was refused, and why). Which mask belongs to which image is decided at
+the commit, where the dataset's earlier images are known.
 
 Every `FILES_PER_CHECKPOINT` files all is brought onto the disk at once and a checkpoint says how far it is; the next
 attempt goes on from there.
