@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from webapp.engines import Postgres
+from webapp.local.servers import Postgres
 
 SMALL = 1000
 AIM_MS, AIM_RATIO = 150.0, 1.5
@@ -110,7 +110,7 @@ def make(count: int) -> int:
     """A dataset of `count` rows and its revision; returns its id."""
     from django.db import connection, transaction
 
-    from webapp.datasets.revisions import revision_create
+    from webapp.datasets.revisions.manifests import revision_create
     from webapp.datasets.services import dataset_create
     from webapp.projects.models import Project, User
 

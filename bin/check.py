@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webapp.engines import Postgres, Redis  # noqa: E402 - found by the line above
+from webapp.local.servers import Postgres, Redis  # noqa: E402 - found by the line above
 
 PYTHON = sys.executable
 PROGRAMS = Path(PYTHON).parent

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from webapp.engines import Postgres, Redis
+from webapp.local.servers import Postgres, Redis
 
 _engines: list[Postgres | Redis] = []
 _folder: Path | None = None

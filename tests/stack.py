@@ -24,8 +24,8 @@ from django.db import connections
 from django.db.models import F
 
 from tests.counting import TRAINER, Counting, wait_until
-from webapp.engines import Postgres, Redis
 from webapp.jobs.models import ENDED, Job, State
+from webapp.local.servers import Postgres, Redis
 from webapp.projects.models import Project
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ from ml_core import specs
 from ml_core.__main__ import main
 from ml_core.data import synthetic
 from ml_core.runtime import weights
-from webapp.jobs.kinds import Kind
+from webapp.jobs.job_kinds import Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"```python\n# (ml_core/\S+\.py)\n(.*?)```", re.DOTALL)
@@ -58,7 +58,7 @@ def test_the_method_that_is_shown_trains_through_the_command_line_and_leaves_an_
 
 
 def test_a_kind_of_job_needs_no_word_of_the_queue() -> None:
-    from webapp.jobs import kinds
+    from webapp.jobs import job_kinds as kinds
 
     assert set(kinds.KINDS) == set(specs.SPECS)
     assert isinstance(kinds.KINDS["pretrain"], Kind)

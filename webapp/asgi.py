@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 pages = get_asgi_application()
 
 # After the line above, which loads the models that these need.
-from webapp.datasets import uploads  # noqa: E402
+from webapp.datasets.uploads import views as uploads  # noqa: E402
 from webapp.jobs.routing import websocket_urlpatterns  # noqa: E402
 
 Scope = MutableMapping[str, Any]

@@ -137,10 +137,10 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "webapp.frame.frame",
+                "webapp.context_processors.frame",
             ],
-            "libraries": {"cristae": "webapp.templating"},
-            "builtins": ["webapp.templating", "django.contrib.humanize.templatetags.humanize"],
+            "libraries": {"cristae": "webapp.template_tags"},
+            "builtins": ["webapp.template_tags", "django.contrib.humanize.templatetags.humanize"],
         },
     }
 ]
@@ -154,7 +154,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 2**20
 STATIC_URL = "static/"
 STATIC_ROOT = ROOT / "webapp" / "static" / "collected"
 FRONTEND = ROOT / "webapp" / "static" / "built"
-"""Vite's output with its manifest; `webapp.templating` looks file names up there."""
+"""Vite's output with its manifest; `webapp.template_tags` looks file names up there."""
 STATICFILES_DIRS = [FRONTEND] if FRONTEND.is_dir() else []
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_IMMUTABLE_FILE_TEST = r"^.+-[0-9A-Za-z_-]{8,}\.\w+$"

@@ -11,7 +11,7 @@ urlpatterns = [
     path("", include("webapp.doctor.urls")),
 ]
 
-handler400 = "webapp.errors.bad_request"
-handler403 = "webapp.errors.permission_denied"
-handler404 = "webapp.errors.page_not_found"
-handler500 = "webapp.errors.server_error"
+handler400 = "webapp.error_pages.bad_request"
+handler403 = "webapp.error_pages.permission_denied"
+handler404 = "webapp.error_pages.page_not_found"
+handler500 = "webapp.error_pages.server_error"

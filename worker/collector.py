@@ -14,11 +14,11 @@ from django.db.models import Max
 
 from ml_core.job.files import sha256_of
 from webapp.datasets.models import Blob
-from webapp.jobs.events import AT_ONCE, read_line
+from webapp.jobs.lifecycle.events import AT_ONCE, read_line
+from webapp.jobs.lifecycle.leases import owned
+from webapp.jobs.lifecycle.page_hints import announce
 from webapp.jobs.models import Artifact, Event, Job
-from webapp.jobs.news import announce
-from webapp.jobs.ownership import owned
-from webapp.jobs.watched import watched_after
+from webapp.jobs.results.tracked_metric import watched_after
 
 log = logging.getLogger(__name__)
 

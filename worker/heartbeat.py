@@ -1,4 +1,4 @@
-"""Says every few seconds that this worker process lives (webapp.jobs.presence)."""
+"""Says every few seconds that this worker process lives (webapp.jobs.lifecycle.heartbeats)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import threading
 
 import redis
 
+from webapp.jobs.lifecycle.heartbeats import worker_left, worker_seen
 from webapp.jobs.models import Queue
-from webapp.jobs.presence import worker_left, worker_seen
 from worker.host_devices import CPU, devices_of_host, gpus_of_host, memory_of_host
 from worker.tasks import worker_name
 

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from django.conf import settings
 
-from webapp.engines import private_folder
+from webapp.local.servers import private_folder
 
 CPU = "cpu"
 MIB = 2**20

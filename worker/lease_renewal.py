@@ -10,8 +10,8 @@ import time
 from django.conf import settings
 from django.db import Error, connection
 
+from webapp.jobs.lifecycle.leases import Fenced, database_is_away, lease_renew
 from webapp.jobs.models import Job
-from webapp.jobs.ownership import Fenced, database_is_away, lease_renew
 from worker.trainer_process import Trainer
 
 log = logging.getLogger(__name__)

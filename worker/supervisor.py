@@ -22,10 +22,10 @@ from django.db.models.functions import Now
 from ml_core.job import checkpoints
 from ml_core.specs import SPECS
 from webapp.jobs.inputs import InputGone, resolve
-from webapp.jobs.kinds import KINDS
+from webapp.jobs.job_kinds import KINDS
+from webapp.jobs.lifecycle.leases import Fenced, database_is_away, owned, stop_wanted
+from webapp.jobs.lifecycle.transitions import change
 from webapp.jobs.models import Event, Job, State
-from webapp.jobs.ownership import Fenced, database_is_away, owned, stop_wanted
-from webapp.jobs.transitions import change
 from webapp.version import code_version
 from worker import attempt_folders as leftovers
 from worker import trainer_process as trainer

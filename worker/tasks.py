@@ -13,9 +13,9 @@ from celery import Task
 from django.db import Error, connection
 
 from webapp.broker import app
-from webapp.jobs.hints import TASK
+from webapp.jobs.lifecycle.leases import database_is_away, job_claim
+from webapp.jobs.lifecycle.worker_hints import TASK
 from webapp.jobs.models import Queue
-from webapp.jobs.ownership import database_is_away, job_claim
 from worker.host_devices import CPU, Slot, device_slot, devices_of_host
 from worker.supervisor import Supervisor
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from django.conf import settings
 
 from ml_core.forkserver import fork
-from webapp.engines import private_folder, socket_folder
+from webapp.local.servers import private_folder, socket_folder
 from worker.host_devices import Slot
 
 log = logging.getLogger(__name__)

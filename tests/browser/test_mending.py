@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from ml_core.data import synthetic
 from ml_core.data.formats import readers
 from tests.browser.conftest import Visit
-from tests.webapp.datasets.test_commit import mask, newest, picture, upload
+from tests.webapp.datasets.intake.test_commit import mask, newest, picture, upload
 from webapp.datasets.models import Dataset, Item
 from webapp.datasets.services import dataset_create
 from webapp.projects.models import Project, User

@@ -21,9 +21,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.fuzz import polyglots
 from tests.fuzz.corpus import picture
-from tests.webapp.datasets.test_commit import upload
+from tests.webapp.datasets.intake.test_commit import upload
 from webapp.datasets.models import Dataset, Item, Upload
-from webapp.datasets.pyramids import WHOLE_TO, is_large
+from webapp.datasets.pictures.pyramids import WHOLE_TO, is_large
 from webapp.datasets.services import dataset_create, spool_path
 from webapp.jobs.models import Artifact, Event, Job
 from webapp.projects.models import Project, User

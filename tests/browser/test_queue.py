@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.webapp.pages.conftest import JobMaker, dataset, make_job, revision
+from webapp.jobs.lifecycle.queue_order import in_line
 from webapp.jobs.models import Job, State
-from webapp.jobs.order import in_line
 from webapp.projects.models import Project, User
 
 __all__ = ["dataset", "make_job", "revision"]

@@ -22,9 +22,9 @@ from pytest_django import DjangoDbBlocker
 
 from tests.counting import make_revision, pretrain, wait_until
 from tests.stack import House, house
+from webapp.jobs.lifecycle.leases import job_claim, owned
+from webapp.jobs.lifecycle.page_hints import group_of
 from webapp.jobs.models import Event, Job, State
-from webapp.jobs.news import group_of
-from webapp.jobs.ownership import job_claim, owned
 from webapp.projects.models import Membership, Project, Role, User
 
 pytestmark = pytest.mark.slow
@@ -158,7 +158,7 @@ async def announce(web: House, job: Job) -> None:
 
 
 def finish(job: Job) -> None:
-    from webapp.jobs.transitions import change
+    from webapp.jobs.lifecycle.transitions import change
 
     assert change(job.pk, to=State.DONE, of_epoch=job.epoch)
 

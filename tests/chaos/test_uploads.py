@@ -23,8 +23,9 @@ from tests.counting import wait_until
 from tests.fuzz.corpus import tiff, zipped
 from tests.stack import House, house
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
-from webapp.datasets import pieces, services
+from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Item, Upload
+from webapp.datasets.uploads import tus as pieces
 from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_retry
 from webapp.projects.models import Project, User

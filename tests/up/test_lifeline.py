@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.up.conftest import until
-from webapp.lifeline import guarded
+from webapp.local.lifeline import guarded
 
 STUBBORN = (
     "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True); time.sleep(60)"
@@ -62,7 +62,7 @@ def test_the_command_ends_when_the_parent_is_killed(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     child = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     parent = (
-        "import subprocess, sys, time; from webapp.lifeline import guarded; "
+        "import subprocess, sys, time; from webapp.local.lifeline import guarded; "
         f"p = subprocess.Popen(guarded([sys.executable, '-c', {child!r}]), stdin=subprocess.PIPE); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent])

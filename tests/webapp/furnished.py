@@ -17,8 +17,8 @@ from tests.fuzz.corpus import picture
 from tests.webapp.matrix import BODIES, FORMS, HEADERS, SECRET, TUS, Row
 from webapp.api.services import token_create
 from webapp.datasets.models import Dataset, Item
-from webapp.datasets.pyramids import WHOLE_TO
-from webapp.datasets.revisions import revision_create
+from webapp.datasets.pictures.pyramids import WHOLE_TO
+from webapp.datasets.revisions.manifests import revision_create
 from webapp.datasets.services import upload_create
 from webapp.experiments.models import Experiment
 from webapp.jobs.models import Artifact, Event, Job

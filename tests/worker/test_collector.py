@@ -11,9 +11,9 @@ import pytest
 from django.db import OperationalError
 
 from tests.counting import make_revision, pretrain
+from webapp.jobs.lifecycle.leases import Fenced, job_claim
+from webapp.jobs.lifecycle.transitions import change
 from webapp.jobs.models import Artifact, Job, State
-from webapp.jobs.ownership import Fenced, job_claim
-from webapp.jobs.transitions import change
 from webapp.projects.models import Project
 from worker import collector
 from worker.collector import Collector, EventReader

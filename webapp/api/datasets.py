@@ -9,9 +9,9 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Schema
 
 from webapp.api.auth import asker
-from webapp.datasets import browse
-from webapp.datasets.browse import Filters
 from webapp.datasets.models import Dataset, Item, Revision
+from webapp.datasets.queries import item_pages as browse
+from webapp.datasets.queries.item_pages import Filters
 from webapp.projects.access import get_visible, visible
 from webapp.projects.models import Project
 

@@ -15,12 +15,13 @@ from pydantic import ConfigDict, model_validator
 
 from webapp.api.auth import asker
 from webapp.api.datasets import RevisionOut
-from webapp.datasets import edits, exports
-from webapp.datasets.browse import Filters
-from webapp.datasets.edits import Selection
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
-from webapp.datasets.refusals import EditRefused
-from webapp.datasets.sides import Asked, split_plan
+from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import zip_export as exports
+from webapp.datasets.revisions.item_edits import Selection
+from webapp.datasets.revisions.split_plan import Asked, split_plan
 from webapp.projects.access import get_editable, get_visible
 
 router = Router(tags=["datasets"])

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from ml_core.specs import SpecError
 from webapp.api.auth import asker
-from webapp.jobs import order, services
+from webapp.jobs import services
+from webapp.jobs.lifecycle import queue_order as order
 from webapp.jobs.models import Job
 from webapp.projects.access import get_administered, get_editable, get_visible, visible
 from webapp.projects.models import Project

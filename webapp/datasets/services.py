@@ -25,9 +25,9 @@ from ml_core.job.inputs import Inputs, Slot
 from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
 from ml_core.specs import IntakeSpec
-from webapp.datasets.commit import commit
+from webapp.datasets.intake.commit import commit
 from webapp.datasets.models import Dataset, Upload
-from webapp.datasets.revisions import revision_manifest
+from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_submit
 from webapp.projects.models import Project, User

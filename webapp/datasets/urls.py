@@ -2,7 +2,13 @@
 
 from django.urls import path
 
-from webapp.datasets import editor, left_out, media, mending, stacks, uploads, views
+from webapp.datasets.intake import report as left_out
+from webapp.datasets.pages import dataset_actions as editor
+from webapp.datasets.pages import dataset_page as views
+from webapp.datasets.pages import masks_tab as mending
+from webapp.datasets.pictures import views as media
+from webapp.datasets.queries import stacks
+from webapp.datasets.uploads import views as uploads
 
 urlpatterns = [
     path("projects/<int:project_id>/datasets/new/", views.dataset_new, name="dataset-new"),

@@ -14,10 +14,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from webapp.broker import redis_client
 from webapp.doctor.findings import Check, Finding
-from webapp.jobs import presence
-from webapp.jobs.memory import gib
+from webapp.jobs.estimates.memory import gib
+from webapp.jobs.lifecycle import heartbeats as presence
 from webapp.jobs.models import Queue, device_name
-from webapp.templating import manifest, size
+from webapp.template_tags import manifest, size
 
 LEAST_FREE = 10 * 10**9
 """Below this the next large upload or checkpoint may not fit."""

@@ -13,8 +13,8 @@ from ml_core.specs import SPECS, SpecError
 from webapp.datasets.models import Dataset
 from webapp.experiments import services
 from webapp.experiments.models import Experiment
-from webapp.jobs.figures import headline
 from webapp.jobs.models import State
+from webapp.jobs.results.headline import headline
 from webapp.projects.access import get_editable, get_visible, signed_in
 from webapp.projects.models import Project
 

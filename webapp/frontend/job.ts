@@ -93,7 +93,7 @@ function showProgress(job: JobSnapshot, running: boolean): void {
   if (target.textContent !== words) target.textContent = words;
 }
 
-/** The same words as `webapp.jobs.words.progress_words`. */
+/** The same words as `webapp.jobs.results.progress_text.progress_words`. */
 function progressWords(job: JobSnapshot): string {
   const progress = job.progress as Partial<Progress>;
   if (!progress.unit && !progress.total) return "starting";

@@ -23,9 +23,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error
 from django.http import Http404
 
-from webapp.jobs.events import AT_ONCE, events_after
+from webapp.jobs.lifecycle.events import AT_ONCE, events_after
+from webapp.jobs.lifecycle.page_hints import group_of
 from webapp.jobs.models import Job
-from webapp.jobs.news import group_of
 from webapp.jobs.services import snapshot
 from webapp.projects.access import get_visible
 from webapp.projects.models import User

@@ -15,14 +15,14 @@ from django.db.models.functions import Now
 from ml_core.specs import SPECS, Refusal, Spec, SpecError, load_spec
 from ml_core.specs.fields import TrainingSpec
 from webapp.experiments.models import Experiment
-from webapp.jobs.events import events_after
-from webapp.jobs.hints import send_hint
 from webapp.jobs.inputs import check_inputs, jobs_taken_from
-from webapp.jobs.kinds import KINDS, default_name
+from webapp.jobs.job_kinds import KINDS, default_name
+from webapp.jobs.lifecycle.events import events_after
+from webapp.jobs.lifecycle.heartbeats import workers
+from webapp.jobs.lifecycle.transitions import TRANSITIONS, change, standing
+from webapp.jobs.lifecycle.worker_hints import send_hint
 from webapp.jobs.models import OWNED, Event, Job, State
-from webapp.jobs.presence import workers
 from webapp.jobs.silence import silent_seconds
-from webapp.jobs.transitions import TRANSITIONS, change, standing
 from webapp.projects.models import Project, User
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from webapp.jobs import answers, views
+from webapp.jobs.pages import downloads as answers
+from webapp.jobs.pages import job_page as views
 
 urlpatterns = [
     path("projects/<int:project_id>/jobs/new/", views.job_new, name="job-new"),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from webapp.lifeline import guarded
+from webapp.local.lifeline import guarded
 
 LONGEST_LOG = 20 * 2**20
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -21,7 +21,7 @@ should know."""
 
 
 class Part(Protocol):
-    """Something that runs beside others: a service here, an engine in `webapp.engines`."""
+    """Something that runs beside others: a service here, an engine in `webapp.local.servers`."""
 
     name: str
     process: subprocess.Popen[bytes] | None

@@ -3,7 +3,7 @@
 Starts PostgreSQL and Redis where none are given (DATABASE_URL, REDIS_URL), brings the tables up to date, starts the
 web, the workers and the reaper, prints a link to sign in with, and starts again what dies. INT, TERM and HUP stop it
 all: worker, web, reaper, broker, database, in this order, so that each can still reach what it needs to end well.
-Killed outright it cannot do that; its children then see their lifelines cut (webapp.lifeline) and leave by themselves.
+Killed outright it cannot do that; its children then see their lifelines cut (webapp.local.lifeline) and leave by themselves.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from webapp.engines import EngineError, Postgres, Redis, private_folder
-from webapp.lifeline import guarded
 from webapp.local import conditions, variables
 from webapp.local.conditions import CannotStart
 from webapp.local.health import answers
+from webapp.local.lifeline import guarded
 from webapp.local.processes import Part, Service, Watch
+from webapp.local.servers import EngineError, Postgres, Redis, private_folder
 
 TICK_SECONDS = 0.1
 LEAVE_SECONDS = 40.0

@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 
-from webapp.engines import private_folder, secret
+from webapp.local.servers import private_folder, secret
 
 ROOT = Path(__file__).resolve().parents[2]
 WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from ml_core.specs import SPECS
 from webapp.datasets.models import Dataset
+from webapp.jobs.estimates.preflight import masked_images
 from webapp.jobs.models import Job, State
-from webapp.jobs.preflight import masked_images
-from webapp.jobs.queue import devices_seen_by
+from webapp.jobs.pages.queue_context import devices_seen_by
 from webapp.projects import overview, services
 from webapp.projects.access import get_visible, may_edit, projects_of, signed_in, visible
 from webapp.projects.forms import ProjectForm, SignInForm

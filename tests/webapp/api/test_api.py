@@ -11,7 +11,7 @@ from django.utils import timezone
 from webapp.api.models import ApiToken
 from webapp.api.services import token_create
 from webapp.datasets.models import Dataset, Item
-from webapp.datasets.revisions import revision_create
+from webapp.datasets.revisions.manifests import revision_create
 from webapp.projects.models import Project, User
 
 

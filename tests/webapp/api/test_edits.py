@@ -13,7 +13,7 @@ from django.test import Client
 
 from ml_core.data.manifests.manifest import EXPORTED
 from tests.webapp.api.test_api import bearer, filled
-from tests.webapp.datasets.test_commit import newest, picture, upload
+from tests.webapp.datasets.intake.test_commit import newest, picture, upload
 from webapp.datasets.models import Dataset
 from webapp.datasets.services import dataset_create
 from webapp.projects.models import Project, User

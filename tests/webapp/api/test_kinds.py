@@ -6,7 +6,7 @@ from django.test import Client
 
 from ml_core.specs import fields_of, from_preset
 from tests.webapp.api.test_api import bearer
-from webapp.jobs.forms import KINDS
+from webapp.jobs.forms.job_form import KINDS
 from webapp.projects.models import User
 
 

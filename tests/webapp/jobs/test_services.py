@@ -13,10 +13,11 @@ from django.utils import timezone
 from ml_core.specs import SpecError
 from tests.counting import make_revision, pretrain
 from webapp.datasets.models import Revision
-from webapp.jobs import reaper, services
+from webapp.jobs import services
+from webapp.jobs.lifecycle import reaper
+from webapp.jobs.lifecycle.leases import Fenced, job_claim, lease_renew, owned
+from webapp.jobs.lifecycle.transitions import TRANSITIONS, change
 from webapp.jobs.models import ENDED, OWNED, Artifact, Event, Job, State
-from webapp.jobs.ownership import Fenced, job_claim, lease_renew, owned
-from webapp.jobs.transitions import TRANSITIONS, change
 from webapp.projects.models import Project, User
 
 ACTIONS = {

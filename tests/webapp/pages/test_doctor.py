@@ -16,7 +16,7 @@ from tests.webapp.pages.conftest import JobMaker, Page
 from webapp.doctor import selftest
 from webapp.doctor.checks import CHECKS
 from webapp.doctor.findings import Finding, examine
-from webapp.jobs import presence
+from webapp.jobs.lifecycle import heartbeats as presence
 from webapp.jobs.management.commands import reapjobs
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User

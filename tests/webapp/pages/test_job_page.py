@@ -96,7 +96,7 @@ def test_events_come_in_pages_of_two_thousand_in_order(
 ) -> None:
     job = make_job("pretrain", State.RUNNING)
     ids = [say(job, "point", name="loss/train", step=n, value=1 / n).pk for n in range(1, 6)]
-    monkeypatch.setattr("webapp.jobs.answers.EVENTS_AT_ONCE", 3)
+    monkeypatch.setattr("webapp.jobs.pages.downloads.EVENTS_AT_ONCE", 3)
     first = client.get(f"/jobs/{job.pk}/events.json").json()
     assert [e["id"] for e in first["events"]] == ids[:3]
     assert first["more"] is True

@@ -12,10 +12,10 @@ from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
 from tests.webapp.pages.reading import markup_without_chance, words
 from webapp.datasets.models import Item, Revision
-from webapp.jobs.figures import headline
 from webapp.jobs.models import Job, State
+from webapp.jobs.results.headline import headline
 from webapp.projects.models import User
-from webapp.templating import NOTHING
+from webapp.template_tags import NOTHING
 
 
 @pytest.fixture

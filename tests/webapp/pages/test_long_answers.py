@@ -15,7 +15,7 @@ from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
 from webapp.jobs.models import State
 from webapp.projects.models import User
-from webapp.streams import PART
+from webapp.streaming import PART
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

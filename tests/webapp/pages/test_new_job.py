@@ -11,7 +11,7 @@ from django.test import Client
 from ml_core.specs import fields_of, from_preset, presets_of
 from tests.webapp.pages.conftest import JobMaker, Page
 from webapp.datasets.models import Dataset, Revision
-from webapp.jobs.forms import KINDS, JobForm
+from webapp.jobs.forms.job_form import KINDS, JobForm
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 

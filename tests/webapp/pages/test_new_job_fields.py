@@ -12,7 +12,7 @@ from ml_core.specs import SpecError, from_preset
 from tests.webapp.pages.artifacts import keep
 from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
 from webapp.datasets.models import Revision
-from webapp.jobs.forms import JobForm
+from webapp.jobs.forms.job_form import JobForm
 from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_submit
 from webapp.projects.models import Project, User

@@ -14,9 +14,9 @@ from ml_core.specs import SegmentSpec, from_preset
 from tests.webapp.pages.conftest import JobMaker, Page
 from tests.webapp.pages.reading import words
 from webapp.datasets.models import Item, Revision
-from webapp.jobs import presence
-from webapp.jobs.forms import JobForm
-from webapp.jobs.memory import GIB, Room, batch_that_fits, need_on
+from webapp.jobs.estimates.memory import GIB, Room, batch_that_fits, need_on
+from webapp.jobs.forms.job_form import JobForm
+from webapp.jobs.lifecycle import heartbeats as presence
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from tests.webapp.pages.conftest import JobMaker, Page
 from tests.webapp.pages.reading import words
 from webapp.jobs import services
+from webapp.jobs.lifecycle.queue_order import in_line
 from webapp.jobs.models import Job, State
-from webapp.jobs.order import in_line
 from webapp.projects.models import Project, User
 
 WORKER = {"host": "lab-2", "queue": "device", "slots": 1, "devices": ["cuda:0"], "seen_seconds": 2}

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.template import Context, Template
 from django.utils import timezone
 
-from webapp import templating
+from webapp import template_tags as templating
 from webapp.jobs.models import State
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from webapp.jobs.presence import workers
+from webapp.jobs.lifecycle.heartbeats import workers
 
 QUEUES = frozenset({"device", "interactive", "io"})
 SILENT_SECONDS = 60

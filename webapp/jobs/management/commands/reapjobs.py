@@ -17,11 +17,11 @@ from django.core.management.base import BaseCommand
 from django.db import Error, connection
 
 from webapp.datasets.services import uploads_sweep
-from webapp.jobs.ownership import database_is_away
-from webapp.jobs.presence import reaper_seen
-from webapp.jobs.reaper import INTERVAL, Reaper
+from webapp.jobs.lifecycle.heartbeats import reaper_seen
+from webapp.jobs.lifecycle.leases import database_is_away
+from webapp.jobs.lifecycle.reaper import INTERVAL, Reaper
 
-log = logging.getLogger("webapp.jobs.reaper")
+log = logging.getLogger("webapp.jobs.lifecycle.reaper")
 
 SWEEP_SECONDS = 600.0
 """Between two looks for uploads that nobody goes on with."""

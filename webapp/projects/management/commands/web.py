@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *, host: str, port: int, **_: Any) -> None:
         # Only a container collects the static files; elsewhere WhiteNoise finds them where they were built.
         warnings.filterwarnings("ignore", message="No directory at")
-        # Its small files are gathered before they leave. Answers of our own are not: see webapp/streams.py.
+        # Its small files are gathered before they leave. Answers of our own are not: see webapp/streaming.py.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
         uvicorn.run(
             "webapp.asgi:application",

@@ -1,0 +1,40 @@
+"""Forms about datasets: how they are read, and how the next page says what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, QueryDict
+
+from webapp.datasets.models import Dataset, Revision
+from webapp.datasets.revisions.item_edits import EditRefused
+
+
+class DatasetForm(forms.Form):
+    name = forms.CharField(
+        max_length=200,
+        error_messages={"required": "Give the dataset a name.", "max_length": "At most 200 characters."},
+    )
+    kind = forms.ChoiceField(
+        choices=Dataset.Kind.choices,
+        required=False,
+        error_messages={"invalid_choice": "Choose micrographs or colour photographs."},
+    )
+
+
+def number_of(post: QueryDict, name: str, *, none: int = 0) -> int:
+    """A whole number that a form sent; `none` where it is none."""
+    value = post.get(name, "").strip()
+    return int(value) if value.isdecimal() and len(value) < 19 else none
+
+
+def told(request: HttpRequest, change: Callable[[], Revision]) -> None:
+    """Makes a change and says on the next page what it was, or why it was not made."""
+    try:
+        made = change()
+    except EditRefused as refused:
+        messages.error(request, str(refused))
+    else:
+        messages.success(request, f"{made.change} This is revision {made.number} now.")

@@ -1,0 +1,166 @@
+"""What can be said of a job before it is queued: memory, time, when it starts, and traps in its data."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_core.specs import ClassifySpec, PretrainSpec, SegmentSpec, Spec
+from webapp.datasets.models import Revision
+from webapp.datasets.queries.mask_counts import unknown_values
+from webapp.jobs.estimates.duration import FORETOLD, alike, seconds_like, starts
+from webapp.jobs.estimates.memory import Room, batch_that_fits, gib, need_on, room_of
+from webapp.jobs.inputs import jobs_taken_from
+from webapp.jobs.job_kinds import KINDS
+from webapp.jobs.lifecycle import heartbeats as presence
+from webapp.jobs.lifecycle.queue_order import in_line
+from webapp.jobs.models import OWNED, Job, Queue, State
+from webapp.projects.models import Project
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A trap, in whole sentences, with a link to what it is about where there is one."""
+
+    sentence: str
+    link: str = ""
+    words: str = ""
+
+
+@dataclass
+class Preflight:
+    """`memory` in bytes, `seconds` and `start` are None where nothing honest can be said.
+
+    `room`: the device that has the most memory. `batch`: where the memory is too little, the largest that fits; 0 if
+    none does.
+    """
+
+    memory: float | None = None
+    room: Room | None = None
+    batch: int = 0
+    too_much: str = ""
+    """The sentence that says so, empty where the memory is enough or not known."""
+    seconds: float | None = None
+    judged_by: Job | None = None
+    ahead: int = 0
+    idle: bool = False
+    """Whether a device is free for it now."""
+    start: datetime.datetime | None = None
+    follows: list[Job] = field(default_factory=list)
+    """Jobs that it takes from and that are not done yet."""
+    warnings: list[Warned] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the memory is enough; None where that is not known."""
+        if self.memory is None or self.room is None:
+            return None
+        return self.memory <= self.room.free
+
+    @property
+    def memory_words(self) -> str:
+        """ "about 9.4 of 11.2 GiB free on GPU 0"; empty where nothing is known of the need."""
+        if self.memory is None:
+            return ""
+        if self.room is None or not self.fits:
+            return f"about {gib(self.memory)} GiB"
+        return f"about {gib(self.memory)} of {self.room.words} on {self.room.device}"
+
+
+def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs: dict[str, Any]) -> Preflight:
+    workers, queue = presence.workers(), KINDS[spec.kind].queue
+    running = list(Job.objects.filter(queue=queue, state__in=OWNED))
+    found = Preflight()
+    if queue == Queue.DEVICE:
+        busy = {(job.worker.rpartition(":")[0], job.device) for job in running}
+        found.room = room_of(workers, busy=busy)
+        run = _as_it_runs(spec, inputs)
+        found.memory = need_on(found.room, run)
+        if found.room and found.memory is not None and not found.fits:
+            found.batch = batch_that_fits(run, found.room)
+            found.too_much = _too_much(run, need=found.memory, room=found.room, batch=found.batch)
+    _place(found, queue, running=running, slots=presence.slots_of(queue, workers))
+    found.follows = list(project.jobs.filter(pk__in=jobs_taken_from(inputs)).exclude(state=State.DONE))
+    if revision:
+        found.judged_by = alike(spec, project)
+        if found.judged_by:
+            found.seconds = seconds_like(spec, revision, found.judged_by)
+        found.warnings = list(_warnings(spec, revision, inputs))
+    return found
+
+
+def _as_it_runs(spec: Spec, inputs: Mapping[str, Any]) -> Spec:
+    """A segmentation without a pretrained encoder trains one that starts at random, whatever its weights are to do."""
+    if isinstance(spec, SegmentSpec) and "encoder" not in inputs and spec.initial == "random":
+        return spec.model_copy(update={"weights": "fine-tuned"})
+    return spec
+
+
+def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
+    given = spec.model_dump()
+    size = given["image_size"]
+    says = f"Batch {given['batch_size']:,} of {size:,} x {size:,} px needs about {gib(need)} GiB; {room.device} has "
+    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: take smaller ones.")
+
+
+def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:
+    """Its place behind all that is queued now, and about when its turn comes."""
+    line = list(in_line(queue))
+    found.ahead = len(line) + len(running)
+    found.idle = not line and len(running) < slots
+    if len(line) <= FORETOLD:
+        last = Job(pk=0, spec={})  # stands for the new job: it only needs a place
+        found.start = starts([*line, last], running, slots=slots, now=timezone.now()).get(last.pk)
+
+
+def _warnings(spec: Spec, revision: Revision, inputs: Mapping[str, Any]) -> Iterator[Warned]:
+    name = revision.dataset.name
+    if isinstance(spec, SegmentSpec):
+        if not masked_images(revision):
+            yield Warned(f"{name} has no masks at this revision, so there is nothing to learn from. Add masks first.")
+        yield from _unknown_values(spec, revision)
+        if spec.validation == "random":
+            yield Warned(
+                "Validation images are drawn at random: neighbouring slices of a stack then stand on both sides, and "
+                "scores come out too high. The paper did so; choose the dataset's split for a fair score."
+            )
+    if isinstance(spec, SegmentSpec | ClassifySpec) and "random" not in (
+        getattr(spec, "validation", ""),
+        getattr(spec, "split", ""),
+    ):
+        yield from _leaks(revision)
+    if isinstance(spec, PretrainSpec):
+        if spec.views != "byol" and "colour" not in inputs:
+            yield Warned("Grey against colour needs the colour planes of a colorize job. Colorize first.")
+        if spec.batch_size > revision.items_count:
+            yield Warned(f"A batch of {spec.batch_size:,} is more than the {revision.items_count:,} images of {name}.")
+
+
+def _unknown_values(spec: SegmentSpec, revision: Revision) -> Iterator[Warned]:
+    """Values in the masks to be learned that no class uses: each would be learned as one."""
+    for unknown in unknown_values(revision):
+        if spec.mask_layer in ("", unknown.layer):
+            masks = "1 mask holds" if unknown.count == 1 else f"{intcomma(unknown.count)} masks hold"
+            yield Warned(
+                f"{masks} the value {unknown.value}, which no class uses, and which would be learned as one. Name "
+                f"class {unknown.value}, or count it as background.",
+                reverse("dataset", args=[revision.dataset_id]) + "?problem=unknown_values",
+                "Show it" if unknown.count == 1 else f"Show the {intcomma(unknown.count)}",
+            )
+
+
+def _leaks(revision: Revision) -> Iterator[Warned]:
+    """What stands on two sides of the dataset's split although it shows nearly the same, as its own doctor says it."""
+    for leak in revision.summary.get("leaks", []):
+        yield Warned(leak["sentence"], reverse("dataset", args=[revision.dataset_id]) + "?tab=splits", "See the split")
+
+
+def masked_images(revision: Revision) -> int:
+    """How many images of the revision have a mask."""
+    return int(revision.summary.get("with_mask", 0))

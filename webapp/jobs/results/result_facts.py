@@ -1,0 +1,101 @@
+"""What a job's figures rest on, in words: the images judged, the threshold, the weights, how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_core.specs import SPECS, fields_of
+from webapp.jobs.models import Job
+from webapp.jobs.results.headline import headline, number_of
+
+BASIS = frozenset(
+    {"part", "images", "photographs", "groups", "origin", "steps", "features", "weight_decay", "method", "layer"}
+    | {"judged_epoch", "judged_step", "best_epoch", "best_step", "size", "split"}
+)
+"""Results that are said here, and are no figures of their own."""
+FEWEST_GROUPS = 5
+"""With fewer, an interval over groups says nothing."""
+
+
+def fact_lines(job: Job) -> list[str]:
+    """What the figures rest on, each fact once; the sentence on the parts (`split`) stands for itself."""
+    return list(_facts(job))
+
+
+def _facts(job: Job) -> Iterator[str]:
+    results = job.results
+    first = headline(job)
+    if (judged := _judged(results)) and not (first and first.key == "images"):
+        yield judged
+    if stacks := _stacks(results):
+        yield stacks
+    yield from _threshold(results)
+    yield from _weights(results)
+    yield from _made(job)
+
+
+def _judged(results: dict[str, Any]) -> str:
+    """ "judged on the test split: 8 images" """
+    counted = [
+        number_of(results[key], one, many)
+        for key, one, many in (("images", "image", "images"), ("photographs", "photograph", "photographs"))
+        if isinstance(results.get(key), int)
+    ]
+    if not counted:
+        return ""
+    if not results.get("part"):
+        return counted[0]
+    return f"judged on the {results['part']} split: {counted[0]}"
+
+
+def _stacks(results: dict[str, Any]) -> str:
+    """Over how many stacks the interval goes, or that they are too few for any."""
+    groups = results.get("groups")
+    if not isinstance(groups, int) or not groups:
+        return ""
+    known = any(key.endswith("_interval") and value for key, value in results.items())
+    return f"n = {number_of(groups, 'stack', 'stacks')}" + ("" if known or groups >= FEWEST_GROUPS else ", no interval")
+
+
+def _threshold(results: dict[str, Any]) -> Iterator[str]:
+    threshold, at_half = results.get("threshold"), results.get("foreground_iou_at_half")
+    if not isinstance(threshold, int | float):
+        return
+    yield f"threshold {threshold:.2f}" + (
+        f" (at 0.50 the foreground IoU is {at_half:.3f})" if threshold != 0.5 and isinstance(at_half, float) else ""
+    )
+
+
+def _weights(results: dict[str, Any]) -> Iterator[str]:
+    """Which weights were judged, and which the validation found best."""
+    best, judged = results.get("best_step"), results.get("judged_step", results.get("best_step"))
+    if not isinstance(judged, int):
+        return
+    epoch = results.get("judged_epoch", results.get("best_epoch"))
+    yield f"weights of {_place(epoch, judged)}" + (", the best on validation" if best == judged else "")
+    if isinstance(best, int) and best != judged:
+        yield f"best on validation: {_place(results.get('best_epoch'), best)}"
+
+
+def _place(epoch: object, step: int) -> str:
+    return (f"epoch {epoch:,}, " if isinstance(epoch, int) else "") + f"step {step:,}"
+
+
+def _made(job: Job) -> Iterator[str]:
+    """What was computed with what, in the words of the job's form."""
+    results = job.results
+    labels = {info.name: dict(info.choices) for info in fields_of(job.kind)} if job.kind in SPECS else {}
+    for key in ("method", "layer"):
+        if key in results:
+            yield f"{key} {labels.get(key, {}).get(str(results[key]), results[key])}"
+    if isinstance(results.get("size"), int):
+        yield f"colour planes of {results['size']} px"
+    if isinstance(results.get("steps"), int):
+        yield number_of(results["steps"], "step", "steps")
+    if isinstance(results.get("features"), int):
+        yield f"{number_of(results['features'], 'feature', 'features')} per image"
+    if isinstance(results.get("weight_decay"), int | float):
+        yield f"weight decay {results['weight_decay']:.3g}, chosen on validation"
+    if results.get("origin"):
+        yield f"{'colours' if job.kind == 'colorize' else 'encoder'}: {results['origin']}"
