@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 pages = get_asgi_application()
 
 # After the line above, which loads the models that these need.
-from webapp.datasets.uploads import views as uploads  # noqa: E402
+from webapp.datasets.uploads import tus  # noqa: E402
 from webapp.jobs.routing import websocket_urlpatterns  # noqa: E402
 
 Scope = MutableMapping[str, Any]
@@ -28,8 +28,8 @@ _PIECE = re.compile(r"/uploads/[0-9a-f-]{36}/?\Z")
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
     """Django reads a request's body to its end before a view runs; a piece of an upload is written as it arrives."""
-    if _PIECE.match(scope["path"]) and (scope["method"] in {"PATCH", "HEAD"} or uploads.stands_for_patch(scope)):
-        await uploads.application(scope, receive, send)
+    if _PIECE.match(scope["path"]) and (scope["method"] in {"PATCH", "HEAD"} or tus.stands_for_patch(scope)):
+        await tus.application(scope, receive, send)
     else:
         await pages(dict(scope), receive, send)  # type: ignore[arg-type]  # the same three, in narrower types
 

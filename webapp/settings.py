@@ -84,8 +84,9 @@ INSTALLED_APPS = [
     "webapp.projects",
     "webapp.datasets",
     "webapp.jobs",
-    "webapp.encoders",
+    "webapp.registry",
     "webapp.experiments",
+    "webapp.home",
     "webapp.api",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -125,7 +126,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_TEMPLATE = "sign_in_locked.html"
+AXES_LOCKOUT_TEMPLATE = "projects/sign_in_locked.html"
 
 TEMPLATES = [
     {

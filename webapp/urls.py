@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 urlpatterns = [
+    path("", include("webapp.home.urls")),
     path("", include("webapp.projects.urls")),
     path("", include("webapp.datasets.urls")),
     path("", include("webapp.jobs.urls")),

@@ -30,6 +30,7 @@ from webapp.version import code_version
 from worker import attempt_folders as leftovers
 from worker import trainer_process as trainer
 from worker.collector import Collector
+from worker.finishers import finisher_of
 from worker.host_devices import Slot
 from worker.lease_renewal import LeaseKeeper
 from worker.outcomes import Attempt, Ending, decide
@@ -285,7 +286,7 @@ class Supervisor:
             if missing:
                 ending = Ending(State.FAILED, f"The job ended without its {' and '.join(missing)}. Its log says why.")
             if ending.to == State.DONE:
-                KINDS[job.kind].finish(row, self._folder)
+                finisher_of(job.kind)(row, self._folder)
             change(
                 job.pk,
                 to=ending.to,

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Visit
 from tests.browser.test_viewer import until
 from tests.webapp.datasets.pictures.test_colorized import IMAGES, PLANES, by_torch, colorized
+from webapp.datasets.intake.services import dataset_from_folder
 from webapp.datasets.models import Dataset
-from webapp.datasets.services import dataset_from_folder
 from webapp.projects.models import Project, User
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]

@@ -24,7 +24,8 @@ from tests.fuzz.corpus import picture
 from tests.webapp.datasets.intake.test_commit import upload
 from webapp.datasets.models import Dataset, Item, Upload
 from webapp.datasets.pictures.pyramids import WHOLE_TO, is_large
-from webapp.datasets.services import dataset_create, spool_path
+from webapp.datasets.services import dataset_create
+from webapp.datasets.uploads.spool import spool_path
 from webapp.jobs.models import Artifact, Event, Job
 from webapp.projects.models import Project, User
 

@@ -18,8 +18,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
+from webapp.datasets.intake.services import dataset_from_folder
 from webapp.datasets.models import Dataset, Item
-from webapp.datasets.services import dataset_create, dataset_from_folder
+from webapp.datasets.services import dataset_create
 from webapp.jobs.models import Artifact, Event, Job, Queue, State
 from webapp.projects.models import Project, User
 

@@ -25,6 +25,7 @@ from tests.stack import House, house
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Item, Upload
+from webapp.datasets.uploads import spool as uploads_spool
 from webapp.datasets.uploads import tus as pieces
 from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_retry
@@ -116,7 +117,7 @@ def assert_nothing_is_half(dataset: Dataset, upload: Upload) -> None:
     assert not dataset.revisions.exists()
     assert not Item.objects.filter(dataset=dataset).exists()
     assert upload.report == {}
-    assert services.spool_path(upload.pk).stat().st_size == upload.length, "what has arrived is still there"
+    assert uploads_spool.spool_path(upload.pk).stat().st_size == upload.length, "what has arrived is still there"
 
 
 def test_a_file_cut_at_twenty_random_places_arrives_whole(
@@ -131,7 +132,7 @@ def test_a_file_cut_at_twenty_random_places_arrives_whole(
     digest = sha256_of(source)
     assert images_of(dataset) == {digest}
     assert sha256_of(Path(settings.BLOBS) / digest[:2] / digest) == digest
-    assert not services.spool_path(upload.pk).exists()
+    assert not uploads_spool.spool_path(upload.pk).exists()
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.chaos)])
@@ -248,7 +249,7 @@ def test_a_disk_that_is_full_while_an_upload_is_read_is_said_and_reading_goes_on
     assert job_retry(upload.job, user=alice)
     assert read(upload).report["added"] == 8
     assert images_of(dataset) == {hashlib.sha256(image).hexdigest() for image in images.values()}
-    assert not services.spool_path(upload.pk).exists()
+    assert not uploads_spool.spool_path(upload.pk).exists()
 
 
 def test_a_web_server_that_is_killed_in_the_middle_of_a_piece_costs_what_was_not_committed(
@@ -258,7 +259,7 @@ def test_a_web_server_that_is_killed_in_the_middle_of_a_piece_costs_what_was_not
     length = source.stat().st_size
     path = begin(browser, dataset, length=length, name="stack.tif")
     sent = 2 * pieces.COMMIT_BYTES + 5_000_000
-    spool = services.spool_path(row(path).pk)
+    spool = uploads_spool.spool_path(row(path).pk)
     raw = send_part(browser, path, source, start=0, stop=sent, promised=length)
     wait_until(lambda: spool.stat().st_size > row(path).offset >= 2 * pieces.COMMIT_BYTES, what="bytes past the offset")
     standing.services["web"].kill()

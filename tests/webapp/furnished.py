@@ -19,7 +19,7 @@ from webapp.api.services import token_create
 from webapp.datasets.models import Dataset, Item
 from webapp.datasets.pictures.pyramids import WHOLE_TO
 from webapp.datasets.revisions.manifests import revision_create
-from webapp.datasets.services import upload_create
+from webapp.datasets.uploads.services import upload_create
 from webapp.experiments.models import Experiment
 from webapp.jobs.models import Artifact, Event, Job
 from webapp.projects.models import Project, User

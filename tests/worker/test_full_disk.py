@@ -21,6 +21,8 @@ from tests.counting import Counting, pretrain
 from tests.fuzz.corpus import picture, zipped
 from webapp.datasets import services
 from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import spool
 from webapp.jobs.models import Artifact, Job, State
 from webapp.jobs.services import job_retry
 from webapp.projects.models import Project, User
@@ -79,9 +81,9 @@ def test_a_disk_that_is_full_when_an_upload_is_entered(
 
 def arrived(dataset: Dataset, content: bytes, *, user: User) -> Job:
     """The job that reads an upload whose last byte has come."""
-    row = services.upload_create(dataset=dataset, user=user, filename="upload.zip", length=len(content))
-    services.spool_path(row.pk).write_bytes(content)
+    row = uploads_services.upload_create(dataset=dataset, user=user, filename="upload.zip", length=len(content))
+    spool.spool_path(row.pk).write_bytes(content)
     Upload.objects.filter(pk=row.pk).update(offset=row.length)
-    job = services.upload_finished(row.pk)
+    job = uploads_services.upload_finished(row.pk)
     assert job is not None
     return job

@@ -16,10 +16,10 @@ from django.conf import settings
 from tests.counting import Counting, assert_curve_is_whole, pretrain, steps_of, wait_until
 from tests.worker.conftest import Hands
 from webapp.datasets.models import Revision
-from webapp.encoders.models import Encoder
 from webapp.jobs import services
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User
+from webapp.registry.models import Encoder
 from worker import supervisor
 from worker.tasks import work_off
 

@@ -10,8 +10,9 @@ from ninja import Router, Schema
 
 from webapp.api.auth import asker
 from webapp.datasets.models import Dataset, Item, Revision
+from webapp.datasets.queries import counts
 from webapp.datasets.queries import item_pages as browse
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
 from webapp.projects.access import get_visible, visible
 from webapp.projects.models import Project
 
@@ -97,7 +98,7 @@ def list_items(
     filters = Filters.of(dict(request.GET.lists()))
     number = max(1, min(limit, MOST))
     found = browse.items_beyond(chosen, filters, browse.key_of(after), number=number + 1)
-    total, more = browse.count(chosen, filters)
+    total, more = counts.count(chosen, filters)
     last = found[number - 1] if len(found) > number else None
     return {
         "revision": chosen.number,

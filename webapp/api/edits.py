@@ -17,10 +17,11 @@ from webapp.api.auth import asker
 from webapp.api.datasets import RevisionOut
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
+from webapp.datasets.revisions import dataset_edits, draft
 from webapp.datasets.revisions import item_edits as edits
 from webapp.datasets.revisions import zip_export as exports
-from webapp.datasets.revisions.item_edits import Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.split_plan import Asked, split_plan
 from webapp.projects.access import get_editable, get_visible
 
@@ -52,7 +53,7 @@ class BaseIn(_Strict):
 class ChosenIn(BaseIn):
     """Items by their ids, at most 10,000 of them, or all that match the filters; not both."""
 
-    items: list[int] | None = Field(None, max_length=edits.MOST_CHOSEN)
+    items: list[int] | None = Field(None, max_length=draft.MOST_CHOSEN)
     filters: FiltersIn | None = None
 
     @model_validator(mode="after")
@@ -141,7 +142,7 @@ def split_dataset(request: HttpRequest, dataset_id: int, wanted: SplitIn) -> obj
     """Splits all items anew: by shares, groups on one side and a lone stack in blocks, or by folders."""
 
     def change(dataset: Dataset, **given: Any) -> Revision:
-        return edits.dataset_split(dataset, **given)[0]
+        return dataset_edits.dataset_split(dataset, **given)[0]
 
     return _changed(request, dataset_id, change, wanted, **wanted.dict(exclude={"base"}))
 
@@ -172,7 +173,7 @@ def restore_revision(request: HttpRequest, revision_id: int, wanted: BaseIn) -> 
     user = asker(request)
     revisions = Revision.objects.select_related("dataset__project")
     revision = get_editable(revisions, user, project="dataset__project", pk=revision_id)
-    return _made(lambda: edits.revision_restore(revision, base=wanted.base, user=user))
+    return _made(lambda: dataset_edits.revision_restore(revision, base=wanted.base, user=user))
 
 
 @router.get("/revisions/{revision_id}/export", response={200: None})

@@ -11,6 +11,7 @@ from pydantic import Field
 from ml_core.specs import SpecError
 from webapp.api.auth import asker
 from webapp.jobs import services
+from webapp.jobs.lifecycle import events, snapshot
 from webapp.jobs.lifecycle import queue_order as order
 from webapp.jobs.models import Job
 from webapp.projects.access import get_administered, get_editable, get_visible, visible
@@ -54,7 +55,7 @@ def list_jobs(request: HttpRequest, project: int | None = None, limit: int = 100
     found = visible(Job.objects.exclude(kind="intake"), user)
     if project is not None:
         found = found.filter(project=get_visible(Project.objects.all(), user, project="", pk=project))
-    return [services.snapshot(job) for job in found[: max(1, min(limit, 1000))]]
+    return [snapshot.snapshot(job) for job in found[: max(1, min(limit, 1000))]]
 
 
 @router.post("", response={201: dict[str, Any], 422: list[RefusalOut]})
@@ -69,20 +70,20 @@ def submit_job(request: HttpRequest, wanted: JobIn) -> object:
         )
     except SpecError as error:
         return Status(422, [{"field": r.field, "sentence": r.sentence} for r in error.refusals])
-    return Status(201, services.snapshot(job))
+    return Status(201, snapshot.snapshot(job))
 
 
 @router.get("/{job_id}", response=dict[str, Any])
 def get_job(request: HttpRequest, job_id: int) -> object:
     job = get_visible(Job.objects.all(), asker(request), pk=job_id)
-    return {**services.snapshot(job), "spec": job.spec, "inputs": job.inputs, "record": job.record}
+    return {**snapshot.snapshot(job), "spec": job.spec, "inputs": job.inputs, "record": job.record}
 
 
 @router.get("/{job_id}/events", response=list[dict[str, Any]])
 def list_events(request: HttpRequest, job_id: int, after: int = 0) -> object:
     """Events after the cursor, at most 2,000; ask again with the last id until the list is empty."""
     job = get_visible(Job.objects.all(), asker(request), pk=job_id)
-    return services.events_after(job, after)
+    return events.events_after(job, after)
 
 
 @router.post("/{job_id}/move", response={200: list[int], 409: MoveRefusedOut})
@@ -106,4 +107,4 @@ def act_on_job(request: HttpRequest, job_id: int, action: Literal["cancel", "pau
     job = get_editable(Job.objects.all(), user, pk=job_id)
     ACTIONS[action](job, user=user)
     job.refresh_from_db()
-    return services.snapshot(job)
+    return snapshot.snapshot(job)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -184,3 +186,8 @@ class Upload(models.Model):
     report = models.JSONField(default=dict)
     """{"added": int, "refused": [{"name", "reason", "remedy"}], "paired": {rule: int}, "unpaired": [names], "counts"}:
     of each list the first few hundred, and how many there are (`left_out`)."""
+
+
+def file_of(name: str, facts: Mapping[str, Any]) -> str:
+    """The file that an item is a page of."""
+    return str(facts.get("file", name))

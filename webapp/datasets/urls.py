@@ -2,12 +2,11 @@
 
 from django.urls import path
 
-from webapp.datasets.intake import report as left_out
 from webapp.datasets.pages import dataset_actions as editor
 from webapp.datasets.pages import dataset_page as views
+from webapp.datasets.pages import item_page, upload_reports
 from webapp.datasets.pages import masks_tab as mending
 from webapp.datasets.pictures import views as media
-from webapp.datasets.queries import stacks
 from webapp.datasets.uploads import views as uploads
 
 urlpatterns = [
@@ -24,9 +23,9 @@ urlpatterns = [
     path("revisions/<int:revision_id>/subset/", editor.subset, name="revision-subset"),
     path("datasets/<int:dataset_id>/uploads/", uploads.create, name="upload-create"),
     path("uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
-    path("uploads/<uuid:upload_id>/left-out.csv", left_out.listed, name="upload-left-out"),
-    path("items/<int:item_id>/", views.item, name="item"),
-    path("items/<int:item_id>/around.json", stacks.around, name="item-around"),
+    path("uploads/<uuid:upload_id>/left-out.csv", upload_reports.listed, name="upload-left-out"),
+    path("items/<int:item_id>/", item_page.item, name="item"),
+    path("items/<int:item_id>/around.json", item_page.around, name="item-around"),
     path("items/<int:item_id>/thumbnail.webp", media.thumbnail, name="item-thumbnail"),
     path("items/<int:item_id>/image.png", media.image, name="item-image"),
     path("items/<int:item_id>/tiles/<int:level>/<int:column>-<int:row>.png", media.tile, name="item-tile"),

@@ -15,8 +15,8 @@ import redis
 from kombu.exceptions import OperationalError as BrokerAway
 
 from webapp.broker import app, redis_client
+from webapp.jobs.lifecycle.leases import silent_seconds
 from webapp.jobs.models import OWNED, Job, Queue
-from webapp.jobs.silence import silent_seconds
 
 TASK = "cristae.probe"
 PATIENCE_SECONDS = 30

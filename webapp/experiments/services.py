@@ -40,7 +40,7 @@ def experiment_start(
             spec=spec,
             inputs={"dataset": dataset, **inputs},
             name=name,
-            experiment=experiment,
+            experiment_id=experiment.pk,
         )
 
     colour = submit(from_preset("colorize", preset), f"Colorize {revision.dataset.name}")

@@ -57,4 +57,4 @@ def experiment(request: HttpRequest, experiment_id: int) -> HttpResponse:
         "all": len(jobs),
         "protocol": services.PROTOCOLS.get(found.protocol, found.protocol),
     }
-    return render(request, "experiment.html", context)
+    return render(request, "experiments/experiment.html", context)

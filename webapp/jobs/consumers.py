@@ -25,8 +25,8 @@ from django.http import Http404
 
 from webapp.jobs.lifecycle.events import AT_ONCE, events_after
 from webapp.jobs.lifecycle.page_hints import group_of
+from webapp.jobs.lifecycle.snapshot import snapshot
 from webapp.jobs.models import Job
-from webapp.jobs.services import snapshot
 from webapp.projects.access import get_visible
 from webapp.projects.models import User
 

@@ -22,6 +22,8 @@ class State(models.TextChoices):
 
 
 ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+
+
 OWNED = frozenset({State.RUNNING, State.STOPPING})
 """States in which a worker holds the lease."""
 
@@ -144,3 +146,6 @@ class Artifact(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [models.Index(fields=["job", "kind"])]
+
+
+UNCLAIMED = (State.WAITING, State.QUEUED, State.PAUSED)

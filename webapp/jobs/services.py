@@ -12,34 +12,14 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from ml_core.specs import SPECS, Refusal, Spec, SpecError, load_spec
+from ml_core.specs import Refusal, Spec, SpecError, load_spec
 from ml_core.specs.fields import TrainingSpec
-from webapp.experiments.models import Experiment
 from webapp.jobs.inputs import check_inputs, jobs_taken_from
 from webapp.jobs.job_kinds import KINDS, default_name
-from webapp.jobs.lifecycle.events import events_after
-from webapp.jobs.lifecycle.heartbeats import workers
-from webapp.jobs.lifecycle.transitions import TRANSITIONS, change, standing
+from webapp.jobs.lifecycle.transitions import change, standing
 from webapp.jobs.lifecycle.worker_hints import send_hint
-from webapp.jobs.models import OWNED, Event, Job, State
-from webapp.jobs.silence import silent_seconds
+from webapp.jobs.models import UNCLAIMED, Event, Job, State
 from webapp.projects.models import Project, User
-
-__all__ = [
-    "TRANSITIONS",
-    "events_after",
-    "job_cancel",
-    "job_extend",
-    "job_pause",
-    "job_resume",
-    "job_retry",
-    "job_submit",
-    "may",
-    "snapshot",
-    "workers",
-]
-
-_IDLE = (State.WAITING, State.QUEUED, State.PAUSED)
 
 
 def job_submit(
@@ -50,7 +30,7 @@ def job_submit(
     inputs: Mapping[str, Any],
     name: str = "",
     after: Sequence[Job] = (),
-    experiment: Experiment | None = None,
+    experiment_id: int | None = None,
     extends: Job | None = None,
 ) -> Job:
     """Queues a job; it waits while jobs in `after`, or jobs that its inputs take from, are not done.
@@ -67,7 +47,7 @@ def job_submit(
     with transaction.atomic():
         job = Job.objects.create(
             project=project,
-            experiment=experiment,
+            experiment_id=experiment_id,
             kind=checked.kind,
             name=name.strip()[:200] or default_name(checked, given),
             spec=checked.model_dump(mode="json"),
@@ -106,7 +86,7 @@ def _place(job: Job) -> None:
 
 def job_cancel(job: Job, *, user: User | None) -> bool:
     """Ends the job for good; a running trainer gets a few seconds to leave. False where there is nothing to cancel."""
-    return _stop(job, wanted="cancel", to=State.CANCELLED, idle=_IDLE, reason=_by("Cancelled", user))
+    return _stop(job, wanted="cancel", to=State.CANCELLED, idle=UNCLAIMED, reason=_by("Cancelled", user))
 
 
 def job_pause(job: Job, *, user: User | None) -> bool:
@@ -161,49 +141,3 @@ def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:
         name=f"{job.name}, extended",
         extends=job,
     )
-
-
-def may(job: Job) -> list[str]:
-    """What can be done with the job now, whoever asks: rights are checked at the door."""
-    state = State(job.state)
-    found = []
-    if state in _IDLE or (state in OWNED and job.stop_wanted != "cancel"):
-        found.append("cancel")
-    if state in (State.WAITING, State.QUEUED, State.RUNNING):
-        found.append("pause")
-    if state == State.PAUSED:
-        found.append("resume")
-    if state in (State.FAILED, State.CANCELLED):
-        found.append("retry")
-    if job.kind != "intake":
-        found.append("clone")
-    if state == State.DONE and job.kind in SPECS and issubclass(SPECS[job.kind], TrainingSpec):
-        found.append("extend")
-    return found
-
-
-def snapshot(job: Job) -> dict[str, Any]:
-    """The job as a page shows it above its curves (docs/contracts.md)."""
-    return {
-        "id": job.pk,
-        "name": job.name,
-        "kind": job.kind,
-        "state": job.state,
-        "state_label": job.get_state_display(),
-        "reason": job.reason,
-        "stop_wanted": job.stop_wanted,
-        "epoch": job.epoch,
-        "attempt": job.epoch,
-        "step": job.step,
-        "total_steps": job.record.get("total_steps"),
-        "steps_per_epoch": job.record.get("steps_per_epoch"),
-        "checkpoint_step": job.checkpoint_step,
-        "progress": job.progress,
-        "results": job.results,
-        "device": job.device,
-        "worker": job.worker,
-        "silent_seconds": silent_seconds(job),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
-        "ended_at": job.ended_at.isoformat() if job.ended_at else None,
-        "may": may(job),
-    }

@@ -3,7 +3,8 @@
 Starts PostgreSQL and Redis where none are given (DATABASE_URL, REDIS_URL), brings the tables up to date, starts the
 web, the workers and the reaper, prints a link to sign in with, and starts again what dies. INT, TERM and HUP stop it
 all: worker, web, reaper, broker, database, in this order, so that each can still reach what it needs to end well.
-Killed outright it cannot do that; its children then see their lifelines cut (webapp.local.lifeline) and leave by themselves.
+Killed outright it cannot do that; its children then see their lifelines cut (webapp.local.lifeline) and leave by
+themselves.
 """
 
 from __future__ import annotations

@@ -6,12 +6,9 @@ from django.urls import path
 from webapp.projects import views
 
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("search/", views.search, name="search"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("in/<str:token>/", views.sign_in_link, name="sign-in-link"),
     path("account/", views.account, name="account"),
     path("projects/new/", views.project_new, name="project-new"),
-    path("projects/<int:project_id>/", views.project, name="project"),
 ]

@@ -11,23 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
-from ml_core.specs import SPECS
-from webapp.datasets.models import Dataset
-from webapp.jobs.estimates.preflight import masked_images
-from webapp.jobs.models import Job, State
-from webapp.jobs.pages.queue_context import devices_seen_by
-from webapp.projects import overview, services
-from webapp.projects.access import get_visible, may_edit, projects_of, signed_in, visible
+from webapp.projects import services
+from webapp.projects.access import signed_in
 from webapp.projects.forms import ProjectForm, SignInForm
-from webapp.projects.models import Project
-
-JOBS_PER_PAGE = 50
 
 
 class SignIn(LoginView):
-    template_name = "sign_in.html"
+    template_name = "projects/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
@@ -39,9 +31,9 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
     """Looking at the link costs nothing, so that a mail scanner cannot spend it; the button does."""
     user = services.signin_link_spend(token) if request.method == "POST" else services.signin_link_user(token)
     if user is None:
-        return render(request, "sign_in_link.html", {"spent": True}, status=410)
+        return render(request, "projects/sign_in_link.html", {"spent": True}, status=410)
     if request.method != "POST":
-        return render(request, "sign_in_link.html", {"person": user})
+        return render(request, "projects/sign_in_link.html", {"person": user})
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return redirect("home")
 
@@ -58,39 +50,7 @@ def account(request: HttpRequest) -> HttpResponse:
         update_session_auth_hash(request, user)
         messages.success(request, "Your password is set. Sign in with it from now on.")
         return redirect("account")
-    return render(request, "account.html", {"form": form}, status=422 if form.errors else 200)
-
-
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    user = signed_in(request)
-    devices, small, silent = devices_seen_by(user)
-    context = {
-        "running": overview.running_now(user),
-        "ended": overview.ended_lately(user),
-        "projects": overview.projects_with_counts(user),
-        "next_steps": overview.next_steps(projects_of(user)),
-        "devices": devices,
-        "small_work": small,
-        "silent_helpers": silent,
-        "at_work_on": overview.at_work_on(user),
-    }
-    return render(request, "home.html", context)
-
-
-@require_safe
-def search(request: HttpRequest) -> HttpResponse:
-    user = signed_in(request)
-    text = request.GET.get("q", "").replace("\0", "").strip()
-    context: dict[str, object] = {"search_text": text}
-    if text:
-        number = text.removeprefix("#")
-        found = overview.experiments_of(user)
-        by_number = found.filter(pk=int(number)) if number.isdecimal() and len(number) < 10 else found.none()
-        context["jobs"] = [*by_number, *found.filter(name__icontains=text)[:50]]
-        context["datasets"] = visible(Dataset.objects.select_related("project"), user).filter(name__icontains=text)[:50]
-        context["projects"] = projects_of(user).filter(name__icontains=text)[:50]
-    return render(request, "search.html", context)
+    return render(request, "projects/account.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -99,42 +59,4 @@ def project_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         made = services.project_create(user=signed_in(request), name=form.cleaned_data["name"])
         return redirect("project", made.pk)
-    return render(request, "project_new.html", {"form": form}, status=422 if form.errors else 200)
-
-
-@require_safe
-def project(request: HttpRequest, project_id: int) -> HttpResponse:
-    user = signed_in(request)
-    found = get_visible(Project.objects.all(), user, project="", pk=project_id)
-    datasets = list(found.datasets.all())
-    newest = overview.newest_revisions(datasets)
-    jobs_shown, chosen = _jobs(request, found)
-    context = {
-        "project": found,
-        "may_edit": may_edit(user, found),
-        "best": overview.best_so_far(found),
-        "next_steps": overview.next_steps([found]),
-        "datasets": [(d, newest.get(d.pk), masked_images(newest[d.pk]) if d.pk in newest else 0) for d in datasets],
-        "experiments": found.experiments.all()[:10],
-        "jobs": jobs_shown[:JOBS_PER_PAGE],
-        "more": jobs_shown[JOBS_PER_PAGE - 1].pk if len(jobs_shown) > JOBS_PER_PAGE else None,
-        "chosen": chosen,
-        "states": State.choices,
-        "kinds": [(kind, spec.title) for kind, spec in SPECS.items() if kind != "intake"],
-    }
-    return render(request, "project.html", context)
-
-
-def _jobs(request: HttpRequest, found: Project) -> tuple[list[Job], dict[str, str]]:
-    """One page of the project's jobs and one more, by the filters in the address."""
-    chosen = {key: request.GET.get(key, "") for key in ("state", "kind", "whose", "before")}
-    rows = found.jobs.exclude(kind="intake").select_related("created_by")
-    if chosen["state"] in State.values:
-        rows = rows.filter(state=chosen["state"])
-    if chosen["kind"] in SPECS:
-        rows = rows.filter(kind=chosen["kind"])
-    if chosen["whose"] == "mine":
-        rows = rows.filter(created_by=request.user.pk)
-    if chosen["before"].isdecimal():
-        rows = rows.filter(pk__lt=int(chosen["before"]))
-    return list(rows[: JOBS_PER_PAGE + 1]), chosen
+    return render(request, "projects/project_new.html", {"form": form}, status=422 if form.errors else 200)

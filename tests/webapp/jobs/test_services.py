@@ -14,7 +14,8 @@ from ml_core.specs import SpecError
 from tests.counting import make_revision, pretrain
 from webapp.datasets.models import Revision
 from webapp.jobs import services
-from webapp.jobs.lifecycle import reaper
+from webapp.jobs.lifecycle import events as lifecycle_events
+from webapp.jobs.lifecycle import reaper, snapshot
 from webapp.jobs.lifecycle.leases import Fenced, job_claim, lease_renew, owned
 from webapp.jobs.lifecycle.transitions import TRANSITIONS, change
 from webapp.jobs.models import ENDED, OWNED, Artifact, Event, Job, State
@@ -42,9 +43,9 @@ def bring(job: Job, state: State, **columns: Any) -> Job:
 def test_a_job_is_queued_and_says_so_in_its_own_sequence(revision: Revision, bob: User) -> None:
     job = pretrain(revision, user=bob)
     assert (job.state, job.queue, job.name, job.created_by) == ("queued", "device", "Pretrain Lucchi", bob)
-    said = services.events_after(job, 0)
+    said = lifecycle_events.events_after(job, 0)
     assert [(e["kind"], e["data"]["from"], e["data"]["to"]) for e in said] == [("state", None, "queued")]
-    assert services.events_after(job, said[-1]["id"]) == []
+    assert lifecycle_events.events_after(job, said[-1]["id"]) == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_what_may_be_done_can_be_done_and_nothing_else(revision: Revision, state
     owned_now = {"epoch": 1, "lease_until": timezone.now() + datetime.timedelta(seconds=60)}
     wanted = {"stop_wanted": "pause"} if state == State.STOPPING else {}
     job = bring(pretrain(revision), State(state), **({**owned_now, **wanted} if state in OWNED else {}))
-    offered = action in services.may(job)
+    offered = action in snapshot.may(job)
     assert ACTIONS[action](job, user=None) is offered
     assert (Job.objects.get(pk=job.pk).state != state or state == State.STOPPING) is (
         offered or state == State.STOPPING
@@ -158,7 +159,7 @@ def test_a_running_job_is_asked_to_stop_and_a_pause_may_become_a_cancel(revision
     assert lease_renew(job.pk, epoch=1) == "pause"
     assert services.job_cancel(job, user=bob)
     assert lease_renew(job.pk, epoch=1) == "cancel"
-    assert services.may(Job.objects.get(pk=job.pk)) == ["clone"]
+    assert snapshot.may(Job.objects.get(pk=job.pk)) == ["clone"]
 
 
 def test_the_oldest_queued_job_is_claimed_first(revision: Revision) -> None:
@@ -276,8 +277,8 @@ def test_events_come_in_pages_with_the_address_of_what_was_made(revision: Revisi
     made = Artifact.objects.create(
         job=job, event=event, kind="pairs", name="a b/c.png", sha256="0" * 64, size=1, media_type="image/png", epoch=1
     )
-    first = services.events_after(job, 0, limit=1)
-    second = services.events_after(job, first[-1]["id"], limit=1)
+    first = lifecycle_events.events_after(job, 0, limit=1)
+    second = lifecycle_events.events_after(job, first[-1]["id"], limit=1)
     assert [e["kind"] for e in first + second] == ["state", "artifact"]
     assert second[0]["data"] == {"artifact": "pairs", "url": f"/artifacts/{made.pk}/a%20b_c.png"}
 
@@ -288,7 +289,7 @@ def test_the_snapshot_holds_what_the_contract_names(revision: Revision) -> None:
         "checkpoint_step progress results device worker silent_seconds started_at ended_at may"
     )
     job = pretrain(revision)
-    assert list(services.snapshot(job)) == names.split()
+    assert list(snapshot.snapshot(job)) == names.split()
 
 
 def test_only_a_finished_training_can_be_extended(revision: Revision) -> None:
@@ -300,5 +301,5 @@ def test_only_a_finished_training_can_be_extended(revision: Revision) -> None:
         services.job_extend(job, user=None, epochs=0)
     longer = services.job_extend(job, user=None, epochs=5)
     assert (longer.spec["epochs"], longer.extends_id, longer.state) == (10, job.pk, "queued")
-    assert "extend" in services.may(job)
+    assert "extend" in snapshot.may(job)
     assert set(ENDED) == {State.DONE, State.FAILED, State.CANCELLED}

@@ -236,7 +236,7 @@ def test_each_device_is_named_and_is_free_or_says_whose_job_it_has(
     seen_by: Page, alice: User, bob: User, make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper = {"host": "lab-2", "queue": "io", "slots": 2, "devices": ["cpu"], "seen_seconds": 90}
-    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [GPU, helper])
+    monkeypatch.setattr("webapp.jobs.lifecycle.heartbeats.workers", lambda: [GPU, helper])
     job = make_job("pretrain", State.RUNNING, device="cuda:0", worker="lab-2:77", created_by=bob)
     card = _devices(_page(seen_by(alice), "/"))
     assert "GPU 0 of lab-2, NVIDIA H200" in card
@@ -252,7 +252,7 @@ def test_each_device_is_named_and_is_free_or_says_whose_job_it_has(
 def test_another_projects_job_keeps_a_device_busy_without_its_name(
     seen_by: Page, charlie: User, make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [GPU])
+    monkeypatch.setattr("webapp.jobs.lifecycle.heartbeats.workers", lambda: [GPU])
     Project.objects.create(name="Charlie's own").memberships.create(user=charlie, role="owner")
     left = {"stage": "", "done": 1, "total": 9, "unit": "steps", "left": 90}
     job = make_job("pretrain", State.RUNNING, name="secret", device="cuda:0", worker="lab-2:77", progress=left)
@@ -267,7 +267,9 @@ def test_another_projects_job_keeps_a_device_busy_without_its_name(
 def test_a_device_whose_worker_is_silent_is_not_called_free(
     seen_by: Page, alice: User, revision: Revision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [{**GPU, "devices": ["cpu"], "seen_seconds": 95}])
+    monkeypatch.setattr(
+        "webapp.jobs.lifecycle.heartbeats.workers", lambda: [{**GPU, "devices": ["cpu"], "seen_seconds": 95}]
+    )
     card = _devices(_page(seen_by(alice), "/"))
     assert "CPU of lab-2" in card
     assert "Its worker has been silent since" in card

@@ -50,7 +50,7 @@ def test_another_projects_job_holds_its_place_without_a_name(
 def test_an_empty_queue_says_so_and_a_silent_one_says_that_jobs_are_safe(
     seen_by: Page, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.jobs.services.workers", list)
+    monkeypatch.setattr("webapp.jobs.lifecycle.heartbeats.workers", list)
     page = _page(seen_by(alice), "/queue/")
     assert "The queue is empty" in page
     assert "Queued jobs wait and are safe" in page

@@ -22,7 +22,7 @@ LEFT = {"stage": "", "done": 3, "total": 9, "unit": "steps", "left": 600.0}
 
 @pytest.fixture(autouse=True)
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.jobs.services.workers", lambda: [WORKER])
+    monkeypatch.setattr("webapp.jobs.lifecycle.heartbeats.workers", lambda: [WORKER])
 
 
 @pytest.fixture

@@ -3,23 +3,24 @@ file to keep. A folder of a hundred thousand files that nobody can read must not
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.http import HttpRequest, StreamingHttpResponse
-from django.views.decorators.http import require_safe
 
-from webapp.datasets.models import Blob, Upload
-from webapp.projects.access import get_visible, signed_in
-from webapp.streaming import csv_parts, file_parts, streamed
+from webapp.datasets.models import Blob
+from webapp.streaming import csv_parts, file_parts
 
 SHOWN = 500
 """So many of each list stand on a page and in the report."""
+
+
 COLUMNS = ("file", "reason", "what to do")
+
+
 _LONE_MASK = ("No image has its name.", "Add its image: the mask is kept, and pairs then.")
+
+
 _LONE_LINE = ("A line of the table of labels names it, and no image has this name.", "Mend the table, add it again.")
 
 
@@ -50,16 +51,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield name, *_LONE_LINE
 
 
-@require_safe
-def listed(request: HttpRequest, upload_id: uuid.UUID) -> StreamingHttpResponse:
-    """All that was left out of an upload and why, as CSV."""
-    upload = get_visible(Upload.objects.all(), signed_in(request), project="dataset__project", pk=upload_id)
-    return streamed(
-        request, _lines(upload.report), filename=f"{Path(upload.filename).name} left out.csv", media_type="text/csv"
-    )
-
-
-def _lines(report: dict[str, Any]) -> Iterator[bytes]:
+def csv_lines(report: dict[str, Any]) -> Iterator[bytes]:
     yield from csv_parts([COLUMNS])
     yield from file_parts(default_storage.open(report["list"])) if "list" in report else csv_parts(_rows(report))
     yield from csv_parts((name, *_LONE_MASK) for name in report.get("waiting_masks", {}))

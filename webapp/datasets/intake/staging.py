@@ -16,13 +16,18 @@ from ml_core.data.naming import pairing
 from ml_core.data.naming.label_tables import Entry as Told
 from ml_core.data.naming.label_tables import Finder
 from ml_core.data.naming.pairing import Entry, Pairing, page_name
-from webapp.datasets.models import Dataset, Item
+from webapp.datasets import classes
+from webapp.datasets.models import Dataset, Item, file_of
 from webapp.datasets.revisions import inverted_marks as tones
 from webapp.datasets.revisions import problems
 
 CHUNK = 2000
+
+
 LABEL = 200
 """Characters that a label may have."""
+
+
 Pages = Sequence[Mapping[str, Any]]
 """The pages of one file, as `items.jsonl` has them."""
 
@@ -176,7 +181,7 @@ class Catalogue:
         changed = [*self.new.values(), *self.touched.values()]
         layers = {layer for item in changed for layer in item.masks}
         for layer in sorted(layers - set(self.dataset.classes)):
-            found = problems.classes_of((item.masks[layer] for item in changed if layer in item.masks), name=layer)
+            found = classes.classes_of((item.masks[layer] for item in changed if layer in item.masks), name=layer)
             if found:
                 self.dataset.classes = {**self.dataset.classes, layer: found}
         for item in changed:
@@ -299,8 +304,3 @@ def _apply(told: Told, item: Item) -> bool:
     for key, value in new.items():
         setattr(item, key, value)
     return changed
-
-
-def file_of(name: str, facts: Mapping[str, Any]) -> str:
-    """The file that an item is a page of."""
-    return str(facts.get("file", name))

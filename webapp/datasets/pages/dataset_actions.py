@@ -14,13 +14,15 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.pages.forms import number_of, told
-from webapp.datasets.queries.item_pages import NO_SPLIT, Filters
+from webapp.datasets.queries.filters import NO_SPLIT, Filters
+from webapp.datasets.revisions import dataset_edits, draft, subsets
 from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions import item_edits as edits
 from webapp.datasets.revisions import zip_export as exports
-from webapp.datasets.revisions.item_edits import EditRefused, Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.split_plan import SHARES, Asked
 from webapp.projects.access import get_editable, get_visible, signed_in
 from webapp.streaming import csv_parts, streamed
@@ -95,7 +97,7 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     asked, base = split_asked(post), number_of(post, "base")
-    told(request, lambda: edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
+    told(request, lambda: dataset_edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
 
@@ -121,7 +123,7 @@ def name_classes(request: HttpRequest, dataset_id: int) -> HttpResponse:
         for value in post.getlist("value")
     }
     layer, base = post.get("layer", ""), number_of(post, "base")
-    told(request, lambda: edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
+    told(request, lambda: dataset_edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor#masks")
 
 
@@ -133,7 +135,7 @@ def restore(request: HttpRequest, revision_id: int) -> HttpResponse:
         Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
     )
     base = number_of(request.POST, "base")
-    told(request, lambda: edits.revision_restore(revision, base=base, user=user))
+    told(request, lambda: dataset_edits.revision_restore(revision, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[revision.dataset_id])}?tab=history")
 
 
@@ -146,7 +148,7 @@ def subset(request: HttpRequest, revision_id: int) -> HttpResponse:
     )
     post = request.POST
     try:
-        made = edits.subset_create(
+        made = subsets.subset_create(
             revision,
             project=revision.dataset.project,
             name=post.get("name", ""),
@@ -170,8 +172,8 @@ def _selection(post: QueryDict) -> Selection:
     if post.get("all") == "1":
         return Selection(filters=_filters(post))
     chosen = [int(value) for value in post.getlist("item") if value.isdecimal() and len(value) < 19]
-    if len(chosen) > edits.MOST_CHOSEN:
-        raise EditRefused(f"More than {edits.MOST_CHOSEN:,} images were named one by one. Choose them by a filter.")
+    if len(chosen) > draft.MOST_CHOSEN:
+        raise EditRefused(f"More than {draft.MOST_CHOSEN:,} images were named one by one. Choose them by a filter.")
     return Selection(ids=chosen)
 
 

@@ -9,32 +9,33 @@ from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
-from webapp.datasets.models import Dataset, Item, Revision, Upload
+from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.datasets.pages import doctor_tab as findings
 from webapp.datasets.pages import masks_tab as mending
-from webapp.datasets.pages import viewer_layers as layers
+from webapp.datasets.pages import upload_reports
 from webapp.datasets.pages.dataset_actions import split_asked
-from webapp.datasets.pages.forms import DatasetForm
+from webapp.datasets.pages.forms import DatasetForm, pinned_revision
 from webapp.datasets.pictures import colorized as colours
-from webapp.datasets.pictures.pyramids import TILE, in_colour, is_large, levels_of
-from webapp.datasets.pictures.views import LARGEST
+from webapp.datasets.queries import counts
 from webapp.datasets.queries import item_pages as browse
 from webapp.datasets.queries import revision_diff as differences
-from webapp.datasets.queries import stacks
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
 from webapp.datasets.revisions.split_plan import Asked, split_plan
 from webapp.jobs.models import Artifact
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
 
 TABS = ("items", "colours", "splits", "masks", "doctor", "history")
+
+
 REPORTS_SHOWN_FOR = timedelta(hours=12)
+
+
 REPORTS_SHOWN = 10
 """Several archives may have been dropped at once, and none of them fails unseen."""
 
@@ -65,18 +66,18 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
         "newest": not revisions or revision == revisions[0],
         "tab": tab,
         "may_edit": may_edit(user, found.project),
-        "problems": browse.problems_in(revision) if revision else 0,
+        "problems": counts.problems_in(revision) if revision else 0,
         "colours": colours.colours_of(found, user=user) if revision else [],
         **_uploads(found),
     }
     if tab == "history":
-        context |= {"revisions": revisions, "all_reports": _reports(findings.uploads_ended(found)[:50])}
+        context |= {"revisions": revisions, "all_reports": _reports(upload_reports.uploads_ended(found)[:50])}
         if revision and revision.number > 1 and request.GET.get("revision"):
             context["difference"] = differences.difference_of(revision)
     elif revision and tab == "colours":
         context |= _pairs(request, revision, context["colours"])
     elif revision and tab == "splits":
-        context |= {"sides": browse.sides_of(revision), "leaks": browse.leaks_of(revision), **_plan(request, revision)}
+        context |= {"sides": counts.sides_of(revision), "leaks": counts.leaks_of(revision), **_plan(request, revision)}
     elif revision and tab == "masks":
         context |= mending.page_of_masks(revision, request.GET.dict())
     elif revision and tab == "doctor":
@@ -98,15 +99,15 @@ def _chosen(revisions: list[Revision], number: str) -> Revision | None:
 
 def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     filters = Filters.of(dict(request.GET.lists()))
-    keep = {**_pinned(request), **filters.chosen}
+    keep = {**pinned_revision(request), **filters.chosen}
     page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     return {
         "page": page,
         "cells": [(item, *browse.halves(item.name)) for item in page.items],
         "filters": filters,
-        "choices": browse.counts(revision),
-        "labels": browse.labels_offered(revision, filters),
-        "groups": browse.groups_of(revision),
+        "choices": counts.counts(revision),
+        "labels": counts.labels_offered(revision, filters),
+        "groups": counts.groups_of(revision),
         "kept": urlencode(keep, doseq=True),
         "pinned": request.GET.get("revision", ""),
     }
@@ -117,17 +118,13 @@ def _pairs(request: HttpRequest, revision: Revision, made: list[Artifact]) -> di
     asked = request.GET.get("run", "")
     run = next((each for each in made if str(each.pk) == asked), made[0] if made else None)
     filters = Filters.of(dict(request.GET.lists()))
-    keep = {"tab": "colours", **_pinned(request), **filters.chosen} | ({"run": run.pk} if run else {})
+    keep = {"tab": "colours", **pinned_revision(request), **filters.chosen} | ({"run": run.pk} if run else {})
     page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     try:
         places = colours.places_in(run, page.items) if run else []
     except FileNotFoundError:
         places = [None] * len(page.items)
     return {"page": page, "run": run, "cells": list(zip(page.items, places, strict=bool(run)))}
-
-
-def _pinned(request: HttpRequest) -> dict[str, str]:
-    return {"revision": request.GET["revision"]} if request.GET.get("revision") else {}
 
 
 def _plan(request: HttpRequest, revision: Revision) -> dict[str, Any]:
@@ -143,7 +140,7 @@ def _plan(request: HttpRequest, revision: Revision) -> dict[str, Any]:
 
 def _doctor(revision: Revision) -> dict[str, Any]:
     return {
-        "leaks": browse.leaks_of(revision),
+        "leaks": counts.leaks_of(revision),
         "choices_colour": revision.summary.get("problems", {}).get("colour", 0),
         "findings": findings.findings_of(revision),
         "twins": any(leak["kind"] == "alike" for leak in revision.summary.get("leaks", [])),
@@ -157,89 +154,10 @@ def _uploads(dataset: Dataset) -> dict[str, Any]:
     since = timezone.now() - REPORTS_SHOWN_FOR
     return {
         "receiving": dataset.uploads.filter(state=Upload.State.RECEIVING, expires_at__gt=timezone.now(), offset__gt=0),
-        "reading": findings.uploads_reading(dataset),
-        "reports": _reports(findings.uploads_ended(dataset).filter(created_at__gt=since)[:REPORTS_SHOWN]),
+        "reading": upload_reports.uploads_reading(dataset),
+        "reports": _reports(upload_reports.uploads_ended(dataset).filter(created_at__gt=since)[:REPORTS_SHOWN]),
     }
 
 
-def _reports(uploads: Iterable[Upload]) -> list[findings.UploadReport]:
-    return [findings.report_of(upload) for upload in uploads]
-
-
-@require_safe
-def item(request: HttpRequest, item_id: int) -> HttpResponse:
-    user = signed_in(request)
-    found = get_visible(Item.objects.select_related("dataset__project"), user, project="dataset__project", pk=item_id)
-    revision = stacks.revision_of(found, request.GET.get("revision", ""))
-    filters = Filters.of(dict(request.GET.lists()))
-    kept = {**_pinned(request), **filters.chosen}
-    items = filters.apply(revision.items)
-    before, after = browse.neighbours(found, revision, filters)
-    slices = stacks.slices_beside(found, revision)
-    masks, runs = layers.masks_of(found), layers.runs_on(found, user=user)
-    context = {
-        "project": found.dataset.project,
-        "dataset": found.dataset,
-        "revision": revision,
-        "item": found,
-        "before": before,
-        "after": after,
-        "slices": slices,
-        "number": browse.number_of(found, items),
-        "total": browse.count(revision, filters),
-        "kept": urlencode(kept, doseq=True),
-        "masks": masks,
-        "made": runs,
-        "may_edit": may_edit(user, found.dataset.project),
-        "newer": _newer(found),
-        "reduced": is_large(found) and bool(masks),
-        "viewer": {
-            **_viewer(found, masks, runs),
-            "before": before,
-            "after": after,
-            "sliceBefore": slices["before"],
-            "sliceAfter": slices["after"],
-            "stacked": any(slices.values()),
-        },
-    }
-    return render(request, "datasets/item.html", context)
-
-
-def _newer(item: Item) -> int | None:
-    """The row that took the place of `item` in a later revision."""
-    if item.removed_in is None:
-        return None
-    newer = Item.objects.filter(dataset=item.dataset_id, name=item.name, added_in__gte=item.removed_in)
-    return newer.order_by("-added_in").values_list("pk", flat=True).first()
-
-
-def _tiles(item: Item) -> dict[str, Any] | None:
-    """Where the tiles of a large image are, how large each is, and how many levels there are."""
-    if not is_large(item):
-        return None
-    address = reverse("item-tile", args=[item.pk, 0, 0, 0]).removesuffix("0/0-0.png")
-    return {"address": address, "size": TILE, "levels": levels_of(item.width, item.height)}
-
-
-def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> dict[str, Any]:
-    """What the page's script needs to know."""
-    return {
-        "id": item.pk,
-        "name": item.name,
-        "width": item.width,
-        "height": item.height,
-        "dtype": item.dtype,
-        "low": item.low,
-        "high": item.high,
-        "pixelSize": item.pixel_size_nm,
-        "colour": in_colour(item),
-        "image": reverse("item-image", args=[item.pk]),
-        "longest": LARGEST,
-        "tiles": _tiles(item),
-        "histogram": reverse("item-histogram", args=[item.pk]),
-        "around": reverse("item-around", args=[item.pk]),
-        "masks": masks,
-        "predictions": runs["prediction"],
-        "cams": runs["cam"],
-        "colours": runs["colour"],
-    }
+def _reports(uploads: Iterable[Upload]) -> list[upload_reports.UploadReport]:
+    return [upload_reports.report_of(upload) for upload in uploads]

@@ -8,8 +8,8 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, QueryDict
 
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
-from webapp.datasets.revisions.item_edits import EditRefused
 
 
 class DatasetForm(forms.Form):
@@ -38,3 +38,7 @@ def told(request: HttpRequest, change: Callable[[], Revision]) -> None:
         messages.error(request, str(refused))
     else:
         messages.success(request, f"{made.change} This is revision {made.number} now.")
+
+
+def pinned_revision(request: HttpRequest) -> dict[str, str]:
+    return {"revision": request.GET["revision"]} if request.GET.get("revision") else {}

@@ -11,17 +11,18 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.pages import doctor_tab as findings
 from webapp.datasets.pages.forms import number_of, told
 from webapp.datasets.queries import item_pages as browse
 from webapp.datasets.queries import mask_counts as pairs
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
 from webapp.datasets.queries.unpaired_masks import PAGE as WAITING_PAGE
 from webapp.datasets.queries.unpaired_masks import waiting_one, waiting_page
 from webapp.datasets.revisions import mask_edits as masks
 from webapp.datasets.revisions import near_duplicates as twins
-from webapp.datasets.revisions.item_edits import EditRefused, Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.projects.access import get_editable, signed_in
 
 Change = Callable[..., Revision]

@@ -21,10 +21,10 @@ from ml_core.data.formats import readers
 from ml_core.imaging.lab import coloured
 from ml_core.imaging.mask_values import only_value
 from ml_core.imaging.windowing import lightness
+from webapp.datasets.classes import CLASS_COLOURS
 from webapp.datasets.models import Item
 from webapp.datasets.pictures.colorized import planes_of
 from webapp.datasets.pictures.pyramids import WHOLE_TO, in_colour, is_large, mask_of, pyramid_of
-from webapp.datasets.revisions.problems import CLASS_COLOURS
 from webapp.jobs.models import Artifact
 from webapp.projects.access import get_visible, signed_in
 

@@ -10,9 +10,8 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from webapp.datasets.models import Item, Revision
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters, with_problem
 from webapp.datasets.queries.unpaired_masks import Waiting
-from webapp.datasets.revisions.mask_edits import with_problem
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Any
 from django.db import connection
 
 from webapp.datasets.models import Item, Revision, Upload
-from webapp.datasets.queries.item_pages import WORD, in_order
-from webapp.datasets.revisions.mask_edits import HAND
+from webapp.datasets.queries.filters import WORD, in_order
 
 PAGE = 60
 
@@ -58,6 +57,8 @@ waiting AS (
 SELECT name, page, facts, item, layer, count(*) OVER () FROM waiting WHERE {where}
 ORDER BY {natural} COLLATE "C", name, page LIMIT %s OFFSET %s
 """
+
+
 _NATURAL = rf"regexp_replace(regexp_replace(lower(name), '(\d+)', '{'0' * 20}\1', 'g'), '\d*(\d{{20}})', '\1', 'g')"
 """Its numbers written with twenty digits, so that `slice_9` comes before `slice_10`."""
 
@@ -107,3 +108,7 @@ def _told(rows: list[tuple[Any, ...]]) -> list[Waiting]:
             waiting = Waiting(name, page, facts["width"], facts["height"], layer, mask=mask, off=None)
         found.append(waiting)
     return found
+
+
+HAND = "hand"
+"""The rule of a pair that a person made."""

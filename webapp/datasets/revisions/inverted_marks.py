@@ -16,7 +16,7 @@ from webapp.datasets.models import Dataset
 from webapp.datasets.revisions.problems import problem
 
 if TYPE_CHECKING:
-    from webapp.datasets.revisions.item_edits import _Revising
+    from webapp.datasets.revisions.draft import RevisionDraft
 
 KIND = "inverted"
 Key = TypeVar("Key", bound=Hashable)
@@ -37,7 +37,7 @@ def inverted_of(images: Iterable[tuple[Key, str, bool, Mapping[str, Any]]]) -> d
     return {keys[n]: _evidence(found) for n, found in inverted_among(np.asarray(tones, np.float64), groups).items()}
 
 
-def tones_tell(revising: _Revising) -> None:
+def tones_tell(revising: RevisionDraft) -> None:
     """Calls inverted what looks so among the dataset's images as they are now, and nothing else."""
     flags = {
         "turned": ExpressionWrapper(Q(low__gt=F("high")), output_field=BooleanField()),
@@ -57,7 +57,7 @@ def tones_tell(revising: _Revising) -> None:
         revising.amend(ids, problems=json.loads(problems))
 
 
-def tones_tell_again(revising: _Revising) -> None:
+def tones_tell_again(revising: RevisionDraft) -> None:
     """The same where some image is called inverted; what makes none look so needs no look at all of them."""
     if revising.items.exclude(problems=[]).filter(problems__contains=[{"kind": KIND}]).exists():
         tones_tell(revising)

@@ -21,20 +21,31 @@ from PIL import Image
 
 from ml_core.data.formats import readers
 from ml_core.imaging.mask_values import only_value
+from webapp.datasets.classes import CLASS_COLOURS, classes_of
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Blob, Dataset, Item, Revision
-from webapp.datasets.revisions.item_edits import LABEL, EditRefused, Selection, _Revising
-from webapp.datasets.revisions.problems import CLASS_COLOURS, classes_of, mask_problems, problem
+from webapp.datasets.queries.filters import with_problem
+from webapp.datasets.queries.unpaired_masks import HAND
+from webapp.datasets.revisions.draft import LABEL, RevisionDraft, Selection
+from webapp.datasets.revisions.problems import mask_problems, problem
 from webapp.projects.models import User
 
 CHUNK = 2000
-HAND = "hand"
-"""The rule of a pair that a person made."""
+
+
 MOST_REWRITTEN = 500
 """Masks that one click writes anew: seconds, not minutes. The next click does the next ones."""
+
+
 MOST_PIXELS = 400_000_000
+
+
 ABOUT_MASKS = ("empty_mask", "unknown_values", "unpaired")
 """Problems that a change of an item's masks decides anew."""
+
+
 _LAYER = re.compile(r"[^/\\\x00-\x1f\x7f]{1,100}\Z")
+
 
 Masks = dict[str, dict[str, Any]]
 
@@ -42,7 +53,7 @@ Masks = dict[str, dict[str, Any]]
 @transaction.atomic
 def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: int, user: User) -> Revision:
     """Takes the masks of a layer off the chosen images. They wait on the page of masks for another image."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     items = _with_layer(revising, layer).filter(pk__in=revising.chosen(selection))
 
     def change(item: Item) -> None:
@@ -62,7 +73,7 @@ def mask_attach(
     dataset: Dataset, *, layer: str, item_id: int, mask: Mapping[str, Any], size: tuple[int, int], base: int, user: User
 ) -> Revision:
     """Gives an image a mask that waits. `mask` and its `size` are as `pairs.waiting_of` tells them."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     layer = " ".join(layer.split())
     if not _LAYER.match(layer):
         raise EditRefused("A layer needs a name of 1 to 100 characters without slashes.")
@@ -97,7 +108,7 @@ def mask_attach(
 @transaction.atomic
 def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> Revision:
     """Takes masks that mark nothing off their images: those are without a mask from here on, not empty."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
 
     def change(item: Item) -> None:
         if _is_bare(item.masks[layer]):
@@ -112,7 +123,7 @@ def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> 
 @transaction.atomic
 def masks_accept_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> Revision:
     """Says that in the images whose masks mark nothing there is nothing to mark: they are a problem no more."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
 
     def change(item: Item) -> None:
         if _is_bare(mask := item.masks[layer]):
@@ -127,7 +138,7 @@ def masks_accept_empty(dataset: Dataset, *, layer: str, base: int, user: User) -
 @transaction.atomic
 def value_name(dataset: Dataset, *, layer: str, value: int, name: str, base: int, user: User) -> Revision:
     """Makes a value of a layer's masks a class of this name."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     name, known = " ".join(name.split()), revising.dataset.classes.get(layer, {})
     if not 0 < len(name) <= LABEL:
         raise EditRefused(f"Value {value} of {layer} needs a name of 1 to {LABEL} characters to be a class.")
@@ -150,7 +161,7 @@ def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: in
 
     At most MOST_REWRITTEN masks, or MOST_PIXELS, at a time; the revision says how many are left.
     """
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     known = revising.dataset.classes.get(layer, {})
     if value == into or (into and str(into) not in known) or str(value) in known:
         raise EditRefused(f"Value {value} of {layer} can count as the background or as one of its classes.")
@@ -184,7 +195,7 @@ def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: in
 @transaction.atomic
 def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User) -> Revision:
     """Gives a mask layer another name; its classes go with it."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     to = " ".join(to.split())
     if not _LAYER.match(to):
         raise EditRefused("A layer needs a name of 1 to 100 characters without slashes.")
@@ -215,21 +226,16 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
     return revising.finish(f"The mask layer {layer} of {intcomma(count)} images is called {to} now.", user=user)
 
 
-def with_problem(items: QuerySet[Item], kind: str) -> QuerySet[Item]:
-    """Through the index that holds items with a problem alone."""
-    return items.exclude(problems=[]).filter(problems__contains=[{"kind": kind}])
-
-
-def _with_layer(revising: _Revising, layer: str) -> QuerySet[Item]:
+def _with_layer(revising: RevisionDraft, layer: str) -> QuerySet[Item]:
     return revising.items.exclude(masks={}).filter(masks__has_key=layer)
 
 
-def _holding(revising: _Revising, layer: str, value: int) -> QuerySet[Item]:
+def _holding(revising: RevisionDraft, layer: str, value: int) -> QuerySet[Item]:
     held = RawSQL("jsonb_exists(masks -> %s::text -> 'values', %s::text)", [layer, str(value)])  # parameters
     return _with_layer(revising, layer).annotate(held=held).filter(held=True)
 
 
-def _rework(revising: _Revising, items: QuerySet[Item], change: Callable[[Item], None]) -> int:
+def _rework(revising: RevisionDraft, items: QuerySet[Item], change: Callable[[Item], None]) -> int:
     """Changes items one by one in new rows, says anew what is wrong with their masks; returns how many it changed."""
     ids = list(items.order_by("position", "id").values_list("pk", flat=True))
     classes = revising.dataset.classes

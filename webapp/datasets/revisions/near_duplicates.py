@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import transaction
 
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision, Split
-from webapp.datasets.revisions.item_edits import EditRefused, Selection, _Revising, items_remove
+from webapp.datasets.revisions.draft import RevisionDraft, Selection
+from webapp.datasets.revisions.item_edits import items_remove
 from webapp.datasets.revisions.leakage import LeakSearch
 from webapp.projects.models import User
 
@@ -18,7 +20,7 @@ NONE_LEFT = "No two images that look the same stand on two sides any more, so no
 @transaction.atomic
 def twins_remove(dataset: Dataset, *, base: int, user: User) -> Revision:
     """Leaves one of each pair out: the one in training, which has most images; else the second."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
     gone: set[int] = set()
     for one, two in _pairs(items):
@@ -32,7 +34,7 @@ def twins_remove(dataset: Dataset, *, base: int, user: User) -> Revision:
 @transaction.atomic
 def twins_join(dataset: Dataset, *, base: int, user: User) -> Revision:
     """Puts images that look the same on the side where most of them stand; a stack that is on one side moves whole."""
-    revising = _Revising(dataset.pk, base=base)
+    revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
     stacks: dict[str, list[int]] = defaultdict(list)
     for pk, item in items.items():
@@ -67,7 +69,7 @@ def twins_join(dataset: Dataset, *, base: int, user: User) -> Revision:
     return revising.finish(f"{intcomma(moved)} {word} put on the side of those that look the same.", user=user)
 
 
-def _items(revising: _Revising) -> dict[int, Item]:
+def _items(revising: RevisionDraft) -> dict[int, Item]:
     rows = revising.items.order_by("position", "id").only("name", "split", "group", "index", "facts")
     return {item.pk: item for item in rows}
 

@@ -13,8 +13,7 @@ from django.core.files.storage import default_storage
 from django.http import HttpRequest, StreamingHttpResponse
 
 from ml_core.data.manifests.manifest import EXPORTED
-from webapp.datasets.intake.staging import file_of
-from webapp.datasets.models import Revision
+from webapp.datasets.models import Revision, file_of
 from webapp.streaming import PART, streamed
 
 _UNFIT = re.compile(r'[<>:"|?*\x00-\x1f]')

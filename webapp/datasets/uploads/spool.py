@@ -10,13 +10,16 @@ import asyncio
 import fcntl
 import os
 import time
+import uuid
+from pathlib import Path
 from types import TracebackType
 from uuid import UUID
 
-from webapp.datasets.services import spool_path
+from django.conf import settings
 
 WAIT_SECONDS = 5.0
 """How long a newcomer waits for the present writer to leave."""
+
 
 _wishes: dict[UUID, asyncio.Event] = {}
 
@@ -81,3 +84,8 @@ class Spool:
             written = os.pwrite(self._descriptor, view, at)
             at += written
             view = view[written:]
+
+
+def spool_path(upload: uuid.UUID) -> Path:
+    """Where the bytes of an upload gather."""
+    return Path(settings.SPOOL) / str(upload)

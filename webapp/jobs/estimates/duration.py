@@ -15,8 +15,8 @@ from django.db.models import F
 from ml_core.specs import Spec, SpecError, load_spec
 from webapp.datasets.models import Revision
 from webapp.jobs.inputs import revision_in
+from webapp.jobs.lifecycle.leases import silent_seconds
 from webapp.jobs.models import Job, State
-from webapp.jobs.silence import silent_seconds
 from webapp.projects.models import Project
 
 FORETOLD = 30

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from ml_core.specs import ClassifySpec, PretrainSpec, SegmentSpec, Spec
 from webapp.datasets.models import Revision
+from webapp.datasets.queries.counts import masked_images
 from webapp.datasets.queries.mask_counts import unknown_values
 from webapp.jobs.estimates.duration import FORETOLD, alike, seconds_like, starts
 from webapp.jobs.estimates.memory import Room, batch_that_fits, gib, need_on, room_of
@@ -159,8 +160,3 @@ def _leaks(revision: Revision) -> Iterator[Warned]:
     """What stands on two sides of the dataset's split although it shows nearly the same, as its own doctor says it."""
     for leak in revision.summary.get("leaks", []):
         yield Warned(leak["sentence"], reverse("dataset", args=[revision.dataset_id]) + "?tab=splits", "See the split")
-
-
-def masked_images(revision: Revision) -> int:
-    """How many images of the revision have a mask."""
-    return int(revision.summary.get("with_mask", 0))

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import Error, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from webapp.jobs.lifecycle.queue_order import in_line
 from webapp.jobs.lifecycle.transitions import change
@@ -88,3 +89,15 @@ def owned(job_id: int, *, epoch: int) -> Iterator[Job]:
         if job is None:
             raise Fenced(f"Job {job_id} is no longer this worker's (attempt {epoch}).")
         yield job
+
+
+WORTH_A_WORD = settings.LEASE_SECONDS / 2
+"""A worker renews six times per lease: after half of one it has missed three. After a whole one it loses the job."""
+
+
+def silent_seconds(job: Job) -> float | None:
+    """Seconds since the worker last renewed its lease, once that is worth a word; else, and without a worker, None."""
+    if job.state not in OWNED or job.lease_until is None:
+        return None
+    silent = settings.LEASE_SECONDS - (job.lease_until - timezone.now()).total_seconds()
+    return round(silent, 1) if silent >= WORTH_A_WORD else None

@@ -19,7 +19,8 @@ from django.http import (
 )
 from django.views.decorators.http import require_safe
 
-from webapp.jobs import services
+from webapp.jobs.lifecycle import events as lifecycle_events
+from webapp.jobs.lifecycle import snapshot
 from webapp.jobs.models import Artifact, Job
 from webapp.jobs.results.run_record import run_record
 from webapp.projects.access import get_visible, signed_in
@@ -37,10 +38,10 @@ def job_events(request: HttpRequest, job_id: int) -> HttpResponse:
     job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
     given = request.GET.get("after", "0")
     cursor = int(given) if given.isdecimal() and len(given) < 19 else 0
-    events = services.events_after(job, cursor, limit=EVENTS_AT_ONCE)
+    events = lifecycle_events.events_after(job, cursor, limit=EVENTS_AT_ONCE)
     newest = events[-1]["id"] if events else cursor
     more = len(events) == EVENTS_AT_ONCE
-    return JsonResponse({"job": services.snapshot(job), "events": events, "cursor": newest, "more": more})
+    return JsonResponse({"job": snapshot.snapshot(job), "events": events, "cursor": newest, "more": more})
 
 
 @require_safe
@@ -55,7 +56,7 @@ def _points(job: Job) -> Iterator[Sequence[object]]:
     yield _COLUMNS
     points = job.events.filter(kind="point")
     newest = points.order_by("name", "step", "-epoch", "-id").distinct("name", "step")
-    per_epoch = services.snapshot(job)["steps_per_epoch"]
+    per_epoch = snapshot.snapshot(job)["steps_per_epoch"]
     for p in newest.iterator(chunk_size=5000):
         epoch = f"{p.step / per_epoch:.4f}" if per_epoch and p.step is not None else ""
         value = (p.data or {}).get("reason", "") if p.value is None else repr(p.value)

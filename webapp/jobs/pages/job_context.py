@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from ml_core.specs import SpecError, differences, fields_of, load_spec, told, without_effect
-from webapp.jobs import services
 from webapp.jobs.inputs import brought_by, revision_in
+from webapp.jobs.lifecycle import snapshot as lifecycle_snapshot
 from webapp.jobs.models import Job
 from webapp.jobs.results.classification_scores import class_rows, confusion_of, mistakes_of
 from webapp.jobs.results.headline import headline
@@ -20,7 +20,7 @@ from webapp.jobs.results.segmentation_scores import class_scores, curve_of, scor
 
 def context_of(job: Job) -> dict[str, Any]:
     """All that the template needs of the job itself; who may do what is the view's business."""
-    snapshot, about = services.snapshot(job), _about(job)
+    snapshot, about = lifecycle_snapshot.snapshot(job), _about(job)
     return {
         "job": job,
         "about": about,

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from webapp.jobs import services
 from webapp.jobs.estimates.duration import FORETOLD, starts
+from webapp.jobs.lifecycle import heartbeats
 from webapp.jobs.lifecycle.heartbeats import slots_of
 from webapp.jobs.lifecycle.queue_order import queue_order
 from webapp.jobs.models import OWNED, Job, Queue, State
@@ -90,7 +90,7 @@ class Viewpoint:
 
 def queue_of(user: User, filters: Filters) -> dict[str, Any]:
     """The whole server's queue as `user` may see it, cut down to what `filters` let through."""
-    view, workers = Viewpoint(user), services.workers()
+    view, workers = Viewpoint(user), heartbeats.workers()
     jobs = list(_jobs())
     devices = devices_of(workers, view.seen([job for job in jobs if job.state in OWNED]))
     choices = [*((d.key, d.name) for d in devices), *((q.value, _TITLES[q][0]) for q in (Queue.INTERACTIVE, Queue.IO))]
@@ -119,7 +119,7 @@ def queue_of(user: User, filters: Filters) -> dict[str, Any]:
 
 def devices_seen_by(user: User) -> tuple[list[Device], list[Seen], list[SilentHelper]]:
     """For the home page: what each device does, the short work that runs beside, and whose worker is silent."""
-    workers = services.workers()
+    workers = heartbeats.workers()
     running = Viewpoint(user).seen(list(_jobs().filter(state__in=OWNED)))
     small = [seen for seen in running if seen.job.queue != Queue.DEVICE]
     return devices_of(workers, running), small, silent_helpers(workers)

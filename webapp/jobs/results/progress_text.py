@@ -10,8 +10,8 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
 
 from ml_core.specs import SPECS
+from webapp.jobs.lifecycle.leases import silent_seconds
 from webapp.jobs.models import OWNED, Job
-from webapp.jobs.silence import silent_seconds
 
 
 def kind_title(kind: str) -> str:

@@ -21,7 +21,11 @@ from ml_core.job.reporting import EventFile
 from ml_core.recipes import intake
 from ml_core.specs import IntakeSpec
 from webapp.datasets import services
+from webapp.datasets.intake import services as intake_services
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
+from webapp.datasets.revisions import manifests
+from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import spool
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 
@@ -52,15 +56,15 @@ def upload(
     with zipfile.ZipFile(source, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content if isinstance(content, bytes) else encoded(content, name))
-    row = services.upload_create(dataset=dataset, user=user, filename=filename, length=source.stat().st_size)
-    services.spool_path(row.pk).write_bytes(source.read_bytes())
+    row = uploads_services.upload_create(dataset=dataset, user=user, filename=filename, length=source.stat().st_size)
+    spool.spool_path(row.pk).write_bytes(source.read_bytes())
     Upload.objects.filter(pk=row.pk).update(offset=row.length)
-    job = services.upload_finished(row.pk)
+    job = uploads_services.upload_finished(row.pk)
     assert job is not None
-    inputs = Inputs(prepared=work, slots={"upload": Slot("upload", {"path": str(services.spool_path(row.pk))})})
+    inputs = Inputs(prepared=work, slots={"upload": Slot("upload", {"path": str(spool.spool_path(row.pk))})})
     spec = IntakeSpec(filename=filename)
     intake.run(PlainContext(spec=spec, inputs=inputs, folder=work, reporter=EventFile(work)))
-    services.intake_commit(job, work)
+    intake_services.intake_commit(job, work)
     row.refresh_from_db()
     assert row.state == Upload.State.DONE
     return row.report
@@ -109,7 +113,7 @@ def test_images_and_masks_of_a_zip_become_items_of_the_first_revision(dataset, b
 def test_the_manifest_of_a_revision_gives_the_very_pixels_that_were_uploaded(dataset, bring, tmp_path):
     bring({"images/a.png": picture(1), "masks/a.png": mask(3)})
     revision = newest(dataset)
-    manifest = services.revision_manifest(revision)
+    manifest = manifests.revision_manifest(revision)
     assert manifest.sha256 == revision.manifest
     blobs = Path(default_storage.location)
     assert (prepare.read_image(manifest.items[0], blobs=blobs) == picture(1)).all()
@@ -210,18 +214,18 @@ def test_the_doctor_names_every_problem(dataset, bring):
 
 def test_a_folder_becomes_a_dataset_by_the_same_road(project, tmp_path):
     synthetic.write_folder(tmp_path, count=3, size=96, seed=1)
-    dataset = services.dataset_from_folder(project=project, name="Synthetic", folder=tmp_path)
+    dataset = intake_services.dataset_from_folder(project=project, name="Synthetic", folder=tmp_path)
     assert newest(dataset).summary["masks"] == {"mitochondria": 3}
     assert all(item.group == "" for item in newest(dataset).items)
 
 
 def test_a_failed_intake_shows_as_a_failed_upload(dataset, alice):
-    row = services.upload_create(dataset=dataset, user=alice, filename="a.png", length=3)
+    row = uploads_services.upload_create(dataset=dataset, user=alice, filename="a.png", length=3)
     Upload.objects.filter(pk=row.pk).update(offset=3)
-    job = services.upload_finished(row.pk)
-    assert services.upload_finished(row.pk) is None, "queued once"
+    job = uploads_services.upload_finished(row.pk)
+    assert uploads_services.upload_finished(row.pk) is None, "queued once"
     Job.objects.filter(pk=job.pk).update(state=State.FAILED, reason="a.png is damaged.")
-    shown = services.upload_state(Upload.objects.select_related("job").get(pk=row.pk))
+    shown = uploads_services.upload_state(Upload.objects.select_related("job").get(pk=row.pk))
     assert (shown["state"], shown["reason"]) == ("failed", "a.png is damaged.")
 
 
@@ -235,7 +239,7 @@ def test_every_folder_of_real_micrographs_goes_in_whole(project, real_data):
         "fly_medulla_fibsem": (165, {}),
     }
     for folder, (images, masks) in wanted.items():
-        dataset = services.dataset_from_folder(project=project, name=folder, folder=real_data / folder)
+        dataset = intake_services.dataset_from_folder(project=project, name=folder, folder=real_data / folder)
         revision = newest(dataset)
         assert (revision.items_count, revision.summary["masks"]) == (images, masks), folder
         assert json.dumps(revision.summary)

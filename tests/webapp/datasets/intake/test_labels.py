@@ -21,7 +21,11 @@ from ml_core.specs import IntakeSpec
 from tests.fuzz import corpus
 from tests.webapp.datasets.intake.test_commit import mask, newest, picture, upload
 from webapp.datasets import services
+from webapp.datasets.intake import services as intake_services
 from webapp.datasets.models import Blob, Dataset, Upload
+from webapp.datasets.revisions import manifests as revisions_manifests
+from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import spool
 from webapp.projects.models import Project, User
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -53,7 +57,7 @@ def test_a_table_labels_images_that_come_with_it(dataset, bring):
     a = newest(dataset).items.get(name="a.png")
     assert (a.split, a.group, a.pixel_size_nm) == ("train", "animal 1", 4.0)
     assert newest(dataset).change == "3 images added; 2 labels from labels.csv."
-    manifest = services.revision_manifest(newest(dataset))
+    manifest = revisions_manifests.revision_manifest(newest(dataset))
     assert [item.label for item in manifest.items] == ["mouse", "human", ""]
 
 
@@ -112,19 +116,19 @@ def test_lucchi_as_casser_et_al_publish_it_comes_in_with_split_and_one_class(dat
 
 def send(dataset: Dataset, user: User, content: bytes, *, filename: str, work: Path) -> str:
     """An upload from its first byte to its commit; returns how it ended."""
-    row = services.upload_create(dataset=dataset, user=user, filename=filename, length=len(content))
-    services.spool_path(row.pk).write_bytes(content)
+    row = uploads_services.upload_create(dataset=dataset, user=user, filename=filename, length=len(content))
+    spool.spool_path(row.pk).write_bytes(content)
     Upload.objects.filter(pk=row.pk).update(offset=row.length)
-    job = services.upload_finished(row.pk)
+    job = uploads_services.upload_finished(row.pk)
     assert job is not None
-    inputs = Inputs(prepared=work, slots={"upload": Slot("upload", {"path": str(services.spool_path(row.pk))})})
+    inputs = Inputs(prepared=work, slots={"upload": Slot("upload", {"path": str(spool.spool_path(row.pk))})})
     work.mkdir()
     try:
         spec = IntakeSpec(filename=filename)
         intake.run(PlainContext(spec=spec, inputs=inputs, folder=work, reporter=EventFile(work)))
     except UserError:
         return "refused"
-    services.intake_commit(job, work)
+    intake_services.intake_commit(job, work)
     return "taken"
 
 
@@ -166,7 +170,7 @@ def test_all_real_micrographs_go_in_with_every_count_right(project, real_data):
     }
     assert {path.name for path in real_data.iterdir() if path.is_dir()} <= wanted.keys()
     for name, (images, masks, splits) in wanted.items():
-        dataset = services.dataset_from_folder(project=project, name=name, folder=real_data / name)
+        dataset = intake_services.dataset_from_folder(project=project, name=name, folder=real_data / name)
         revision = newest(dataset)
         found = (revision.items_count, revision.summary["masks"], revision.summary["splits"])
         assert found == (images, masks, splits), name
@@ -177,7 +181,7 @@ def test_all_real_micrographs_go_in_with_every_count_right(project, real_data):
     assert photographs.items.filter(facts__colour=True).count() == 500
     assert not photographs.items.exclude(label="").exists()
     blobs = Blob.objects.count()
-    services.dataset_from_folder(project=project, name="again", folder=real_data / "cem500k_examples")
+    intake_services.dataset_from_folder(project=project, name="again", folder=real_data / "cem500k_examples")
     manifests = newest(Dataset.objects.get(name="again")).manifest
     assert Blob.objects.exclude(pk=manifests).count() == blobs, "the same files are kept once"
     twins = Blob.objects.values("sha256").annotate(n=Count("pk")).filter(n__gt=1)

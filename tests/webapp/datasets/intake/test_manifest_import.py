@@ -19,10 +19,11 @@ from tests.webapp.datasets.intake.test_commit import encoded, mask, newest, pict
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset
+from webapp.datasets.revisions import dataset_edits
 from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions import item_edits as edits
 from webapp.datasets.revisions import zip_export as exports
-from webapp.datasets.revisions.item_edits import Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
 
@@ -47,7 +48,7 @@ def dataset(project: Project, alice: User, tmp_path: Path) -> Dataset:
     ids = list(newest(made).items.values_list("pk", flat=True))
     edits.items_measure(made, selection=Selection(ids=ids[:3]), pixel_size_nm=5.0, base=3, user=alice)
     named = {"255": {"name": "mitochondria", "colour": "#0072b2"}}
-    edits.classes_name(made, layer=DEFAULT_LAYER, classes=named, base=4, user=alice)
+    dataset_edits.classes_name(made, layer=DEFAULT_LAYER, classes=named, base=4, user=alice)
     return made
 
 
@@ -149,7 +150,7 @@ def test_photographs_come_back_as_photographs_and_earlier_revisions_as_what_they
     upload(there, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
     there.refresh_from_db()
     assert there.kind == "micrographs", "a dataset stays what people have said it is"
-    edits.revision_restore(before, base=2, user=alice)
+    dataset_edits.revision_restore(before, base=2, user=alice)
     made.refresh_from_db()
     assert (made.kind, newest(made).manifest) == ("micrographs", before.manifest)
 

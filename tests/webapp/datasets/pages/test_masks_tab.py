@@ -10,12 +10,12 @@ import pytest
 from tests.webapp.datasets.intake.test_commit import mask, picture
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_mask_edits import Bring, bring, dataset, drawn, item, newest, pixels, press
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset
 from webapp.datasets.queries import mask_counts as pairs
 from webapp.datasets.queries.unpaired_masks import waiting_page
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits
 from webapp.datasets.revisions import mask_edits as masks
-from webapp.datasets.revisions.item_edits import EditRefused
 from webapp.projects.models import User
 
 __all__ = ["bring", "dataset", "seen_by"]
@@ -48,7 +48,7 @@ def test_a_waiting_mask_is_given_to_an_image_of_its_size_and_the_history_takes_i
     assert np.array_equal(pixels(item(made, 3)), mask(30))
     assert pairs.rules_of(made) == {"mask": {"folder": 3, "hand": 1}}
     assert waiting_page(newest(dataset)) == ([], 0)
-    back = edits.revision_restore(first, base=2, user=alice)
+    back = dataset_edits.revision_restore(first, base=2, user=alice)
     assert [each.name for each in waiting_page(back)[0]] == ["masks/corrected.png"]
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from webapp.datasets.models import Dataset, Item, Revision
+from webapp.datasets.queries import counts
 from webapp.datasets.queries import item_pages as browse
-from webapp.datasets.queries.item_pages import NO_LABEL, Filters
+from webapp.datasets.queries.filters import NO_LABEL, Filters
 from webapp.datasets.revisions.manifests import revision_create
 from webapp.projects.models import Project, User
 
@@ -106,17 +107,17 @@ def test_any_filters_together_page_through_the_items_that_match_and_the_count_is
     wanted = matches(filters)
     assert paged(revision, filters) == wanted
     assert paged(revision, filters, back=True) == wanted[::-1]
-    assert browse.count(revision, filters) == (len(wanted), False)
+    assert counts.count(revision, filters) == (len(wanted), False)
     assert sorted(numbers([*filters.apply(revision.items)])) == wanted
 
 
 def test_labels_with_a_side_are_counted_without_the_items(revision: Revision, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
-        assert browse.count(revision, Filters(label=("liver", NO_LABEL), split="test")) == (47, False)
-        assert browse.count(revision, Filters(label=("liver", NO_LABEL), mask="mito")) == (14, False)
-        assert browse.count(revision, Filters(label=("worm",), mask="unpaired")) == (63, False)
-        assert browse.count(revision, Filters(label=("worm", "nothing"), mask="paired")) == (7, False)
-        assert browse.count(revision, Filters(label=("nothing",), mask="mito")) == (0, False)
+        assert counts.count(revision, Filters(label=("liver", NO_LABEL), split="test")) == (47, False)
+        assert counts.count(revision, Filters(label=("liver", NO_LABEL), mask="mito")) == (14, False)
+        assert counts.count(revision, Filters(label=("worm",), mask="unpaired")) == (63, False)
+        assert counts.count(revision, Filters(label=("worm", "nothing"), mask="paired")) == (7, False)
+        assert counts.count(revision, Filters(label=("nothing",), mask="mito")) == (0, False)
         assert browse.items_beyond(revision, Filters(label=("nothing",)), None, number=9) == []
 
 

@@ -10,7 +10,7 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.datasets.queries.unpaired_masks import PAGE, waiting_one, waiting_page
 from webapp.datasets.revisions.manifests import revision_create
-from webapp.datasets.services import upload_create
+from webapp.datasets.uploads.services import upload_create
 from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]

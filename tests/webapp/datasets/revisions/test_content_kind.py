@@ -13,9 +13,9 @@ from PIL import Image
 
 from ml_core.specs import SPECS, from_preset
 from tests.webapp.datasets.intake.test_commit import upload
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset
 from webapp.datasets.revisions import dataset_edits as kinds
-from webapp.datasets.revisions.item_edits import EditRefused
 from webapp.datasets.services import dataset_create
 from webapp.jobs.forms.input_choices import options_for
 from webapp.jobs.inputs import check_inputs

@@ -13,11 +13,12 @@ from ml_core.data import synthetic
 from tests.webapp.datasets.intake.test_commit import newest, upload
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
+from webapp.datasets.intake import services as intake_services
 from webapp.datasets.models import Dataset
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
 from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions.item_edits import Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
@@ -107,7 +108,7 @@ def test_of_real_micrographs_none_is_called_inverted_but_those_that_were(
 ) -> None:
     folders = ("lucchi", "isbi2012_mito", "cem500k_examples", "fly_medulla_fibsem")
     for folder in folders:
-        dataset = services.dataset_from_folder(project=project, name=folder, folder=real_data / folder)
+        dataset = intake_services.dataset_from_folder(project=project, name=folder, folder=real_data / folder)
         assert "inverted" not in newest(dataset).summary["problems"], folder
     shutil.copytree(real_data / "isbi2012_mito" / "images", tmp_path / "images")
     names = sorted(path.name for path in (tmp_path / "images").iterdir())[4:30:9]
@@ -115,6 +116,6 @@ def test_of_real_micrographs_none_is_called_inverted_but_those_that_were(
         (tmp_path / "images" / name).chmod(0o644)
         grey = np.asarray(Image.open(tmp_path / "images" / name).convert("L"))
         Image.fromarray(255 - grey).save(tmp_path / "images" / name)
-    dataset = services.dataset_from_folder(project=project, name="turned", folder=tmp_path)
+    dataset = intake_services.dataset_from_folder(project=project, name="turned", folder=tmp_path)
     found = Filters(problem="inverted").apply(newest(dataset).items)
     assert sorted(item.name.rpartition("/")[2] for item in found) == names

@@ -9,10 +9,12 @@ import pytest
 from ml_core.data.manifests import manifest as manifests
 from tests.webapp.datasets.pages import test_dataset_page as test_pages
 from webapp.datasets import services
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.queries.item_pages import Filters
+from webapp.datasets.queries.filters import Filters
+from webapp.datasets.revisions import dataset_edits, subsets
 from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions.item_edits import EditRefused, Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
 
@@ -96,7 +98,7 @@ def test_a_lone_stack_splits_into_blocks_with_a_gap_and_the_history_says_so(data
     fill(dataset, 100)
     for row in Item.objects.filter(dataset=dataset):
         Item.objects.filter(pk=row.pk).update(group="stack A", index=int(row.name[-8:-4]))
-    revision, sentence = edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=1, user=alice)
+    revision, sentence = dataset_edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=1, user=alice)
     assert "one stack (stack A): contiguous blocks with a gap of 10 slices" in sentence
     assert revision.change.endswith(sentence)
     sides = {item.index: item.split for item in revision.items}
@@ -105,14 +107,14 @@ def test_a_lone_stack_splits_into_blocks_with_a_gap_and_the_history_says_so(data
     assert [side for side in changes if side] in (["train", "validation", "test"], ["test", "validation", "train"])
     assert order.count("") == 20
     with pytest.raises(EditRefused, match="split like this already"):
-        edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=2, user=alice)
+        dataset_edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=2, user=alice)
 
 
 def test_groups_stay_on_one_side_when_a_dataset_is_split(dataset: Dataset, alice: User) -> None:
     fill(dataset, 40)
     for row in Item.objects.filter(dataset=dataset):
         Item.objects.filter(pk=row.pk).update(group=f"mouse {int(row.name[-8:-4]) % 8}")
-    revision, _ = edits.dataset_split(dataset, validation=0.25, test=0.25, seed=0, base=1, user=alice)
+    revision, _ = dataset_edits.dataset_split(dataset, validation=0.25, test=0.25, seed=0, base=1, user=alice)
     sides: dict[str, set[str]] = {}
     for item in revision.items:
         sides.setdefault(item.group, set()).add(item.split)
@@ -154,12 +156,12 @@ def test_an_earlier_revision_comes_back_as_a_new_one_with_the_same_manifest(data
     fill(dataset, 6)
     second = edits.items_label(dataset, selection=chosen(dataset, 3), label="mouse", base=1, user=alice)
     edits.items_remove(dataset, selection=chosen(dataset, 1, 3), base=2, user=alice)
-    fourth = edits.revision_restore(second, base=3, user=alice)
+    fourth = dataset_edits.revision_restore(second, base=3, user=alice)
     assert fourth.manifest == second.manifest
     assert names(fourth.items) == names(second.items)
     assert fourth.change == "As revision 2 was."
     with pytest.raises(EditRefused, match="holds what the dataset holds now"):
-        edits.revision_restore(fourth, base=4, user=alice)
+        dataset_edits.revision_restore(fourth, base=4, user=alice)
 
 
 def test_copies_keep_the_order_of_their_rows_wherever_the_database_keeps_those(dataset: Dataset, alice: User) -> None:
@@ -178,7 +180,7 @@ def test_the_same_seed_draws_the_same_sample_and_the_subset_shares_its_blobs(
     filters = Filters(split="train")
 
     def draw(name: str, seed: int) -> Dataset:
-        return edits.subset_create(
+        return subsets.subset_create(
             revision, project=project, name=name, filters=filters, sample=10, seed=seed, user=alice
         )
 
@@ -189,7 +191,7 @@ def test_the_same_seed_draws_the_same_sample_and_the_subset_shares_its_blobs(
     assert {item.split for item in newest(one).items} == {"train"}
     assert {item.image for item in newest(one).items} <= {item.image for item in revision.items}
     with pytest.raises(EditRefused, match="40 images match; a sample has 1 to 40"):
-        edits.subset_create(revision, project=project, name="x", filters=filters, sample=41, user=alice)
+        subsets.subset_create(revision, project=project, name="x", filters=filters, sample=41, user=alice)
 
 
 def test_a_stratified_sample_of_several_labels_keeps_their_shares_to_the_item(
@@ -202,7 +204,7 @@ def test_a_stratified_sample_of_several_labels_keeps_their_shares_to_the_item(
     filters = Filters(label=("liver", "worm"))
 
     def shares(name: str, *, sample: int, seed: int, stratified: bool = True) -> tuple[int, int]:
-        made = edits.subset_create(
+        made = subsets.subset_create(
             revision,
             project=project,
             name=name,
@@ -229,13 +231,15 @@ def test_classes_get_names_and_colours_in_a_new_revision(dataset: Dataset, alice
     dataset.classes = {"mito": {"255": {"name": "mito", "colour": "#56B4E9"}}}
     dataset.save()
     named = {"255": {"name": "mitochondria", "colour": "#0072B2"}}
-    revision = edits.classes_name(dataset, layer="mito", classes=named, base=1, user=alice)
+    revision = dataset_edits.classes_name(dataset, layer="mito", classes=named, base=1, user=alice)
     assert manifests.Manifest("", (), revision_manifest(revision).classes).classes == {
         "mito": {"255": {"name": "mitochondria", "colour": "#0072b2"}}
     }
     with pytest.raises(EditRefused, match="Class 38 of mito"):
-        edits.classes_name(
+        dataset_edits.classes_name(
             dataset, layer="mito", classes={"38": {"name": "x", "colour": "#000000"}}, base=2, user=alice
         )
     with pytest.raises(EditRefused, match="a colour"):
-        edits.classes_name(dataset, layer="mito", classes={"255": {"name": "x", "colour": "red"}}, base=2, user=alice)
+        dataset_edits.classes_name(
+            dataset, layer="mito", classes={"255": {"name": "x", "colour": "red"}}, base=2, user=alice
+        )

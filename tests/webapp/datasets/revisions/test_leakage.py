@@ -13,8 +13,9 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_item_edits import fill, newest
 from webapp.datasets import services
 from webapp.datasets.models import Dataset, Item
+from webapp.datasets.revisions import dataset_edits
 from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions.item_edits import Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
@@ -47,7 +48,7 @@ def test_neighbouring_slices_on_two_sides_are_counted_and_a_gap_heals_it(dataset
     (leak,) = remake(dataset, alice)
     assert (leak["kind"], leak["count"]) == ("neighbours", 1)
     assert "slice_0029.png and images/slice_0030.png are neighbours in the stack A" in str(leak["sentence"])
-    edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=2, user=alice)
+    dataset_edits.dataset_split(dataset, validation=0.2, test=0.2, seed=1, base=2, user=alice)
     assert newest(dataset).summary["leaks"] == []
 
 

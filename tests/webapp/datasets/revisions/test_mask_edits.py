@@ -15,11 +15,12 @@ from ml_core.data.formats import readers
 from tests.webapp.datasets.intake.test_commit import mask, picture, upload
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.queries import mask_counts as pairs
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits
 from webapp.datasets.revisions import mask_edits as masks
-from webapp.datasets.revisions.item_edits import EditRefused, Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
 
@@ -87,7 +88,7 @@ def test_a_value_counted_as_background_is_gone_from_the_pixels_and_from_no_earli
     assert np.array_equal(pixels(item(first, 0)), drawn(0, stray=7))
     assert item(made, 0).masks["mask"]["values"] == {"0": 64 * 64 - 600, "255": 600}
     assert item(made, 1).pk == item(first, 1).pk
-    back = edits.revision_restore(first, base=2, user=alice)
+    back = dataset_edits.revision_restore(first, base=2, user=alice)
     assert np.array_equal(pixels(item(back, 0)), drawn(0, stray=7))
 
 
@@ -126,7 +127,7 @@ def test_a_value_named_as_a_class_is_in_the_manifest_and_goes_with_the_history(
     assert revision_manifest(made).classes["mask"]["7"] == {"name": "cristae", "colour": "#F0E442"}
     with pytest.raises(EditRefused, match="a class, or the background, already"):
         masks.value_name(dataset, layer="mask", value=7, name="again", base=2, user=alice)
-    back = edits.revision_restore(first, base=2, user=alice)
+    back = dataset_edits.revision_restore(first, base=2, user=alice)
     assert set(revision_manifest(back).classes["mask"]) == {"255"}
     assert Dataset.objects.get().classes == revision_manifest(back).classes
 
@@ -137,7 +138,7 @@ def test_empty_masks_are_kept_as_right_or_taken_off(dataset: Dataset, bring: Bri
     kept = masks.masks_accept_empty(dataset, layer="mask", base=1, user=alice)
     assert kept.change == "2 masks of mask kept as “nothing here”."
     assert (kept.summary["problems"], kept.summary["masks"]) == ({}, {"mask": 12})
-    edits.revision_restore(first, base=2, user=alice)
+    dataset_edits.revision_restore(first, base=2, user=alice)
     dropped = masks.masks_drop_empty(dataset, layer="mask", base=3, user=alice)
     assert (dropped.summary["problems"], dropped.summary["masks"]) == ({}, {"mask": 10})
     with pytest.raises(EditRefused, match="No mask of mask is empty any more"):

@@ -6,10 +6,11 @@ import pytest
 
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_item_edits import dataset, fill
+from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.revisions import item_edits as edits
 from webapp.datasets.revisions import near_duplicates as twins
-from webapp.datasets.revisions.item_edits import EditRefused, Selection
+from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import User
 
 __all__ = ["dataset", "seen_by"]

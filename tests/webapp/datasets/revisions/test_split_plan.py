@@ -11,7 +11,7 @@ from tests.webapp.datasets.revisions.test_item_edits import fill, newest
 from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits
 from webapp.datasets.revisions.split_plan import FOLDERS, Asked, Plan, split_plan
 from webapp.projects.models import Project, User
 
@@ -45,7 +45,7 @@ def test_a_plan_says_what_each_side_gets_and_by_which_rule_and_is_what_is_made(d
     assert [(side.share, side.stacks) for side in plan.sides] == [("50", 4), ("25", 2), ("25", 2), ("0", 0)]
     assert plan.moved == 80
     assert newest(dataset).number == 1, "a plan changes nothing"
-    edits.dataset_split(dataset, validation=0.25, test=0.25, seed=3, base=1, user=alice)
+    dataset_edits.dataset_split(dataset, validation=0.25, test=0.25, seed=3, base=1, user=alice)
     assert newest(dataset).summary["splits"] == {"test": 20, "train": 40, "validation": 20}
     sides = defaultdict(set)
     for item in newest(dataset).items:
@@ -70,10 +70,10 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
     plan = split_plan(newest(dataset).items, Asked(rule=FOLDERS))
     assert images(plan) == {"train": 3, "validation": 0, "test": 3, "": 3}
     assert plan.sentence.endswith("3 images lie in no such folder and get no side.")
-    edits.dataset_split(dataset, rule=FOLDERS, base=1, user=alice)
+    dataset_edits.dataset_split(dataset, rule=FOLDERS, base=1, user=alice)
     assert newest(dataset).summary["splits"] == {"": 3, "test": 3, "train": 3}
     with pytest.raises(EditRefused, match=r"split like this already\.$"):
-        edits.dataset_split(dataset, rule=FOLDERS, base=2, user=alice)
+        dataset_edits.dataset_split(dataset, rule=FOLDERS, base=2, user=alice)
 
 
 def test_where_no_folder_names_a_side_the_plan_says_what_else_can_be_done(dataset: Dataset) -> None:

@@ -19,8 +19,9 @@ from django.utils import timezone
 from tusclient.client import TusClient
 
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
-from webapp.datasets import services
 from webapp.datasets.models import Upload
+from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import spool as uploads_spool
 from webapp.datasets.uploads import tus as pieces
 from webapp.datasets.uploads.spool import Spool
 from webapp.jobs.models import Job
@@ -43,7 +44,7 @@ def test_a_file_in_two_pieces_arrives_whole_and_is_handed_to_the_queue_once(brow
     status, headers, _ = browser.patch(path, data[60_000:], offset=60_000)
     assert (status, headers["upload-offset"]) == (204, "100000")
     upload = row(path)
-    assert services.spool_path(upload.pk).read_bytes() == data
+    assert uploads_spool.spool_path(upload.pk).read_bytes() == data
     assert (upload.filename, upload.state) == ("scans/μm 1.png", "reading")
     job = Job.objects.get()
     assert (upload.job, job.kind, job.queue) == (job, "intake", "io")
@@ -65,11 +66,11 @@ def test_cut_connections_lose_at_most_what_was_in_the_air(browser, dataset):
         raw.close()
         after = offset_of(browser, path)
         assert at <= after <= at + sent
-        kept = services.spool_path(row(path).pk).read_bytes()[:after]
+        kept = uploads_spool.spool_path(row(path).pk).read_bytes()[:after]
         assert kept == data[:after], "what counts as arrived is what was sent"
     at = offset_of(browser, path)
     assert browser.patch(path, data[at:], offset=at)[0] == 204
-    assert services.spool_path(row(path).pk).read_bytes() == data
+    assert uploads_spool.spool_path(row(path).pk).read_bytes() == data
 
 
 def test_bytes_are_kept_while_the_connection_still_stands(browser, dataset):
@@ -78,7 +79,7 @@ def test_bytes_are_kept_while_the_connection_still_stands(browser, dataset):
     raw = browser.open_patch(path, offset=0, length=len(data) + 10)
     raw.sendall(data)
     until(lambda: row(path).offset >= pieces.COMMIT_BYTES, what="committed on the way")
-    kept = services.spool_path(row(path).pk).read_bytes()[: pieces.COMMIT_BYTES]
+    kept = uploads_spool.spool_path(row(path).pk).read_bytes()[: pieces.COMMIT_BYTES]
     assert kept == data[: pieces.COMMIT_BYTES]
     raw.close()
 
@@ -87,7 +88,7 @@ def test_a_client_that_is_back_need_not_wait_for_its_dead_connection(browser, da
     path = begin(browser, dataset, length=1000)
     dead = browser.open_patch(path, offset=0, length=1000)
     dead.sendall(b"a" * 400)
-    spool = services.spool_path(row(path).pk)
+    spool = uploads_spool.spool_path(row(path).pk)
     # Nothing is written below a full buffer; the server has the connection's 400 bytes once it has read them.
     began = time.monotonic()
     until(lambda: offset_of(browser, path) == 400 or time.monotonic() - began > 10, what="taken over")
@@ -99,9 +100,9 @@ def test_a_client_that_is_back_need_not_wait_for_its_dead_connection(browser, da
 
 def test_what_lies_past_the_offset_in_the_file_is_cut_off(browser, dataset):
     path = begin(browser, dataset, length=6)
-    services.spool_path(row(path).pk).write_bytes(b"torn bytes of a crashed server")
+    uploads_spool.spool_path(row(path).pk).write_bytes(b"torn bytes of a crashed server")
     assert browser.patch(path, b"whole!", offset=0)[0] == 204
-    assert services.spool_path(row(path).pk).read_bytes() == b"whole!"
+    assert uploads_spool.spool_path(row(path).pk).read_bytes() == b"whole!"
 
 
 def test_a_piece_outside_the_protocol_is_told_what_it_lacks(browser, dataset):
@@ -170,7 +171,7 @@ def test_an_upload_says_what_it_is_called_and_until_when_it_waits(browser, datas
     Upload.objects.update(expires_at=timezone.now() + datetime.timedelta(hours=1))
     _, headers, _ = browser.patch(path, b"12345", offset=0)
     left = parsedate_to_datetime(headers["upload-expires"]) - timezone.now()
-    assert left > services.UPLOAD_LIFE - datetime.timedelta(minutes=1), "what comes puts the end off"
+    assert left > uploads_services.UPLOAD_LIFE - datetime.timedelta(minutes=1), "what comes puts the end off"
     Upload.objects.update(expires_at=timezone.now() - datetime.timedelta(seconds=1))
     assert browser.request("HEAD", path)[0] == 410
     assert browser.patch(path, b"67890", offset=5)[0] == 410
@@ -200,7 +201,7 @@ def test_the_authors_own_client_goes_on_where_it_was_cut(port, browser, dataset,
     second = client.uploader(str(source), url=first.url, **words)
     assert second.offset == offset_of(browser, path)
     second.upload()
-    assert services.spool_path(row(path).pk).read_bytes() == data
+    assert uploads_spool.spool_path(row(path).pk).read_bytes() == data
     assert (row(path).filename, row(path).state) == ("scan.tif", "reading")
 
 

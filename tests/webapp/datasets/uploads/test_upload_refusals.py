@@ -22,7 +22,9 @@ from tests.counting import wait_until
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets import services
 from webapp.datasets.models import Dataset, Upload
+from webapp.datasets.uploads import services as uploads_services
 from webapp.datasets.uploads import spool
+from webapp.datasets.uploads import spool as uploads_spool
 from webapp.jobs.models import Job, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]  # real requests, and tables emptied after each
@@ -41,7 +43,7 @@ def path(browser: Browser, dataset: Dataset) -> str:
 def still_takes_the_rest(browser: Browser, path: str) -> bool:
     assert offset_of(browser, path) == 5
     assert browser.patch(path, b"67890", offset=5)[0] == 204
-    return services.spool_path(row(path).pk).read_bytes() == b"1234567890"
+    return uploads_spool.spool_path(row(path).pk).read_bytes() == b"1234567890"
 
 
 @pytest.mark.parametrize("offset", [0, 4, 6, 10, 11, 10**17])
@@ -54,14 +56,14 @@ def test_409_a_piece_that_does_not_begin_where_the_bytes_end(browser: Browser, p
 
 def test_410_an_upload_that_was_given_up(browser: Browser, path: str) -> None:
     assert browser.request("DELETE", path)[0] == 204
-    assert not services.spool_path(row(path).pk).exists()
+    assert not uploads_spool.spool_path(row(path).pk).exists()
     for answer in (browser.patch(path, b"67890", offset=5), browser.request("DELETE", path)):
         assert (answer[0], b"given up" in answer[2]) == (410, True)
     assert browser.request("HEAD", path)[0] == 410
 
 
 def test_410_an_upload_whose_bytes_are_gone_from_the_disk(browser: Browser, path: str) -> None:
-    services.spool_path(row(path).pk).unlink()
+    uploads_spool.spool_path(row(path).pk).unlink()
     status, _, body = browser.patch(path, b"67890", offset=5)
     assert (status, body.decode()) == (410, "The bytes of this upload are gone. Send the file again.")
 
@@ -89,7 +91,7 @@ def test_423_an_upload_that_another_process_writes_to(
     browser: Browser, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "WAIT_SECONDS", 0.2)
-    with open(services.spool_path(row(path).pk), "rb") as other:
+    with open(uploads_spool.spool_path(row(path).pk), "rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         status, _, body = browser.patch(path, b"67890", offset=5)
         assert (status, body.decode()) == (423, "Another connection is sending this upload.")
@@ -117,7 +119,7 @@ def test_460_a_piece_that_was_damaged_on_its_way(browser: Browser, path: str, al
     assert (status, body.decode()) == (460, "The piece was damaged on its way: its checksum differs.")
     assert offset_of(browser, path) == 5
     assert browser.patch(path, b"67890", offset=5, Upload_Checksum=f"{algorithm} {checksum}")[0] == 204
-    assert services.spool_path(row(path).pk).read_bytes() == b"1234567890"
+    assert uploads_spool.spool_path(row(path).pk).read_bytes() == b"1234567890"
 
 
 def asked_for(browser: Browser, dataset: Dataset, *, length: int, name: bytes = b"a.png") -> tuple[int, str]:
@@ -162,14 +164,14 @@ def test_uploads_that_begin_at_once_stay_under_the_quota_together(
 ) -> None:
     """Where one could be looked at before the other is entered, both would find room."""
     settings.PROJECT_QUOTA = 1000  # type: ignore[attr-defined]
-    look, both_have_looked = services._check_room, threading.Barrier(2)
+    look, both_have_looked = uploads_services._check_room, threading.Barrier(2)
 
     def look_and_wait(*given: object, **named: object) -> None:
         look(*given, **named)  # type: ignore[arg-type]
         with contextlib.suppress(threading.BrokenBarrierError):
             both_have_looked.wait(0.5)
 
-    monkeypatch.setattr(services, "_check_room", look_and_wait)
+    monkeypatch.setattr(uploads_services, "_check_room", look_and_wait)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: asked_for(browser, dataset, length=600)[0], range(2)))
     assert sorted(answers) == [201, 413]
@@ -181,13 +183,13 @@ def test_an_upload_that_nobody_goes_on_with_is_swept_and_a_younger_one_is_not(
     younger = begin(browser, dataset, length=10)
     late = row(path)
     Upload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - LATE)
-    assert services.uploads_sweep() == 1
+    assert uploads_services.uploads_sweep() == 1
     late.refresh_from_db()
     assert (late.state, row(younger).state) == ("abandoned", "receiving")
-    assert [services.spool_path(row(each).pk).exists() for each in (path, younger)] == [False, True]
+    assert [uploads_spool.spool_path(row(each).pk).exists() for each in (path, younger)] == [False, True]
     assert browser.patch(path, b"67890", offset=5)[0] == 410
     assert browser.patch(younger, b"1234567890", offset=0)[0] == 204
-    assert services.uploads_sweep() == 0
+    assert uploads_services.uploads_sweep() == 0
 
 
 @pytest.mark.parametrize("ended", [State.FAILED, State.CANCELLED])
@@ -196,16 +198,16 @@ def test_an_upload_that_could_not_be_read_is_kept_for_another_try_and_then_swept
 ) -> None:
     browser.patch(path, b"67890", offset=5)
     upload = row(path)
-    spooled = services.spool_path(upload.pk)
+    spooled = uploads_spool.spool_path(upload.pk)
     Job.objects.update(state=ended)
-    assert services.uploads_sweep() == 0
+    assert uploads_services.uploads_sweep() == 0
     assert spooled.exists()
     Upload.objects.update(expires_at=timezone.now() - LATE)
     Job.objects.update(state=State.QUEUED)
-    assert services.uploads_sweep() == 0, "its reading has begun again"
+    assert uploads_services.uploads_sweep() == 0, "its reading has begun again"
     assert spooled.exists()
     Job.objects.update(state=ended)
-    assert services.uploads_sweep() == 1
+    assert uploads_services.uploads_sweep() == 1
     upload.refresh_from_db()
     assert (upload.state, spooled.exists()) == ("failed", False)
 
@@ -225,21 +227,21 @@ def test_an_upload_whose_last_piece_comes_while_it_is_swept_keeps_its_bytes(
 
     looks = [False, False, True, False]  # of what is received: the look, then the change, and so on
     monkeypatch.setattr(services.timezone, "now", now)
-    assert services.uploads_sweep() == 0
-    assert services.spool_path(upload.pk).exists()
+    assert uploads_services.uploads_sweep() == 0
+    assert uploads_spool.spool_path(upload.pk).exists()
 
 
 def test_bytes_of_a_dataset_that_is_gone_are_swept_once_they_are_old(
     browser: Browser, dataset: Dataset, path: str
 ) -> None:
-    spooled = services.spool_path(row(path).pk)
+    spooled = uploads_spool.spool_path(row(path).pk)
     note = Path(settings.SPOOL) / "read me"
     note.write_text("somebody's own")
     dataset.delete()
-    services.uploads_sweep()
+    uploads_services.uploads_sweep()
     assert spooled.exists(), "a row may be on its way into the database"
-    then = time.time() - services.UPLOAD_LIFE.total_seconds() - 1
+    then = time.time() - uploads_services.UPLOAD_LIFE.total_seconds() - 1
     for file in (spooled, note):
         os.utime(file, (then, then))
-    services.uploads_sweep()
+    uploads_services.uploads_sweep()
     assert (spooled.exists(), note.exists()) == (False, True)

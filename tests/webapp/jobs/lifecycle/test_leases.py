@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from tests.counting import make_revision, pretrain
 from webapp.jobs.lifecycle.leases import job_claim
+from webapp.jobs.lifecycle.snapshot import snapshot
 from webapp.jobs.models import Job
 from webapp.jobs.results.progress_text import progress_words
-from webapp.jobs.services import snapshot
 from webapp.projects.models import Project
 
 

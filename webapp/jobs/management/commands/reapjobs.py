@@ -16,7 +16,7 @@ import redis
 from django.core.management.base import BaseCommand
 from django.db import Error, connection
 
-from webapp.datasets.services import uploads_sweep
+from webapp.datasets.uploads.services import uploads_sweep
 from webapp.jobs.lifecycle.heartbeats import reaper_seen
 from webapp.jobs.lifecycle.leases import database_is_away
 from webapp.jobs.lifecycle.reaper import INTERVAL, Reaper

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.datasets.models import Dataset, Revision
-from webapp.jobs.estimates.preflight import masked_images
+from webapp.datasets.queries.counts import masked_images
 from webapp.jobs.models import ENDED, OWNED, Job, State
 from webapp.jobs.results.headline import Figure, headline
 from webapp.projects.access import projects_of, visible

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.encoders.models import Encoder, Origin
 from webapp.jobs.models import Artifact
+from webapp.registry.models import Encoder, Origin
 
 
 def encoder_from_artifact(artifact: Artifact) -> Encoder:

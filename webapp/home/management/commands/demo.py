@@ -10,8 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from ml_core.data.synthetic import write_folder
+from webapp.datasets.intake.services import dataset_from_folder
 from webapp.datasets.models import Dataset
-from webapp.datasets.services import dataset_from_folder
 from webapp.experiments.services import experiment_start
 from webapp.projects.models import Project, User
 from webapp.projects.services import project_create

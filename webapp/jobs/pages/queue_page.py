@@ -1,0 +1,42 @@
+"""The page of the queue, and moving jobs in it."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from webapp.jobs.lifecycle import queue_order as order
+from webapp.jobs.models import Job
+from webapp.jobs.pages import queue_context as queue
+from webapp.projects.access import get_administered, signed_in
+
+
+@require_safe
+def queue_page(request: HttpRequest) -> HttpResponse:
+    return _queue(request)
+
+
+@require_POST
+def job_move(request: HttpRequest, job_id: int) -> HttpResponse:
+    """One place up or down in the queue, or to the front; the answer is the queue as it then is."""
+    user = signed_in(request)
+    found = get_administered(Job.objects.all(), user, pk=job_id)
+    where = request.POST.get("where")
+    if where not in order.WHERE:
+        raise Http404
+    try:
+        order.job_move(found, user=user, where=where)
+    except order.MoveRefused as refused:
+        return _queue(request, refused=str(refused), status=422)
+    return redirect(reverse("queue") + _filters(request).query)
+
+
+def _queue(request: HttpRequest, *, refused: str = "", status: int = 200) -> HttpResponse:
+    context = queue.queue_of(signed_in(request), _filters(request))
+    return render(request, "jobs/queue.html", {**context, "refused": refused}, status=status)
+
+
+def _filters(request: HttpRequest) -> queue.Filters:
+    return queue.Filters(device=request.GET.get("device", ""), whose=request.GET.get("whose", ""))

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class RegistryConfig(AppConfig):
+    name = "webapp.registry"
+    label = "encoders"  # tables and migrations were made under this name
