@@ -42,7 +42,7 @@ def test_a_template_has_no_inline_style_or_handler_and_loads_nothing_from_elsewh
 
 
 def test_every_token_has_a_value_in_both_themes() -> None:
-    tokens = (SOURCES / "tokens.css").read_text()
+    tokens = (SOURCES / "styles" / "tokens.css").read_text()
     same_in_both = {"surround", "mask", "prediction", "class-3", "class-4", "class-5", "on-image", "casing"}
     for name, value in re.findall(r"--([\w-]+):\s*([^;]*);", tokens):
         if COLOUR.search(value):
@@ -62,7 +62,7 @@ def _ratio(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_words_can_be_read_and_marks_can_be_seen(theme: int) -> None:
-    tokens = (SOURCES / "tokens.css").read_text()
+    tokens = (SOURCES / "styles" / "tokens.css").read_text()
     pairs = re.findall(r"--([\w-]+):\s*light-dark\((#\w{6}), (#\w{6})\)", tokens)
     colour = {name: values[theme] for name, *values in pairs}
     texts = [("text", ground) for ground in ("ground", "surface", "sunken", "selected")]

@@ -1,10 +1,10 @@
 // A dataset's page: uploads, the grid, and its refresh without a jump.
-import "./dataset.css";
-import { bindKeys } from "./keys";
-import { bindSelection, keepChosen, toggleFocused } from "./selection";
-import { sayTimesLocally } from "./times";
-import { followReading, readingWords } from "./upload/reading";
-import { Uploader } from "./uploader";
+import "./styles/dataset.css";
+import { bindKeys } from "./shared/keys";
+import { bindSelection, keepChosen, toggleFocused } from "./dataset/selection";
+import { sayTimesLocally } from "./shared/times";
+import { followReading, readingWords } from "./upload/intake_progress";
+import { Uploader } from "./upload/uploader";
 
 const REFRESHED = ["heading", "main-actions", "zone-words", "contents", "reports"];
 

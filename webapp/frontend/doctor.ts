@@ -1,5 +1,5 @@
 // The doctor: copies its findings, and tries whether live links get through to this browser.
-import { bindCopying } from "./copy";
+import { bindCopying } from "./shared/clipboard";
 
 const PATIENCE_MS = 10_000;
 

@@ -1,12 +1,12 @@
 // On every page: style, theme, keys, times in the reader's own zone, and htmx's manners.
-import "./tokens.css";
-import "./base.css";
-import "./forms.css";
-import "./frame.css";
-import "./pages.css";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/forms.css";
+import "./styles/frame.css";
+import "./styles/pages.css";
 import htmx from "htmx.org";
-import { bindFrameKeys } from "./keys";
-import { sayTimesLocally } from "./times";
+import { bindFrameKeys } from "./shared/keys";
+import { sayTimesLocally } from "./shared/times";
 
 function bindTheme(): void {
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name="theme"]')) {

@@ -1,17 +1,17 @@
 // The page of one job: curves, pictures, log and state as they come.
-import "./job.css";
-import "./results.css";
-import { Charts } from "./charts";
-import type { Reference } from "./chart";
-import { bindCopying } from "./copy";
-import { bindKeys } from "./keys";
-import { connect, type JobEvent, type JobSnapshot, type Message, type Progress } from "./live";
-import { Log } from "./log";
-import { whole } from "./numbers";
-import { Pictures } from "./pictures";
-import { Points } from "./points";
-import { drawThresholds } from "./thresholds";
-import { clockTime, duration, sayTimesLocally } from "./times";
+import "./styles/job.css";
+import "./styles/results.css";
+import { Charts } from "./charts/chart_set";
+import type { Reference } from "./charts/chart";
+import { bindCopying } from "./shared/clipboard";
+import { bindKeys } from "./shared/keys";
+import { connect, type JobEvent, type JobSnapshot, type Message, type Progress } from "./job/live";
+import { Log } from "./job/log";
+import { whole } from "./shared/numbers";
+import { Pictures } from "./job/picture_sheets";
+import { Points } from "./charts/series";
+import { drawThresholds } from "./charts/threshold_chart";
+import { clockTime, duration, sayTimesLocally } from "./shared/times";
 
 interface Page {
   id: number;

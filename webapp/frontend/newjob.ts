@@ -1,9 +1,9 @@
 // The form of a new job: presets fill the fields, what has no effect goes out of sight, each change is weighed before
 // anything runs.
-import "./newjob.css";
+import "./styles/newjob.css";
 import htmx from "htmx.org";
 import { offerValues } from "./newjob/fields";
-import { markIdle } from "./newjob/idle";
+import { markIdle } from "./newjob/inactive_fields";
 import { Presets } from "./newjob/presets";
 
 const form = document.querySelector<HTMLFormElement>("#job-form")!;

@@ -1,23 +1,23 @@
 // The viewer of one item: micrograph, layers, contrast, scale bar, read-out, keys. Other items take its place without a
 // page load, the picture that is shown staying until theirs is whole.
-import "./viewer.css";
-import { bindKeys } from "./keys";
-import { whole } from "./numbers";
-import { bare as withoutView, readAddress, written } from "./viewer/address";
-import { readBytes, type ByteMap } from "./viewer/classmap";
+import "./styles/viewer.css";
+import { bindKeys } from "./shared/keys";
+import { whole } from "./shared/numbers";
+import { bare as withoutView, readAddress, written } from "./viewer/permalink";
+import { readBytes, type ByteMap } from "./viewer/class_map";
 import { ContrastPanel, tableFor, type Histogram, type Window } from "./viewer/contrast";
 import { addressOf, isEightBit, isTurned, itemOf, ownWindow, rasterOf, type Item } from "./viewer/item";
 import { Layers } from "./viewer/layers";
-import { Order } from "./viewer/order";
+import { Order } from "./viewer/neighbours";
 import { Overlay } from "./viewer/overlay";
-import { copyAddress, picture as pictureOf, saveAs } from "./viewer/picture";
+import { copyAddress, picture as pictureOf, saveAs } from "./viewer/screenshot";
 import { readoutOf } from "./viewer/readout";
 import { drawScaleBar, scaleBar } from "./viewer/scalebar";
-import { canWait, Slide, Slides } from "./viewer/slides";
-import { Stage, type Frame, type Picture, type Raster } from "./viewer/stage";
-import { Stepper } from "./viewer/stepping";
+import { canWait, Slide, Slides } from "./viewer/prefetch";
+import { Stage, type Frame, type Picture, type Raster } from "./viewer/canvas";
+import { Stepper } from "./viewer/stepper";
 import { bindShiftWheel } from "./viewer/wheel";
-import { onThemeChange } from "./colours";
+import { onThemeChange } from "./shared/theme_colours";
 
 const one = <E extends HTMLElement>(selector: string): E => document.querySelector<E>(selector)!;
 const query = new URLSearchParams(location.search);

@@ -1,5 +1,5 @@
 // How much has gone up, how fast, and how long the rest takes.
-import { duration } from "../times";
+import { duration } from "../shared/times";
 
 const RATE_OVER = 3000;
 

@@ -1,11 +1,11 @@
 // One upload on its way: many files as one zip, sent in pieces, resumed after a cut or a reload, followed until
 // it is read. When it may send is the uploader's to say.
 import * as tus from "tus-js-client";
-import { type JobSnapshot } from "../live";
+import { type JobSnapshot } from "../job/live";
 import { markOf, type Parcel } from "./dropped";
 import { bytes, Rate, sendingWords } from "./rate";
-import { followReading, readingWords } from "./reading";
-import { type Row } from "./row";
+import { followReading, readingWords } from "./intake_progress";
+import { type Row } from "./list_row";
 import { Changed, ZipSource } from "./zip";
 
 const PIECE = 8 * 2 ** 20;

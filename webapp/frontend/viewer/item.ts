@@ -1,7 +1,7 @@
 // What the server says of one item, and how its picture is asked for.
 import type { Window } from "./contrast";
 import type { LayerData } from "./layers";
-import type { Raster, Tiles } from "./stage";
+import type { Raster, Tiles } from "./canvas";
 
 export interface Item extends LayerData {
   id: number;

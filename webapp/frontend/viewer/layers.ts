@@ -1,8 +1,8 @@
 // The list of layers beside the micrograph: what is on, how strong, how drawn, from which run.
-import { errorsBetween, readBytes, readPicture, renumbered, thinned, type ByteMap } from "./classmap";
+import { errorsBetween, readBytes, readPicture, renumbered, thinned, type ByteMap } from "./class_map";
 import { Activation, Classes, Errors, Painting, type Drawn, type Figure, type Style } from "./overlay";
-import { ramp } from "./ramps";
-import type { Shown } from "./address";
+import { ramp } from "./colour_maps";
+import type { Shown } from "./permalink";
 
 export interface ClassNames {
   [value: string]: { name: string; colour: string };

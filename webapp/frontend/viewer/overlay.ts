@@ -1,7 +1,7 @@
 // What lies over the micrograph, on one canvas: fills, outlines of the same width at every zoom, hatches, maps.
-import { border, classesIn, painted, type ByteMap } from "./classmap";
-import { LINE_OVER, ramp } from "./ramps";
-import type { Placement } from "./stage";
+import { border, classesIn, painted, type ByteMap } from "./class_map";
+import { LINE_OVER, ramp } from "./colour_maps";
+import type { Placement } from "./canvas";
 
 export type Style = "outline" | "fill" | "over" | "alone";
 

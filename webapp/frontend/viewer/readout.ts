@@ -1,8 +1,8 @@
 // The line that says where the pointer is and what grey value lies there.
-import { whole } from "../numbers";
-import { type ByteMap } from "./classmap";
+import { whole } from "../shared/numbers";
+import { type ByteMap } from "./class_map";
 import { isEightBit, type Item } from "./item";
-import { type Raster } from "./stage";
+import { type Raster } from "./canvas";
 
 /** Of the picture `values` that was drawn of the item as `raster` says; without values the place alone. */
 export function readoutOf(at: { x: number; y: number }, item: Item, raster: Raster, values: ByteMap | null): string {

@@ -1,9 +1,9 @@
 // Uploads: dropped or picked files wait for their turn, a few go up at once, and one line says how far all of them are.
-import { whole } from "./numbers";
-import { filesDropped, filesPicked, parcels, type Parcel } from "./upload/dropped";
-import { Rate, sendingWords } from "./upload/rate";
-import { Row } from "./upload/row";
-import { Transfer, type Surroundings } from "./upload/transfer";
+import { whole } from "../shared/numbers";
+import { filesDropped, filesPicked, parcels, type Parcel } from "./dropped";
+import { Rate, sendingWords } from "./rate";
+import { Row } from "./list_row";
+import { Transfer, type Surroundings } from "./transfer";
 
 /** So many at once: a browser opens six connections to a server, and the page needs some for itself. */
 const AT_ONCE = 3;

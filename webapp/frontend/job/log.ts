@@ -1,6 +1,6 @@
 // The log: what the job wanted said, line by line, and below it the trainer's own output.
 import type { JobEvent } from "./live";
-import { clockTime } from "./times";
+import { clockTime } from "../shared/times";
 
 const LINES = 1000;
 const REFRESH_MS = 3000;

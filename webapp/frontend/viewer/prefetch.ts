@@ -1,7 +1,7 @@
 // Items made ready beside the one that is shown: their page, their layers, their picture. A few of them are kept.
 import { itemOf, type Item } from "./item";
 import type { Layers } from "./layers";
-import type { Frame, Picture, Stage } from "./stage";
+import type { Frame, Picture, Stage } from "./canvas";
 
 const KEPT = 6;
 /** Pixels of a picture that may wait unseen: larger ones are read when they are wanted. */

@@ -1,5 +1,5 @@
 // The view in the address: what was sent to a colleague shows what was seen.
-import type { View } from "./stage";
+import type { View } from "./canvas";
 import type { Window } from "./contrast";
 
 /** What the viewer shows beyond the item itself. Nothing given means the viewer's own choice. */

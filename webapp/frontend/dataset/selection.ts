@@ -1,5 +1,5 @@
 // Choosing images of the grid: by box, by key, by range, or all that match; the buttons above act on what is chosen.
-import { whole } from "./numbers";
+import { whole } from "../shared/numbers";
 
 function form(): HTMLFormElement | null {
   return document.querySelector<HTMLFormElement>("#edit");

@@ -1,5 +1,5 @@
 // Precision against recall at every threshold, drawn from the table that the job kept; a slider reads one threshold off.
-import { exportButtons, type Figure } from "./figure";
+import { exportButtons, type Figure } from "./chart_export";
 
 interface Row {
   threshold: number;

@@ -1,7 +1,7 @@
 // Sheets of pictures as the job makes them: one place per kind and name, the newest shown, earlier ones a step away.
 import type { JobEvent } from "./live";
-import { figure, whole } from "./numbers";
-import { sheetOf } from "./panels";
+import { figure, whole } from "../shared/numbers";
+import { sheetOf } from "./sheet_panels";
 
 const TITLES: Record<string, string> = {
   sample: "Image, mask, prediction, errors",

@@ -1,9 +1,9 @@
 // What a chart says beside its lines: restarts, references, values that were not finite, the best.
 import type uPlot from "uplot";
-import { token } from "./colours";
-import { whole } from "./numbers";
-import type { Attempt } from "./points";
-import { clockTime } from "./times";
+import { token } from "../shared/theme_colours";
+import { whole } from "../shared/numbers";
+import type { Attempt } from "./series";
+import { clockTime } from "../shared/times";
 
 export interface Annotations {
   /** `from`: where the pause before it began; the same place unless the axis is clock time. */

@@ -1,7 +1,7 @@
 // What has arrived is read by a job; its progress in words.
-import { connect, type JobSnapshot } from "../live";
-import { whole } from "../numbers";
-import { duration } from "../times";
+import { connect, type JobSnapshot } from "../job/live";
+import { whole } from "../shared/numbers";
+import { duration } from "../shared/times";
 
 const ENDED = new Set(["done", "failed", "cancelled"]);
 

@@ -1,5 +1,5 @@
 // The points of one job: each series sorted by step, each step once, and where attempts began.
-import type { JobEvent } from "./live";
+import type { JobEvent } from "../job/live";
 
 export interface Point {
   step: number;

@@ -1,7 +1,7 @@
 // The shared x axis of a job's charts: what it is called, and how a place on it is said.
-import { figure, whole } from "./numbers";
-import type { XAxis } from "./points";
-import { clockTime, duration } from "./times";
+import { figure, whole } from "../shared/numbers";
+import type { XAxis } from "./series";
+import { clockTime, duration } from "../shared/times";
 
 export const AXIS_NAMES: Record<XAxis, string> = {
   step: "step",

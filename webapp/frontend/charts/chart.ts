@@ -3,11 +3,11 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { annotate, sayBreak, type Annotations } from "./annotations";
 import { AXIS_NAMES, tickText } from "./axis";
-import { token } from "./colours";
-import { exportButtons, type Figure } from "./figure";
-import { figure, quantityName, whole } from "./numbers";
-import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./points";
-import { ratioRange, xRange, yRange, type View } from "./ranges";
+import { token } from "../shared/theme_colours";
+import { exportButtons, type Figure } from "./chart_export";
+import { figure, quantityName, whole } from "../shared/numbers";
+import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./series";
+import { ratioRange, xRange, yRange, type View } from "./axis_limits";
 
 export interface Options {
   x: XAxis;

@@ -1,9 +1,9 @@
 // All charts of a job: one per quantity, sharing their x axis, zoom, crosshair and options.
 import { sayPlace } from "./axis";
 import { Chart, type Options, type Reference } from "./chart";
-import { onThemeChange } from "./colours";
-import { figure, quantityName, whole } from "./numbers";
-import { bestOf, isRatio, type Points, type XAxis } from "./points";
+import { onThemeChange } from "../shared/theme_colours";
+import { figure, quantityName, whole } from "../shared/numbers";
+import { bestOf, isRatio, type Points, type XAxis } from "./series";
 
 const ORDER = [
   ...["loss", "foreground_iou", "mean_iou", "background_iou", "dice", "cross_entropy", "ab_error"],
