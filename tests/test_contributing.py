@@ -58,9 +58,9 @@ def test_the_method_that_is_shown_trains_through_the_command_line_and_leaves_an_
 
 
 def test_a_kind_of_job_needs_no_word_of_the_queue() -> None:
-    from webapp.jobs import job_kinds as kinds
+    from webapp.jobs import job_kinds
     from worker.finishers import finisher_of
 
-    assert set(kinds.KINDS) == set(specs.SPECS)
-    assert isinstance(kinds.KINDS["pretrain"], Kind)
+    assert set(job_kinds.KINDS) == set(specs.SPECS)
+    assert isinstance(job_kinds.KINDS["pretrain"], Kind)
     assert finisher_of("pretrain") is not finisher_of("segment")

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Count
 from django.http import HttpRequest
 
-from webapp import template_tags as templating
+from webapp import template_tags
 from webapp.jobs.models import OWNED, Job, State
 from webapp.projects.access import projects_of, visible
 from webapp.projects.models import Project
@@ -35,7 +35,7 @@ class Frame:
     @property
     def built(self) -> bool:
         """Whether the scripts and style sheets are there."""
-        return "frame.ts" in templating.manifest()
+        return "frame.ts" in template_tags.manifest()
 
     @cached_property
     def projects(self) -> list[Project]:

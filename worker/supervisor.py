@@ -27,8 +27,7 @@ from webapp.jobs.lifecycle.leases import Fenced, database_is_away, owned, stop_w
 from webapp.jobs.lifecycle.transitions import change
 from webapp.jobs.models import Event, Job, State
 from webapp.version import code_version
-from worker import attempt_folders as leftovers
-from worker import trainer_process as trainer
+from worker import attempt_folders, trainer_process
 from worker.collector import Collector
 from worker.finishers import finisher_of
 from worker.host_devices import Slot
@@ -76,10 +75,10 @@ class Supervisor:
         self._job = job
         self._slot = slot
         self._leave = leave
-        self._folder = leftovers.attempt_folder(job.pk, job.epoch)
+        self._folder = attempt_folders.attempt_folder(job.pk, job.epoch)
         self._keeper = LeaseKeeper(job)
         self._collector = Collector(job, self._folder)
-        self._trainer: trainer.Trainer | None = None
+        self._trainer: trainer_process.Trainer | None = None
         self._stopping_since: float | None = None
         self._told_to_leave = False
         self._looked = 0.0
@@ -126,13 +125,13 @@ class Supervisor:
         """Everything that the trainer finds in its folder. Safe to do again from the start."""
         job = self._job
         self._folder.mkdir(parents=True, exist_ok=True)
-        for epoch, folder in leftovers.uncollected_attempts(job.pk, below=job.epoch):
+        for epoch, folder in attempt_folders.uncollected_attempts(job.pk, below=job.epoch):
             patience = settings.LEASE_SECONDS * 1.5
-            ended = leftovers.wait_for_end(folder, patience=patience, check=self._keeper.check)
+            ended = attempt_folders.wait_for_end(folder, patience=patience, check=self._keeper.check)
             Collector(job, folder, of_epoch=epoch).collect_all()
             if ended:
-                leftovers.note_collected(folder)
-        resume = leftovers.newest_checkpoint(job.pk, below=job.epoch)
+                attempt_folders.note_collected(folder)
+        resume = attempt_folders.newest_checkpoint(job.pk, below=job.epoch)
         extend = self._checkpoint_to_extend() if resume is None else None
         inputs: dict[str, Any] = {"version": 1, "blobs": str(settings.BLOBS), "prepared": str(settings.PREPARED)}
         inputs |= {name: str(path) for name, path in (("resume", resume), ("extend", extend)) if path}
@@ -154,7 +153,7 @@ class Supervisor:
         before = self._job.extends
         if before is None:
             return None
-        found = leftovers.newest_checkpoint(before.pk, below=before.epoch + 1)
+        found = attempt_folders.newest_checkpoint(before.pk, below=before.epoch + 1)
         if found is None:
             raise InputGone(f"{before} has left no whole checkpoint to carry on from. Start a new job instead.")
         return found
@@ -170,8 +169,10 @@ class Supervisor:
 
     def _start(self) -> None:
         forkable = KINDS[self._job.kind].forkable
-        self._trainer = trainer.start(self._folder, forkable=forkable, slot=self._slot, lease=settings.LEASE_SECONDS)
-        leftovers.note_trainer(self._folder, pid=self._trainer.pid)
+        self._trainer = trainer_process.start(
+            self._folder, forkable=forkable, slot=self._slot, lease=settings.LEASE_SECONDS
+        )
+        attempt_folders.note_trainer(self._folder, pid=self._trainer.pid)
         self._keeper.lead(self._trainer)
 
     # --- while it runs ---
@@ -191,7 +192,7 @@ class Supervisor:
                 self._bear(error)
             if self._collector.checkpoints >= checkpoints.KEPT and not self._forgotten:
                 self._forgotten = True
-                leftovers.forget_checkpoints(self._job.pk, below=self._job.epoch)
+                attempt_folders.forget_checkpoints(self._job.pk, below=self._job.epoch)
             if code is not None:
                 return code
             self._steer(self._keeper.wanted)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from ml_core.errors import UserError
-from ml_core.exchange import imagenet as published
-from ml_core.exchange import state_dicts as layouts
+from ml_core.exchange import imagenet, state_dicts
 from ml_core.exchange.state_dicts import Found
 from ml_core.job.files import sha256_of
 from ml_core.runtime import weights
@@ -38,8 +37,8 @@ class Layout:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "torchvision": Layout("ImageNet, torchvision", published.MEAN, published.DEVIATION, origin="imagenet"),
-    "moco": Layout("ImageNet, MoCo v2 (Chen et al. 2020)", published.MEAN, published.DEVIATION, files=("moco_v2_",)),
+    "torchvision": Layout("ImageNet, torchvision", imagenet.MEAN, imagenet.DEVIATION, origin="imagenet"),
+    "moco": Layout("ImageNet, MoCo v2 (Chen et al. 2020)", imagenet.MEAN, imagenet.DEVIATION, files=("moco_v2_",)),
     # The constants of both are in 0..1 and stand in github.com/volume-em/cem-dataset, pretraining/mocov2/
     # mocov2_config.yaml and pretraining/swav/swav_config.yaml; MitoNet states the latter as well. Their checkpoints
     # also carry them as `norms`, which then counts.
@@ -99,7 +98,7 @@ def convert(
     digest = _digest(path)
     file = _read(path)
     known = LAYOUTS[layout] if layout != "auto" else _layout_of(path, digest)
-    found = layouts.encoder_in(
+    found = state_dicts.encoder_in(
         file.tensors,
         source=path.name,
         architecture=architecture or _stated_architecture(file),
@@ -188,7 +187,7 @@ def _first_line(error: BaseException) -> str:
 
 def _layout_of(path: Path, digest: str) -> Layout | None:
     """The layout of a published file: known by its hash, or by its name."""
-    if any(digest.startswith(file.hash_prefix) for file in published.FILES.values()):
+    if any(digest.startswith(file.hash_prefix) for file in imagenet.FILES.values()):
         return LAYOUTS["torchvision"]
     return next((known for known in LAYOUTS.values() if known.files and path.name.startswith(known.files)), None)
 
@@ -246,7 +245,7 @@ def _fact(
 def _origin(file: _File, known: Layout | None, *, digest: str, architecture: str) -> str:
     """imagenet only for what torchvision published: its names alone say nothing of the training."""
     if known is not None:
-        is_published = architecture in published.FILES and digest.startswith(published.FILES[architecture].hash_prefix)
+        is_published = architecture in imagenet.FILES and digest.startswith(imagenet.FILES[architecture].hash_prefix)
         return known.origin if known.origin != "imagenet" or is_published else "imported"
     stated = file.facts.get("origin")
     return stated if isinstance(stated, str) else "imported"

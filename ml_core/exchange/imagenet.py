@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ml_core.errors import UserError
-from ml_core.exchange import state_dicts as layouts
+from ml_core.exchange import state_dicts
 from ml_core.runtime import weights
 from ml_core.runtime.published_files import PublishedFile, state_dict_of
 
@@ -48,7 +48,7 @@ def imagenet(architecture: str, *, path: Path | None, keep: Path) -> weights.Enc
             "weights, or choose a pretrained encoder."
         )
     published = FILES[architecture]
-    found = layouts.encoder_in(
+    found = state_dicts.encoder_in(
         state_dict_of(published, path=path, keep=keep),
         source=path.name if path else published.name,
         architecture=architecture,

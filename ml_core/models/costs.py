@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core.errors import UserError
-from ml_core.models import casser_unet as casser
-from ml_core.models import encoders
+from ml_core.models import casser_unet, encoders
 from ml_core.models.byol import BYOL
 from ml_core.models.colorizers.eccv16 import ECCV16
 from ml_core.models.colorizers.network import FULL_WIDTH
 from ml_core.models.colorizers.trained import SMALL_WIDTH, TrainedColorizer
 from ml_core.models.trained_model import EncoderModel
 from ml_core.models.unet import Segmenter, segmentation_loss
-from ml_core.runtime import profiler as profile
+from ml_core.runtime import profiler
 from ml_core.runtime.device import choose_device, choose_precision
 from ml_core.runtime.profiler import Memory
 from ml_core.specs import ClassifySpec, ColorizeSpec, PretrainSpec, SegmentSpec, Spec, TrainColorizerSpec
@@ -51,9 +50,9 @@ def of_encoder(architecture: str, *, size: int = 224) -> Cost:
 
 def of_module(module: nn.Module, *, network: str, size: int) -> Cost:
     """A model that takes grey images (B, 1, H, W) or lightness. It loses its weights."""
-    with profile.without_numbers(module):
-        adds = profile.multiply_adds(module, torch.empty(1, 1, size, size))
-    return Cost(network, profile.parameters(module), 0, adds, size)
+    with profiler.without_numbers(module):
+        adds = profiler.multiply_adds(module, torch.empty(1, 1, size, size))
+    return Cost(network, profiler.parameters(module), 0, adds, size)
 
 
 def of_spec(spec: Spec) -> Cost:
@@ -80,13 +79,13 @@ def _pretrain(spec: PretrainSpec) -> Cost:
         projection=spec.projection_size,
         batch_norm=spec.batch_norm,
     )
-    with profile.without_numbers(network):
+    with profiler.without_numbers(network):
         views = [torch.empty(spec.batch_size, encoders.CHANNELS, size, size) for _ in range(2)]
         return _trained(
             network,
             spec=spec,
             name=f"BYOL on {_named(spec.encoder)}, its slow copy included",
-            adds=profile.multiply_adds(network.encoder, views[0][:1]),
+            adds=profiler.multiply_adds(network.encoder, views[0][:1]),
             size=size,
             forward=lambda: network(*views).loss,
         )
@@ -94,7 +93,7 @@ def _pretrain(spec: PretrainSpec) -> Cost:
 
 def _segment(spec: SegmentSpec) -> Cost:
     size = spec.image_size
-    channels = casser.CHANNELS if spec.encoder == "casser" else encoders.CHANNELS
+    channels = casser_unet.CHANNELS if spec.encoder == "casser" else encoders.CHANNELS
     segmenter = Segmenter(
         architecture=spec.encoder,
         classes=2,
@@ -106,14 +105,14 @@ def _segment(spec: SegmentSpec) -> Cost:
         reduction=REDUCTIONS[spec.resolution],
     )
     frozen = ", the encoder frozen" if segmenter.frozen else ""
-    with profile.without_numbers(segmenter):
+    with profiler.without_numbers(segmenter):
         grey = torch.empty(spec.batch_size, 1, size, size)
         truth = torch.empty(spec.batch_size, size, size, dtype=torch.uint8)
         cost = _trained(
             segmenter,
             spec=spec,
             name=f"{type(segmenter.network).__name__} on {_named(spec.encoder)}{frozen}",
-            adds=profile.multiply_adds(segmenter, grey[:1]),
+            adds=profiler.multiply_adds(segmenter, grey[:1]),
             size=size,
             forward=lambda: segmentation_loss(segmenter(grey), truth),
         )
@@ -125,13 +124,13 @@ def _segment(spec: SegmentSpec) -> Cost:
 def _train_colorizer(spec: TrainColorizerSpec) -> Cost:
     size = spec.crop_size
     network = TrainedColorizer(width=SMALL_WIDTH if spec.network == "small" else FULL_WIDTH)
-    with profile.without_numbers(network):
+    with profiler.without_numbers(network):
         lightness = torch.empty(spec.batch_size, 1, size, size)
         return _trained(
             network,
             spec=spec,
             name=f"Colorizer of Zhang et al. 2016, {spec.network}",
-            adds=profile.multiply_adds(network, lightness[:1]),
+            adds=profiler.multiply_adds(network, lightness[:1]),
             size=size,
             forward=lambda: functional.log_softmax(network.logits(lightness).float(), dim=1).mean(),
         )
@@ -150,18 +149,18 @@ def _trained(
     module.train()
     return Cost(
         network=name,
-        parameters=profile.parameters(module),
-        trained=profile.parameters(module, trained=True),
+        parameters=profiler.parameters(module),
+        trained=profiler.parameters(module, trained=True),
         multiply_adds=adds,
         size=size,
-        memory=profile.training_memory(module, forward, copies=_ADAM, precision=precision),
+        memory=profiler.training_memory(module, forward, copies=_ADAM, precision=precision),
         batch=spec.batch_size,
         precision=str(precision).removeprefix("torch."),
     )
 
 
 def _encoder_model(architecture: str) -> EncoderModel:
-    channels = casser.CHANNELS if architecture == "casser" else encoders.CHANNELS
+    channels = casser_unet.CHANNELS if architecture == "casser" else encoders.CHANNELS
     encoder = encoders.build(architecture, channels=channels)
     return EncoderModel(encoder, mean=(0.5,) * channels, deviation=(0.25,) * channels)
 

@@ -22,9 +22,9 @@ def _by_smp(name: str) -> Callable[[int], nn.Module]:
 
 
 def _casser(channels: int) -> nn.Module:
-    from ml_core.models import casser_unet as casser  # it is a whole network, and its module takes encoders from here
+    from ml_core.models import casser_unet  # it is a whole network, and its module takes encoders from here
 
-    return casser.encoder(channels=channels)
+    return casser_unet.encoder(channels=channels)
 
 
 _BUILDERS: Mapping[str, Callable[[int], nn.Module]] = {

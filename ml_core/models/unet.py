@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core.errors import UserError
-from ml_core.models import casser_unet as casser
-from ml_core.models import encoders
+from ml_core.models import casser_unet, encoders
 from ml_core.runtime.weights import Weights
 from ml_core.specs.architectures import STRIDE
 
@@ -44,7 +43,7 @@ def network_of(*, architecture: str, decoder: str, width: str, channels: int, ou
     if architecture == CASSER:
         if (decoder, width) != ("unet", "full"):
             raise UserError("Casser's network has its own decoder: choose U-Net at full width, or another encoder.")
-        return casser.Casser(channels=channels, classes=outputs)
+        return casser_unet.Casser(channels=channels, classes=outputs)
     if decoder not in DECODERS or width not in WIDTHS[decoder]:
         raise UserError(f"There is no decoder {decoder} of {width} width; there are: {', '.join(DECODERS)}.")
     if architecture not in encoders.ARCHITECTURES:

@@ -16,7 +16,7 @@ from ml_core.data.loading.device_array import Feed
 from ml_core.data.loading.view_pairs import tone_of
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.errors import Stopped, UserError
-from ml_core.exchange import imagenet as published
+from ml_core.exchange import imagenet
 from ml_core.models import encoders
 from ml_core.models.linear_classifier import Classifier
 from ml_core.models.logistic_regression import Batches, Convergence, Descent, Examples, Scale, judged
@@ -128,7 +128,7 @@ def _encoder(context: Context[ClassifySpec], images: Prepared, data: Labelled) -
     if given == ["segmenter"]:
         return _of_segmenter(context)
     if spec.initial == "imagenet":
-        return published.imagenet(spec.architecture, path=None, keep=inputs.prepared / "weights")
+        return imagenet.imagenet(spec.architecture, path=None, keep=inputs.prepared / "weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         channels = 1 if spec.architecture == "casser" else encoders.CHANNELS

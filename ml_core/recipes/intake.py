@@ -31,8 +31,7 @@ from ml_core.data.formats.decoder import Decoder
 from ml_core.data.formats.image_file import Refused
 from ml_core.data.formats.readers import SUFFIXES
 from ml_core.data.manifests import manifest
-from ml_core.data.naming import label_tables, pairing
-from ml_core.data.naming import published_sets as layouts
+from ml_core.data.naming import label_tables, pairing, published_sets
 from ml_core.errors import Stopped
 from ml_core.job import checkpoints, journal
 from ml_core.job.context import PlainContext
@@ -163,7 +162,7 @@ class _Reading:
         journal.sync(self._blobs)
         self._journal.mark()
         refused = list(self._journal.entries("refused"))
-        recognised = layouts.sentences(entry["name"] for entry in self._journal.entries("items"))
+        recognised = published_sets.sentences(entry["name"] for entry in self._journal.entries("items"))
         left_out = [*self._left_out, *(entry["name"] for entry in self._journal.entries("left_out"))]
         self._journal.become("items", folder / "items.jsonl")
         self._journal.become("tables", folder / "tables.jsonl")
@@ -229,7 +228,7 @@ class _Reading:
         if PurePosixPath(looked.name).suffix.lower() in label_tables.SUFFIXES:
             return _read_table(looked, arrived)
         mask = bool(pairing.role_of(looked.name).layer)
-        marked = layouts.marked_value(looked.name) if mask else None
+        marked = published_sets.marked_value(looked.name) if mask else None
         decoder = self._decoders.get()
         hashing = ThreadPoolExecutor(max_workers=1) if not looked.sha256 else None
         hashed = hashing.submit(sha256_of, arrived) if hashing else None

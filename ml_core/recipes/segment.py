@@ -13,11 +13,10 @@ from ml_core.data.loading.augmentation import augment
 from ml_core.data.loading.segmentation_data import Masked
 from ml_core.data.loading.view_pairs import tone_of
 from ml_core.errors import UserError
-from ml_core.exchange import imagenet as published
+from ml_core.exchange import imagenet
 from ml_core.imaging.picture_sheets import Sample, sample_sheet, write_png
 from ml_core.metrics.segmentation import ConfusionMeter, foreground_iou_per_image, scores
-from ml_core.models import casser_unet as casser
-from ml_core.models import encoders
+from ml_core.models import casser_unet, encoders
 from ml_core.models.feature_cache import FeatureCache
 from ml_core.models.unet import CASSER, Segmenter, segmentation_loss
 from ml_core.recipes.dataset_inputs import open_masked
@@ -135,7 +134,7 @@ def _segmenter(context: Context[SegmentSpec], data: Masked) -> tuple[Segmenter, 
         if spec.weights == "frozen":
             context.reporter.note("No pretrained encoder was given, so the encoder is trained from random weights.")
         mean, deviation = tone_of(data.tone_sample())
-        channels = casser.CHANNELS if spec.encoder == CASSER else encoders.CHANNELS
+        channels = casser_unet.CHANNELS if spec.encoder == CASSER else encoders.CHANNELS
         segmenter = Segmenter(
             architecture=spec.encoder,
             decoder=spec.decoder,
@@ -168,7 +167,7 @@ def _pretrained(context: Context[SegmentSpec]) -> tuple[weights.Encoder | None, 
         return weights.load_encoder(path), path.name
     if context.spec.initial == "imagenet":
         keep = context.inputs.prepared / "weights"
-        return published.imagenet(context.spec.encoder, path=None, keep=keep), "the ImageNet weights"
+        return imagenet.imagenet(context.spec.encoder, path=None, keep=keep), "the ImageNet weights"
     return None, ""
 
 

@@ -26,7 +26,7 @@ from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset, Item, Upload
 from webapp.datasets.uploads import spool as uploads_spool
-from webapp.datasets.uploads import tus as pieces
+from webapp.datasets.uploads import tus
 from webapp.jobs.models import Job, State
 from webapp.jobs.services import job_retry
 from webapp.projects.models import Project, User
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_under_a_piece_is_said_and_the_upload_goes_on_once_
     source = stack(tmp_path / "stack.tif", slices=20, size=1024)
     content = source.read_bytes()
     path = begin(browser, dataset, length=len(content), name="stack.tif")
-    with full(data, left=pieces.COMMIT_BYTES + 3_000_000):
+    with full(data, left=tus.COMMIT_BYTES + 3_000_000):
         with send_part(browser, path, source, start=0, stop=0, promised=len(content)) as raw:
             status, sentence = send_until_answered(raw, content)
         assert (status, sentence) == (
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_under_a_piece_is_said_and_the_upload_goes_on_once_
             "The server's disk is full. What has arrived is kept; free some space, go on.",
         )
         at = offset_of(browser, path)
-        assert pieces.COMMIT_BYTES <= at < len(content)
+        assert tus.COMMIT_BYTES <= at < len(content)
         assert Upload.objects.get().state == "receiving"
         assert browser.patch(path, content[at:], offset=at)[0] == 507, "and again, as long as it is so"
         at = offset_of(browser, path)
@@ -258,10 +258,10 @@ def test_a_web_server_that_is_killed_in_the_middle_of_a_piece_costs_what_was_not
     source = stack(tmp_path / "stack.tif", slices=30, size=1024)
     length = source.stat().st_size
     path = begin(browser, dataset, length=length, name="stack.tif")
-    sent = 2 * pieces.COMMIT_BYTES + 5_000_000
+    sent = 2 * tus.COMMIT_BYTES + 5_000_000
     spool = uploads_spool.spool_path(row(path).pk)
     raw = send_part(browser, path, source, start=0, stop=sent, promised=length)
-    wait_until(lambda: spool.stat().st_size > row(path).offset >= 2 * pieces.COMMIT_BYTES, what="bytes past the offset")
+    wait_until(lambda: spool.stat().st_size > row(path).offset >= 2 * tus.COMMIT_BYTES, what="bytes past the offset")
     standing.services["web"].kill()
     standing.services["web"].wait()
     raw.close()

@@ -10,8 +10,7 @@ from ninja import Router, Schema
 
 from webapp.api.auth import asker
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.queries import counts
-from webapp.datasets.queries import item_pages as browse
+from webapp.datasets.queries import counts, item_pages
 from webapp.datasets.queries.filters import Filters
 from webapp.projects.access import get_visible, visible
 from webapp.projects.models import Project
@@ -97,7 +96,7 @@ def list_items(
     chosen = _revision(dataset, revision)
     filters = Filters.of(dict(request.GET.lists()))
     number = max(1, min(limit, MOST))
-    found = browse.items_beyond(chosen, filters, browse.key_of(after), number=number + 1)
+    found = item_pages.items_beyond(chosen, filters, item_pages.key_of(after), number=number + 1)
     total, more = counts.count(chosen, filters)
     last = found[number - 1] if len(found) > number else None
     return {

@@ -18,9 +18,7 @@ from webapp.api.datasets import RevisionOut
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.queries.filters import Filters
-from webapp.datasets.revisions import dataset_edits, draft
-from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions import zip_export as exports
+from webapp.datasets.revisions import dataset_edits, draft, item_edits, zip_export
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.split_plan import Asked, split_plan
 from webapp.projects.access import get_editable, get_visible
@@ -109,32 +107,34 @@ MADE: dict[Any, Any] = {201: RevisionOut, 409: RefusedOut}
 @router.post("/{dataset_id}/items/label", response=MADE)
 def label_items(request: HttpRequest, dataset_id: int, wanted: LabelIn) -> object:
     """Gives the chosen items a label."""
-    return _changed(request, dataset_id, edits.items_label, wanted, selection=wanted.selection, label=wanted.label)
+    return _changed(request, dataset_id, item_edits.items_label, wanted, selection=wanted.selection, label=wanted.label)
 
 
 @router.post("/{dataset_id}/items/split", response=MADE)
 def split_items(request: HttpRequest, dataset_id: int, wanted: SideIn) -> object:
     """Puts the chosen items on one side of the split."""
-    return _changed(request, dataset_id, edits.items_split, wanted, selection=wanted.selection, split=wanted.split)
+    return _changed(request, dataset_id, item_edits.items_split, wanted, selection=wanted.selection, split=wanted.split)
 
 
 @router.post("/{dataset_id}/items/pixel-size", response=MADE)
 def measure_items(request: HttpRequest, dataset_id: int, wanted: PixelSizeIn) -> object:
     """Says how large the pixels of the chosen items are, in nm; null where it is not known."""
     size = wanted.pixel_size_nm
-    return _changed(request, dataset_id, edits.items_measure, wanted, selection=wanted.selection, pixel_size_nm=size)
+    return _changed(
+        request, dataset_id, item_edits.items_measure, wanted, selection=wanted.selection, pixel_size_nm=size
+    )
 
 
 @router.post("/{dataset_id}/items/invert", response=MADE)
 def invert_items(request: HttpRequest, dataset_id: int, wanted: ChosenIn) -> object:
     """Turns dark to bright in the chosen items; the stored pixels stay as they are."""
-    return _changed(request, dataset_id, edits.items_invert, wanted, selection=wanted.selection)
+    return _changed(request, dataset_id, item_edits.items_invert, wanted, selection=wanted.selection)
 
 
 @router.post("/{dataset_id}/items/remove", response=MADE)
 def remove_items(request: HttpRequest, dataset_id: int, wanted: ChosenIn) -> object:
     """Leaves the chosen items out from the new revision on; earlier revisions keep them."""
-    return _changed(request, dataset_id, edits.items_remove, wanted, selection=wanted.selection)
+    return _changed(request, dataset_id, item_edits.items_remove, wanted, selection=wanted.selection)
 
 
 @router.post("/{dataset_id}/split", response=MADE)
@@ -180,7 +180,9 @@ def restore_revision(request: HttpRequest, revision_id: int, wanted: BaseIn) -> 
 def export_revision(request: HttpRequest, revision_id: int) -> StreamingHttpResponse:
     """The revision as a zip of every file and its manifest; uploaded to a dataset, it comes back as it was."""
     revisions = Revision.objects.select_related("dataset")
-    return exports.answer(request, get_visible(revisions, asker(request), project="dataset__project", pk=revision_id))
+    return zip_export.answer(
+        request, get_visible(revisions, asker(request), project="dataset__project", pk=revision_id)
+    )
 
 
 def _changed(

@@ -11,8 +11,7 @@ from pydantic import Field
 from ml_core.specs import SpecError
 from webapp.api.auth import asker
 from webapp.jobs import services
-from webapp.jobs.lifecycle import events, snapshot
-from webapp.jobs.lifecycle import queue_order as order
+from webapp.jobs.lifecycle import events, queue_order, snapshot
 from webapp.jobs.models import Job
 from webapp.projects.access import get_administered, get_editable, get_visible, visible
 from webapp.projects.models import Project
@@ -41,7 +40,7 @@ class RefusalOut(Schema):
 
 
 class MoveIn(Schema):
-    to: order.Where
+    to: queue_order.Where
 
 
 class MoveRefusedOut(Schema):
@@ -95,10 +94,10 @@ def move_job(request: HttpRequest, job_id: int, wanted: MoveIn) -> object:
     user = asker(request)
     job = get_administered(Job.objects.all(), user, pk=job_id)
     try:
-        order.job_move(job, user=user, where=wanted.to)
-    except order.MoveRefused as refused:
+        queue_order.job_move(job, user=user, where=wanted.to)
+    except queue_order.MoveRefused as refused:
         return Status(409, {"sentence": str(refused)})
-    return [job.pk for job in visible(order.in_line(job.queue), user)]
+    return [job.pk for job in visible(queue_order.in_line(job.queue), user)]
 
 
 @router.post("/{job_id}/{action}", response=dict[str, Any])

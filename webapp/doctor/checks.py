@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from webapp.broker import redis_client
 from webapp.doctor.findings import Check, Finding
 from webapp.jobs.estimates.memory import gib
-from webapp.jobs.lifecycle import heartbeats as presence
+from webapp.jobs.lifecycle import heartbeats
 from webapp.jobs.models import Queue, device_name
 from webapp.template_tags import manifest, size
 
@@ -67,10 +67,10 @@ def _broker() -> Finding:
 
 def _reaper() -> Finding:
     try:
-        silent = presence.reaper_silence()
+        silent = heartbeats.reaper_silence()
     except redis.RedisError:
         return Finding("Reaper", "warning", "Not known while the broker does not answer.", "See Broker.")
-    if silent is None or silent > presence.SILENT_SECONDS:
+    if silent is None or silent > heartbeats.SILENT_SECONDS:
         since = "No reaper has been heard from" if silent is None else f"The reaper has been silent for {silent} s"
         says = f"{since}. A job whose worker dies would stay as it is, and jobs that wait for others would not start."
         return Finding("Reaper", "failed", says, "Start it: `python manage.py reapjobs`, or its service of compose.")
@@ -78,8 +78,8 @@ def _reaper() -> Finding:
 
 
 def _workers() -> Finding:
-    found = presence.workers()
-    heard = {worker["queue"] for worker in found if worker["seen_seconds"] <= presence.SILENT_SECONDS}
+    found = heartbeats.workers()
+    heard = {worker["queue"] for worker in found if worker["seen_seconds"] <= heartbeats.SILENT_SECONDS}
     missing = [queue for queue in Queue.values if queue not in heard]
     start = "Start one: `python manage.py work`, or the worker service of compose."
     if not found:
@@ -93,7 +93,7 @@ def _workers() -> Finding:
 
 
 def _devices() -> Finding:
-    workers = [worker for worker in presence.workers() if worker["queue"] == Queue.DEVICE]
+    workers = [worker for worker in heartbeats.workers() if worker["queue"] == Queue.DEVICE]
     devices = [(worker, str(device)) for worker in workers for device in worker["devices"]]
     if not devices:
         return Finding("Devices", "warning", "No worker has said which devices it has.", "See Workers.")
@@ -116,7 +116,7 @@ def _device(worker: dict[str, object], device: str) -> str:
 
 def _memory() -> Finding:
     """Of every host that works, as its workers say it."""
-    hosts = {w["host"]: w["memory"] for w in presence.workers() if w.get("memory")}
+    hosts = {w["host"]: w["memory"] for w in heartbeats.workers() if w.get("memory")}
     if not hosts:
         return Finding("Memory", "warning", "No worker has said how much memory its machine has.", "See Workers.")
     says = "; ".join(f"{host} has {gib(m['free'])} of {gib(m['total'])} GiB free" for host, m in hosts.items()) + "."

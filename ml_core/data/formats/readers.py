@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.formats import mrc, npy, tiff
-from ml_core.data.formats import png_jpeg as picture
+from ml_core.data.formats import mrc, npy, png_jpeg, tiff
 from ml_core.data.formats.image_file import MAX_PIXELS, Header, Refused, Source, judged, refusing
 from ml_core.imaging.windowing import lightness, window, windowed
 
@@ -189,8 +188,8 @@ def _source(path: Path, name: str) -> Source:
         start = file.read(mrc.START)
     if start[:4] in tiff.STARTS:
         return tiff.Tiff(path)
-    if start.startswith(picture.STARTS):
-        return picture.Picture(path)
+    if start.startswith(png_jpeg.STARTS):
+        return png_jpeg.Picture(path)
     if start.startswith(npy.START):
         return npy.Npy(path)
     if mrc.is_mrc(start, suffix=Path(name).suffix.lower()):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core.data.loading import byol_views as views
+from ml_core.data.loading import byol_views
 from ml_core.data.loading.device_array import Feed
 from ml_core.imaging.tensor_lab import lab_to_rgb
 from ml_core.specs import PretrainSpec
@@ -46,11 +46,11 @@ class Pairs:
         size = self._spec.image_size
         grey = self._images.batch(positions)
         if self._ab is None:
-            return views.augmented_pair(grey, size=size)
+            return byol_views.augmented_pair(grey, size=size)
         ab, colour_space = self._ab.batch(positions), self._spec.colour_space
         if self._spec.views == "colour":
-            return views.grey_and_colour(grey, ab, colour_space=colour_space)
-        return views.cropped_grey_and_colour(grey, ab, size=size, colour_space=colour_space)
+            return byol_views.grey_and_colour(grey, ab, colour_space=colour_space)
+        return byol_views.cropped_grey_and_colour(grey, ab, size=size, colour_space=colour_space)
 
     def whole(self, positions: NDArray[np.int64]) -> Tensor:
         """The images at `positions` as they are, as the network takes them: whole, grey, (B, 3, size, size)."""
@@ -60,7 +60,7 @@ class Pairs:
 
     def normalised(self, view: Tensor) -> Tensor:
         """A view as the network takes it: (x - mean) / deviation, channels last in memory."""
-        x = views.normalised(view, mean=self.mean, deviation=self.deviation)
+        x = byol_views.normalised(view, mean=self.mean, deviation=self.deviation)
         return x.contiguous(memory_format=torch.channels_last)
 
     def pictures(self, view: Tensor, *, second: bool) -> Sequence[NDArray[np.uint8]]:
@@ -74,7 +74,7 @@ class Pairs:
 
 def source_size(spec: PretrainSpec) -> int:
     """The side of the square arrays that the views are cut from, in pixels."""
-    return spec.image_size if spec.views == "colour" else spec.image_size * views.CROP_MARGIN
+    return spec.image_size if spec.views == "colour" else spec.image_size * byol_views.CROP_MARGIN
 
 
 def tone_of(images: NDArray[np.uint8]) -> tuple[float, float]:

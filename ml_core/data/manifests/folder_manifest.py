@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ml_core.data.formats import readers
 from ml_core.data.manifests.manifest import VERSION, FileRef, Manifest, ManifestItem, json_line
-from ml_core.data.naming import label_tables, pairing
-from ml_core.data.naming import published_sets as layouts
+from ml_core.data.naming import label_tables, pairing, published_sets
 from ml_core.errors import UserError
 from ml_core.imaging import mask_values
 from ml_core.imaging.mask_values import only_value
@@ -80,7 +79,7 @@ def _tables(folder: Path) -> list[label_tables.Finder]:
             with open(path, "rb") as stream:
                 entries = label_tables.read(stream)
                 if entries is not None:
-                    found.append(label_tables.Finder(entries, folder=layouts.table_folder(name)))
+                    found.append(label_tables.Finder(entries, folder=published_sets.table_folder(name)))
         except readers.Refused as refused:
             raise UserError(f"{path}: {refused}") from refused
     return found
@@ -107,7 +106,7 @@ def _mask_ref(folder: Path, name: str, page: int, hashes: Mapping[str, str], hea
             f"{folder / name}: The mask is {mask.shape[1]:,} x {mask.shape[0]:,} px and its image {header.width:,} x "
             f"{header.height:,} px. Export the mask at the image's size."
         )
-    only = layouts.marked_value(name)
+    only = published_sets.marked_value(name)
     if only is not None:
         mask = only_value(mask, only)
     return replace(_ref(folder, name, page, hashes), values=mask_values.value_counts(mask), only=only)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.errors import UserError
-from ml_core.exchange import imagenet as published
+from ml_core.exchange import imagenet
 from ml_core.job.files import sha256_of
 from ml_core.models import encoders
 
@@ -36,8 +36,8 @@ def address(theirs: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "there" / "resnet18-published.pth"
     path.parent.mkdir()
     torch.save(theirs, path)
-    file = dataclasses.replace(published.FILES["resnet18"], address=path.as_uri(), hash_prefix=sha256_of(path)[:8])
-    monkeypatch.setitem(published.FILES, "resnet18", file)  # type: ignore[arg-type]
+    file = dataclasses.replace(imagenet.FILES["resnet18"], address=path.as_uri(), hash_prefix=sha256_of(path)[:8])
+    monkeypatch.setitem(imagenet.FILES, "resnet18", file)  # type: ignore[arg-type]
     return path
 
 
@@ -58,37 +58,37 @@ def test_the_addresses_and_hashes_are_those_of_torchvision() -> None:
         ("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
         ("resnet50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
     ):
-        file = published.FILES[name]
+        file = imagenet.FILES[name]
         assert file.address == weights.url
         assert file.name == f"{name}-{file.hash_prefix}.pth"
         transforms = weights.transforms()
-        assert (tuple(transforms.mean), tuple(transforms.std)) == (published.MEAN, published.DEVIATION)
+        assert (tuple(transforms.mean), tuple(transforms.std)) == (imagenet.MEAN, imagenet.DEVIATION)
 
 
 def test_they_are_fetched_once_and_kept(
     address: Path, theirs: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep = tmp_path / "weights"
-    _fits(published.imagenet("resnet18", path=None, keep=keep), theirs)
+    _fits(imagenet.imagenet("resnet18", path=None, keep=keep), theirs)
     assert len(list(keep.iterdir())) == 1
 
     def unreachable(*_: Any, **__: Any) -> None:
         raise AssertionError("fetched a second time")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    _fits(published.imagenet("resnet18", path=None, keep=keep), theirs)
+    _fits(imagenet.imagenet("resnet18", path=None, keep=keep), theirs)
 
 
 def test_a_file_that_was_brought_in_serves_as_well(address: Path, theirs: dict[str, Tensor], tmp_path: Path) -> None:
-    _fits(published.imagenet("resnet18", path=address, keep=tmp_path), theirs)
+    _fits(imagenet.imagenet("resnet18", path=address, keep=tmp_path), theirs)
     save_file(theirs, tmp_path / "theirs.safetensors")
-    _fits(published.imagenet("resnet18", path=tmp_path / "theirs.safetensors", keep=tmp_path), theirs)
+    _fits(imagenet.imagenet("resnet18", path=tmp_path / "theirs.safetensors", keep=tmp_path), theirs)
 
 
 def test_another_file_at_the_address_is_not_kept(address: Path, tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.ones(1)}, address)
     with pytest.raises(UserError, match="is not the published file and was not kept"):
-        published.imagenet("resnet18", path=None, keep=tmp_path / "weights")
+        imagenet.imagenet("resnet18", path=None, keep=tmp_path / "weights")
     assert list((tmp_path / "weights").iterdir()) == []
 
 
@@ -97,7 +97,7 @@ def test_a_pickle_that_is_not_the_published_one_is_not_opened(
 ) -> None:
     torch.save({**theirs, "fc.bias": torch.ones(1000)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="neither the published weights of resnet18"):
-        published.imagenet("resnet18", path=tmp_path / "other.pth", keep=tmp_path)
+        imagenet.imagenet("resnet18", path=tmp_path / "other.pth", keep=tmp_path)
 
 
 def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +106,12 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     with pytest.raises(UserError, match=r"Download https://download\.pytorch\.org/models/resnet50-0676ba61\.pth"):
-        published.imagenet("resnet50", path=None, keep=tmp_path)
+        imagenet.imagenet("resnet50", path=None, keep=tmp_path)
 
 
 def test_an_architecture_without_published_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Take resnet18 or resnet50"):
-        published.imagenet("attention50", path=None, keep=tmp_path)
+        imagenet.imagenet("attention50", path=None, keep=tmp_path)
 
 
 def test_weights_of_another_network_are_refused_by_the_first_mismatch(
@@ -119,4 +119,4 @@ def test_weights_of_another_network_are_refused_by_the_first_mismatch(
 ) -> None:
     save_file({**theirs, "bn1.weight": torch.ones(32)}, tmp_path / "wrong.safetensors")
     with pytest.raises(UserError, match=r"first bn1\.weight is \(32,\) and not \(64,\)"):
-        published.imagenet("resnet18", path=tmp_path / "wrong.safetensors", keep=tmp_path)
+        imagenet.imagenet("resnet18", path=tmp_path / "wrong.safetensors", keep=tmp_path)

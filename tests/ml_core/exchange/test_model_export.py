@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ml_core.__main__ import main
 from ml_core.errors import UserError
-from ml_core.exchange import model_export as export
+from ml_core.exchange import model_export
 from ml_core.models import encoders
 from ml_core.models.colorizers.trained import TrainedColorizer
 from ml_core.models.linear_classifier import Classifier
@@ -75,21 +75,21 @@ def test_an_encoder_leaves_as_a_graph_with_its_normalisation_and_facts(
     assert main(["export", str(path), "--out", str(graph), "--size", "32"]) == 0
     assert "(1, 1, 32, 32) in 0..1 to features" in capsys.readouterr().out
     _same_graph(path, graph, size=32)
-    held = {export.FACTS: ""}
+    held = {model_export.FACTS: ""}
     torch.export.load(graph, extra_files=held)
-    facts = json.loads(held[export.FACTS])
+    facts = json.loads(held[model_export.FACTS])
     assert (facts["kind"], facts["size"], facts["origin"], facts["mean"]) == ("encoder", 32, "byol", [0.4] * 3)
 
 
 def test_a_classifier_leaves_as_a_graph(tmp_path: Path) -> None:
     path = _classifier(tmp_path)
-    assert export.export_graph(load_model(path), tmp_path / "x.pt2", size=32) < 1e-5
+    assert model_export.export_graph(load_model(path), tmp_path / "x.pt2", size=32) < 1e-5
     _same_graph(path, tmp_path / "x.pt2", size=32)
 
 
 def test_a_network_that_no_library_has_leaves_as_a_graph(tmp_path: Path) -> None:
     path = _segmenter(tmp_path, "casser", channels=1)
-    assert export.export_graph(load_model(path), tmp_path / "x.pt2", size=32) < 1e-5
+    assert model_export.export_graph(load_model(path), tmp_path / "x.pt2", size=32) < 1e-5
     _same_graph(path, tmp_path / "x.pt2", size=32)
 
 
@@ -98,7 +98,7 @@ def test_a_graph_that_says_something_else_is_not_kept(tmp_path: Path, monkeypatc
     said = EncoderModel.forward
     monkeypatch.setattr(EncoderModel, "forward", lambda self, grey: said(self, grey) + torch.rand(1))
     with pytest.raises(UserError, match="differs from the model by"):
-        export.export_graph(load_model(path), tmp_path / "x.pt2", size=32)
+        model_export.export_graph(load_model(path), tmp_path / "x.pt2", size=32)
     assert not (tmp_path / "x.pt2").exists()
 
 
@@ -118,9 +118,9 @@ def test_the_lines_that_are_printed_load_the_weights_to_the_last_name(
     model = load_model(path)
     if (made, layout) == ("attention", "torchvision"):
         with pytest.raises(UserError, match="torchvision has no attention26"):
-            export.export_state(model, tmp_path / "there.safetensors", layout=layout)
+            model_export.export_state(model, tmp_path / "there.safetensors", layout=layout)
         return
-    lines = export.export_state(model, tmp_path / "there.safetensors", layout=layout)
+    lines = model_export.export_state(model, tmp_path / "there.safetensors", layout=layout)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec("\n".join(lines), names)  # load_state_dict is strict
@@ -156,7 +156,7 @@ def test_what_cannot_be_is_refused_with_a_sentence(
 def test_the_smp_library_has_no_casser_network(tmp_path: Path) -> None:
     model = load_model(_segmenter(tmp_path, "casser", channels=1))
     with pytest.raises(UserError, match="has no Casser network"):
-        export.export_state(model, tmp_path / "x.safetensors", layout="smp")
+        model_export.export_state(model, tmp_path / "x.safetensors", layout="smp")
 
 
 def test_a_colorizer_leaves_as_a_graph_and_no_other_library_has_names_for_it(

@@ -15,8 +15,7 @@ from ml_core.__main__ import main
 from ml_core.errors import UserError
 from ml_core.models import costs, encoders
 from ml_core.models.stand_alone_attention import StandAloneAttention
-from ml_core.runtime import profiler as profile
-from ml_core.runtime import weights
+from ml_core.runtime import profiler, weights
 from ml_core.specs import from_preset
 
 pytestmark = pytest.mark.slow  # builds networks: seconds in all
@@ -37,9 +36,9 @@ def test_multiply_adds_and_parameters_are_those_that_torchvision_publishes(archi
 @pytest.mark.parametrize("side", [8, 24])  # as a whole, and by shifts
 def test_attention_counts_what_its_formula_asks_for_however_it_is_computed(side: int) -> None:
     layer = StandAloneAttention(16, 32, kernel_size=7, heads=4)
-    with profile.without_numbers(layer):
-        adds = profile.multiply_adds(nn.Sequential(layer), torch.empty(2, 16, side, side))
-        alone = profile.multiply_adds(layer, torch.empty(2, 16, side, side))
+    with profiler.without_numbers(layer):
+        adds = profiler.multiply_adds(nn.Sequential(layer), torch.empty(2, 16, side, side))
+        alone = profiler.multiply_adds(layer, torch.empty(2, 16, side, side))
     convolutions = 3 * 16 * 32
     window = 2 * 49 * 32  # q . k, and the sum of values
     positions = 7 * 32  # rows against half of the depth, columns against the other half
@@ -53,9 +52,9 @@ def _sum(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def test_what_is_kept_for_the_backward_pass_is_what_autograd_saves() -> None:
     network = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16))
     for batch in (4, 4000):
-        with profile.without_numbers(network):
+        with profiler.without_numbers(network):
             x = torch.empty(batch, 64)
-            memory = profile.training_memory(network, functools.partial(_sum, network, x))
+            memory = profiler.training_memory(network, functools.partial(_sum, network, x))
         # The input, for the first layer; the ReLU's output, for itself and the second layer.
         assert memory.kept == batch * (64 + 32) * 4
         numbers = 64 * 32 + 32 + 32 * 16 + 16
@@ -65,10 +64,10 @@ def test_what_is_kept_for_the_backward_pass_is_what_autograd_saves() -> None:
 def test_a_real_pass_saves_what_the_pass_without_numbers_says() -> None:
     network = encoders.build("resnet18").train()
     x = torch.rand(2, 3, 64, 64)
-    real = profile.training_memory(network, lambda: network(x)[-1].sum())
-    with profile.without_numbers(network):
+    real = profiler.training_memory(network, lambda: network(x)[-1].sum())
+    with profiler.without_numbers(network):
         y = torch.empty(2, 3, 64, 64)
-        counted = profile.training_memory(network, lambda: network(y)[-1].sum())
+        counted = profiler.training_memory(network, lambda: network(y)[-1].sum())
     assert real == counted
 
 

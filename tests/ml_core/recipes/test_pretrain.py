@@ -16,8 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ml_core.data.manifests import folder_manifest
-from ml_core.data.manifests import manifest as manifests
+from ml_core.data.manifests import folder_manifest, manifest
 from ml_core.errors import Stopped, UserError
 from ml_core.job import checkpoints
 from ml_core.job.inputs import Inputs, Slot
@@ -69,7 +68,7 @@ def labelled(micrographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     plain = folder_manifest.from_folder(micrographs)
     items = [replace(item, label="first" if n < 6 else "second") for n, item in enumerate(plain.items)]
     path = tmp_path_factory.mktemp("labelled") / "manifest.jsonl"
-    manifests.write(path, name=plain.name, classes={}, items=items)
+    manifest.write(path, name=plain.name, classes={}, items=items)
     return path
 
 

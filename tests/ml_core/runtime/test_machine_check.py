@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ml_core.__main__ import main
-from ml_core.runtime import machine_check as doctor
+from ml_core.runtime import machine_check
 
 
 def _said(folder: Path) -> dict[str, str]:
-    return {finding.sentence: finding.level for finding in doctor.findings(folder)}
+    return {finding.sentence: finding.level for finding in machine_check.findings(folder)}
 
 
 def test_a_machine_that_can_train_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_a_device_that_computes_wrong_is_found(tmp_path: Path, monkeypatch: pyte
     def wrong(x: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
         return right(x * 1.01 if x.dtype == torch.float32 else x, *arguments, **named)
 
-    assert doctor.self_test(torch.device("cpu")) < 1e-5
+    assert machine_check.self_test(torch.device("cpu")) < 1e-5
     monkeypatch.setattr(torch.nn.functional, "conv2d", wrong)
     found = [sentence for sentence, level in _said(tmp_path).items() if level == "error"]
     assert len(found) == 1
@@ -55,7 +55,7 @@ def test_a_device_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(machine_check, "PACKAGES", ("numpy", "no-such-package"))
     assert _said(tmp_path)["Not installed: no-such-package. Install requirements/worker.txt."] == "error"
 
 
@@ -63,7 +63,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_little_room_on_the_disk_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, level: str
 ) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=int(free * doctor.GIB))
+    usage = shutil.disk_usage(tmp_path)._replace(free=int(free * machine_check.GIB))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert [said for sentence, said in _said(tmp_path).items() if "GiB free in" in sentence] == [level]
 

@@ -16,7 +16,7 @@ from tests.webapp.pages.conftest import JobMaker, Page
 from webapp.doctor import selftest
 from webapp.doctor.checks import CHECKS
 from webapp.doctor.findings import Finding, examine
-from webapp.jobs.lifecycle import heartbeats as presence
+from webapp.jobs.lifecycle import heartbeats
 from webapp.jobs.management.commands import reapjobs
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User
@@ -90,7 +90,7 @@ def test_a_broker_that_is_away_is_a_finding_and_the_page_still_comes(
 
 
 def test_no_worker_is_a_finding_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "workers", list)
+    monkeypatch.setattr(heartbeats, "workers", list)
     finding = CHECKS["Workers"]()
     assert finding.state == "failed"
     assert "manage.py work" in finding.remedy
@@ -98,7 +98,7 @@ def test_no_worker_is_a_finding_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_worker_that_fell_silent_is_missed_on_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = [_worker(seen=31), _worker(queue="io"), _worker(queue="interactive")]
-    monkeypatch.setattr(presence, "workers", lambda: heard)
+    monkeypatch.setattr(heartbeats, "workers", lambda: heard)
     finding = CHECKS["Workers"]()
     assert finding.state == "warning"
     assert "Nobody works on: device." in finding.sentence
@@ -106,7 +106,7 @@ def test_a_worker_that_fell_silent_is_missed_on_its_queue(monkeypatch: pytest.Mo
 
 def test_devices_say_their_driver_and_what_is_free_as_their_worker_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = {"name": "NVIDIA H200", "driver": "570.86", "used": 61 * GIB, "total": 139 * GIB}
-    monkeypatch.setattr(presence, "workers", lambda: [_worker(gpus={"cuda:0": gpu}, free=1.5)])
+    monkeypatch.setattr(heartbeats, "workers", lambda: [_worker(gpus={"cuda:0": gpu}, free=1.5)])
     says = CHECKS["Devices"]().sentence
     assert says == "GPU 0 of lab-2, NVIDIA H200, driver 570.86: 78.0 of 139 GiB free."
     memory = CHECKS["Memory"]()
@@ -117,7 +117,7 @@ def test_devices_say_their_driver_and_what_is_free_as_their_worker_says_it(monke
 def test_a_reaper_that_is_gone_is_noticed_and_one_that_works_is_well(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "REAPER_KEY", f"test:{time.monotonic_ns()}")
+    monkeypatch.setattr(heartbeats, "REAPER_KEY", f"test:{time.monotonic_ns()}")
     finding = CHECKS["Reaper"]()
     assert finding.state == "failed"
     assert "manage.py reapjobs" in finding.remedy

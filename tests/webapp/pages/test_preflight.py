@@ -16,7 +16,7 @@ from tests.webapp.pages.reading import words
 from webapp.datasets.models import Item, Revision
 from webapp.jobs.estimates.memory import GIB, Room, batch_that_fits, need_on
 from webapp.jobs.forms.job_form import JobForm
-from webapp.jobs.lifecycle import heartbeats as presence
+from webapp.jobs.lifecycle import heartbeats
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 
@@ -43,7 +43,7 @@ def _workers(monkeypatch: pytest.MonkeyPatch, *, gpu: float | None = None, used:
     gpus = {} if gpu is None else {device: {"name": "RTX", "used": int(used * GIB), "total": int(gpu * GIB)}}
     memory = {"free": int(free * GIB), "total": 32 * GIB}
     worker = {"host": "lab-2", "slots": 1, "devices": [device], "gpus": gpus, "memory": memory, "seen_seconds": 1}
-    monkeypatch.setattr(presence, "workers", lambda: [{**worker, "queue": queue} for queue in ("device", "io")])
+    monkeypatch.setattr(heartbeats, "workers", lambda: [{**worker, "queue": queue} for queue in ("device", "io")])
 
 
 def test_memory_is_held_against_what_is_free_on_the_cpu(foretell: Foretell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_job_starts_at_once_where_a_device_is_free(
 ) -> None:
     _workers(monkeypatch)
     if not workers:
-        monkeypatch.setattr(presence, "workers", list)
+        monkeypatch.setattr(heartbeats, "workers", list)
     assert ("Start at once" if workers else "Start once a worker is there") in foretell("colorize")
 
 

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.template import Context, Template
 from django.utils import timezone
 
-from webapp import template_tags as templating
+from webapp import template_tags
 from webapp.jobs.models import State
 
 
@@ -28,8 +28,8 @@ from webapp.jobs.models import State
     ],
 )
 def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
-    assert templating.duration(seconds) == words
-    assert templating.duration(datetime.timedelta(seconds=seconds)) == words
+    assert template_tags.duration(seconds) == words
+    assert template_tags.duration(datetime.timedelta(seconds=seconds)) == words
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> Non
     ],
 )
 def test_a_type_of_numbers_is_said_by_its_bits(dtype: str, words: str) -> None:
-    assert templating.depth(dtype) == words
+    assert template_tags.depth(dtype) == words
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_type_of_numbers_is_said_by_its_bits(dtype: str, words: str) -> None:
     ],
 )
 def test_sizes_keep_one_to_three_digits_before_the_point(number: int, words: str) -> None:
-    assert templating.size(number) == words
+    assert template_tags.size(number) == words
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (None, templating.NOTHING),
-        ("", templating.NOTHING),
+        (None, template_tags.NOTHING),
+        ("", template_tags.NOTHING),
         (12400, "12,400"),
         (0.0003, "0.0003"),
         (True, "yes"),
@@ -74,25 +74,25 @@ def test_sizes_keep_one_to_three_digits_before_the_point(number: int, words: str
     ],
 )
 def test_any_value_of_a_record_can_be_read(value: object, words: str) -> None:
-    assert templating.figure(value) == words
+    assert template_tags.figure(value) == words
 
 
 def test_a_time_of_today_has_no_date_and_carries_its_zone_for_the_reader() -> None:
     now = timezone.now()
-    text = templating.when(now)
+    text = template_tags.when(now)
     assert f'datetime="{now.isoformat()}"' in text
     assert now.strftime("%H:%M</time>") in text
     long_ago = datetime.datetime(2024, 3, 5, 14, 2, tzinfo=datetime.UTC)
-    assert "5 Mar 14:02" in templating.when(long_ago)
+    assert "5 Mar 14:02" in template_tags.when(long_ago)
 
 
 def test_every_state_has_its_own_glyph() -> None:
-    glyphs = {templating.glyph(state) for state in State.values}
+    glyphs = {template_tags.glyph(state) for state in State.values}
     assert len(glyphs) == len(State.values)
 
 
 def test_a_chip_escapes_its_words() -> None:
-    assert "<b>" not in templating.chip("done", "<b>")
+    assert "<b>" not in template_tags.chip("done", "<b>")
 
 
 def test_assets_come_from_the_manifest_with_the_styles_of_what_they_import(

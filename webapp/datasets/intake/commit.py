@@ -17,8 +17,7 @@ from django.db import transaction
 
 from ml_core.data.naming import pairing
 from ml_core.data.naming.pairing import Entry, Pairing, natural
-from webapp.datasets.intake import labels
-from webapp.datasets.intake import manifest_import as imports
+from webapp.datasets.intake import labels, manifest_import
 from webapp.datasets.intake import report as left_out
 from webapp.datasets.intake.sort_positions import numbered_anew, positions_between
 from webapp.datasets.intake.staging import CHUNK, Catalogue
@@ -39,7 +38,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
     waiting = _waiting_masks(dataset)
 
     catalogue = Catalogue(dataset)
-    brought = imports.manifests_apply(catalogue, folder, files)
+    brought = manifest_import.manifests_apply(catalogue, folder, files)
     files = {name: pages for name, pages in files.items() if name not in brought.files}
     images = [pages for pages in files.values() if not pages[0]["mask"]]
     masks = {name: pages for name, pages in files.items() if pages[0]["mask"]}

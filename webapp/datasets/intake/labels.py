@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_core.data.archives.entries import shown
-from ml_core.data.naming import published_sets as layouts
+from ml_core.data.naming import published_sets
 from ml_core.data.naming.label_tables import Entry, Finder
 from webapp.datasets.intake.staging import Catalogue
 
@@ -28,13 +28,15 @@ def tables_apply(catalogue: Catalogue, path: Path) -> Told:
     """What the tables of an upload say of the images that are there and that come; a later table wins."""
     told = Told()
     for table, entries in _tables(path).items():
-        finder = Finder(entries, folder=layouts.table_folder(table))
+        finder = Finder(entries, folder=published_sets.table_folder(table))
         labelled, sizes = catalogue.tell(finder)
         organisms = any(entry.facts.get("organism", "") == entry.label != "" for entry in entries)
         if labelled:
             told.labelled += labelled
             told.source = f"{told.source} and {table}" if told.source else table
-            told.sentences.append(layouts.table_sentence(table, labelled=labelled, organisms=organisms, sizes=sizes))
+            told.sentences.append(
+                published_sets.table_sentence(table, labelled=labelled, organisms=organisms, sizes=sizes)
+            )
         told.unmatched += [shown(name) for name in finder.unused]
     return told
 
@@ -43,11 +45,11 @@ def folders_apply(catalogue: Catalogue) -> Told:
     """Folders per class, where nobody has said otherwise: the dataset has no masks, and no image another label."""
     if catalogue.has_masks():
         return Told()
-    labels = layouts.labels_by_folder(entry.name for entry in catalogue.files())
+    labels = published_sets.labels_by_folder(entry.name for entry in catalogue.files())
     if not labels:
         return Told()
     labelled = catalogue.label(labels)
-    return Told(labelled, "folders", [layouts.folder_sentence(labels)] if labelled else [])
+    return Told(labelled, "folders", [published_sets.folder_sentence(labels)] if labelled else [])
 
 
 def _tables(path: Path) -> dict[str, list[Entry]]:

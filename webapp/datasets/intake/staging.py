@@ -18,8 +18,7 @@ from ml_core.data.naming.label_tables import Finder
 from ml_core.data.naming.pairing import Entry, Pairing, page_name
 from webapp.datasets import classes
 from webapp.datasets.models import Dataset, Item, file_of
-from webapp.datasets.revisions import inverted_marks as tones
-from webapp.datasets.revisions import problems
+from webapp.datasets.revisions import inverted_marks, problems
 
 CHUNK = 2000
 
@@ -65,7 +64,7 @@ class Catalogue:
                 Q(problems__contains=[{"kind": "unpaired"}]), output_field=BooleanField()
             ),
             "called_inverted": ExpressionWrapper(
-                Q(problems__contains=[{"kind": tones.KIND}]), output_field=BooleanField()
+                Q(problems__contains=[{"kind": inverted_marks.KIND}]), output_field=BooleanField()
             ),
             "turned": ExpressionWrapper(Q(low__gt=F("high")), output_field=BooleanField()),
         }
@@ -195,7 +194,7 @@ class Catalogue:
             elif item.name in self._unpaired and not item.masks:
                 item.problems.append(problems.problem("unpaired", "No mask was found for this image."))
             if item.name in inverted:
-                item.problems.append(problems.problem(tones.KIND, inverted[item.name]))
+                item.problems.append(problems.problem(inverted_marks.KIND, inverted[item.name]))
 
     def files(self) -> Iterator[Entry]:
         """Every image file of the dataset, once."""
@@ -274,7 +273,7 @@ class Catalogue:
         if self.dataset.kind == Dataset.Kind.PHOTOGRAPHS:
             return {}
         held = {name: self.touched.get(row.id, row) for name, row in self.rows.items()} | self.new
-        found = tones.inverted_of(
+        found = inverted_marks.inverted_of(
             (name, item.group, item.turned if isinstance(item, Row) else item.low > item.high, item.facts)
             for name, item in held.items()
         )

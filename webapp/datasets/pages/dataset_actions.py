@@ -18,10 +18,8 @@ from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.pages.forms import number_of, told
 from webapp.datasets.queries.filters import NO_SPLIT, Filters
-from webapp.datasets.revisions import dataset_edits, draft, subsets
+from webapp.datasets.revisions import dataset_edits, draft, item_edits, subsets, zip_export
 from webapp.datasets.revisions import dataset_edits as kinds
-from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions import zip_export as exports
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.split_plan import SHARES, Asked
 from webapp.projects.access import get_editable, get_visible, signed_in
@@ -31,21 +29,21 @@ Change = Callable[..., Revision]
 
 
 def _label(post: QueryDict) -> tuple[Change, dict[str, Any]]:
-    return edits.items_label, {"label": post.get("label", "")}
+    return item_edits.items_label, {"label": post.get("label", "")}
 
 
 def _split(post: QueryDict) -> tuple[Change, dict[str, Any]]:
     side = post.get("split", "")
-    return edits.items_split, {"split": "" if side == NO_SPLIT else side or "?"}
+    return item_edits.items_split, {"split": "" if side == NO_SPLIT else side or "?"}
 
 
 def _measure(post: QueryDict) -> tuple[Change, dict[str, Any]]:
-    return edits.items_measure, {"pixel_size_nm": _size(post.get("pixel_size", ""))}
+    return item_edits.items_measure, {"pixel_size_nm": _size(post.get("pixel_size", ""))}
 
 
 CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
-    "remove": lambda _: (edits.items_remove, {}),
-    "invert": lambda _: (edits.items_invert, {}),
+    "remove": lambda _: (item_edits.items_remove, {}),
+    "invert": lambda _: (item_edits.items_invert, {}),
     "label": _label,
     "split": _split,
     "measure": _measure,
@@ -85,7 +83,7 @@ def listed(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
 def export(request: HttpRequest, revision_id: int) -> StreamingHttpResponse:
     """The revision as a zip that comes back identical."""
     revisions = Revision.objects.select_related("dataset")
-    return exports.answer(
+    return zip_export.answer(
         request, get_visible(revisions, signed_in(request), project="dataset__project", pk=revision_id)
     )
 

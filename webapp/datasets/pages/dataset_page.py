@@ -15,15 +15,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision, Upload
-from webapp.datasets.pages import doctor_tab as findings
-from webapp.datasets.pages import masks_tab as mending
-from webapp.datasets.pages import upload_reports
+from webapp.datasets.pages import doctor_tab, masks_tab, upload_reports
 from webapp.datasets.pages.dataset_actions import split_asked
 from webapp.datasets.pages.forms import DatasetForm, pinned_revision
-from webapp.datasets.pictures import colorized as colours
-from webapp.datasets.queries import counts
-from webapp.datasets.queries import item_pages as browse
-from webapp.datasets.queries import revision_diff as differences
+from webapp.datasets.pictures import colorized
+from webapp.datasets.queries import counts, item_pages, revision_diff
 from webapp.datasets.queries.filters import Filters
 from webapp.datasets.revisions.split_plan import Asked, split_plan
 from webapp.jobs.models import Artifact
@@ -67,19 +63,19 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
         "tab": tab,
         "may_edit": may_edit(user, found.project),
         "problems": counts.problems_in(revision) if revision else 0,
-        "colours": colours.colours_of(found, user=user) if revision else [],
+        "colours": colorized.colours_of(found, user=user) if revision else [],
         **_uploads(found),
     }
     if tab == "history":
         context |= {"revisions": revisions, "all_reports": _reports(upload_reports.uploads_ended(found)[:50])}
         if revision and revision.number > 1 and request.GET.get("revision"):
-            context["difference"] = differences.difference_of(revision)
+            context["difference"] = revision_diff.difference_of(revision)
     elif revision and tab == "colours":
         context |= _pairs(request, revision, context["colours"])
     elif revision and tab == "splits":
         context |= {"sides": counts.sides_of(revision), "leaks": counts.leaks_of(revision), **_plan(request, revision)}
     elif revision and tab == "masks":
-        context |= mending.page_of_masks(revision, request.GET.dict())
+        context |= masks_tab.page_of_masks(revision, request.GET.dict())
     elif revision and tab == "doctor":
         context |= _doctor(revision)
     elif revision:
@@ -100,10 +96,10 @@ def _chosen(revisions: list[Revision], number: str) -> Revision | None:
 def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     filters = Filters.of(dict(request.GET.lists()))
     keep = {**pinned_revision(request), **filters.chosen}
-    page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
+    page = item_pages.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     return {
         "page": page,
-        "cells": [(item, *browse.halves(item.name)) for item in page.items],
+        "cells": [(item, *item_pages.halves(item.name)) for item in page.items],
         "filters": filters,
         "choices": counts.counts(revision),
         "labels": counts.labels_offered(revision, filters),
@@ -119,9 +115,9 @@ def _pairs(request: HttpRequest, revision: Revision, made: list[Artifact]) -> di
     run = next((each for each in made if str(each.pk) == asked), made[0] if made else None)
     filters = Filters.of(dict(request.GET.lists()))
     keep = {"tab": "colours", **pinned_revision(request), **filters.chosen} | ({"run": run.pk} if run else {})
-    page = browse.page_of(revision, filters, given=request.GET.dict(), keep=keep)
+    page = item_pages.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     try:
-        places = colours.places_in(run, page.items) if run else []
+        places = colorized.places_in(run, page.items) if run else []
     except FileNotFoundError:
         places = [None] * len(page.items)
     return {"page": page, "run": run, "cells": list(zip(page.items, places, strict=bool(run)))}
@@ -142,10 +138,10 @@ def _doctor(revision: Revision) -> dict[str, Any]:
     return {
         "leaks": counts.leaks_of(revision),
         "choices_colour": revision.summary.get("problems", {}).get("colour", 0),
-        "findings": findings.findings_of(revision),
+        "findings": doctor_tab.findings_of(revision),
         "twins": any(leak["kind"] == "alike" for leak in revision.summary.get("leaks", [])),
-        "without_pixel_size": findings.without_pixel_size(revision),
-        "mask_layers": findings.masks_of(revision),
+        "without_pixel_size": doctor_tab.without_pixel_size(revision),
+        "mask_layers": doctor_tab.masks_of(revision),
     }
 
 

@@ -11,12 +11,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from webapp.datasets.models import Item
-from webapp.datasets.pages import viewer_layers as layers
+from webapp.datasets.pages import viewer_layers
 from webapp.datasets.pages.forms import pinned_revision
 from webapp.datasets.pictures.pyramids import TILE, in_colour, is_large, levels_of
 from webapp.datasets.pictures.views import LARGEST
-from webapp.datasets.queries import counts, stacks
-from webapp.datasets.queries import item_pages as browse
+from webapp.datasets.queries import counts, item_pages, stacks
 from webapp.datasets.queries.filters import Filters
 from webapp.datasets.queries.stacks import revision_of, stack_slices
 from webapp.projects.access import get_visible, may_edit, signed_in
@@ -30,9 +29,9 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
     filters = Filters.of(dict(request.GET.lists()))
     kept = {**pinned_revision(request), **filters.chosen}
     items = filters.apply(revision.items)
-    before, after = browse.neighbours(found, revision, filters)
+    before, after = item_pages.neighbours(found, revision, filters)
     slices = stacks.slices_beside(found, revision)
-    masks, runs = layers.masks_of(found), layers.runs_on(found, user=user)
+    masks, runs = viewer_layers.masks_of(found), viewer_layers.runs_on(found, user=user)
     context = {
         "project": found.dataset.project,
         "dataset": found.dataset,
@@ -41,7 +40,7 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
         "before": before,
         "after": after,
         "slices": slices,
-        "number": browse.number_of(found, items),
+        "number": item_pages.number_of(found, items),
         "total": counts.count(revision, filters),
         "kept": urlencode(kept, doseq=True),
         "masks": masks,
@@ -116,8 +115,8 @@ def around(request: HttpRequest, item_id: int) -> HttpResponse:
     revision = revision_of(item, request.GET.get("revision", ""))
     filters = Filters.of(dict(request.GET.lists()))
     key = (item.position, item.pk)
-    before = browse.items_beyond(revision, filters, key, number=AROUND, back=True)
-    after = browse.items_beyond(revision, filters, key, number=AROUND)
+    before = item_pages.items_beyond(revision, filters, key, number=AROUND, back=True)
+    after = item_pages.items_beyond(revision, filters, key, number=AROUND)
     response = JsonResponse(
         {
             "run": [*(each.pk for each in reversed(before)), item.pk, *(each.pk for each in after)],

@@ -13,15 +13,13 @@ from django.views.decorators.http import require_POST
 
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
-from webapp.datasets.pages import doctor_tab as findings
+from webapp.datasets.pages import doctor_tab
 from webapp.datasets.pages.forms import number_of, told
-from webapp.datasets.queries import item_pages as browse
-from webapp.datasets.queries import mask_counts as pairs
+from webapp.datasets.queries import item_pages, mask_counts
 from webapp.datasets.queries.filters import Filters
 from webapp.datasets.queries.unpaired_masks import PAGE as WAITING_PAGE
 from webapp.datasets.queries.unpaired_masks import waiting_one, waiting_page
-from webapp.datasets.revisions import mask_edits as masks
-from webapp.datasets.revisions import near_duplicates as twins
+from webapp.datasets.revisions import mask_edits, near_duplicates
 from webapp.datasets.revisions.draft import Selection
 from webapp.projects.access import get_editable, signed_in
 
@@ -29,15 +27,15 @@ Change = Callable[..., Revision]
 
 
 def _detach(post: QueryDict) -> tuple[Change, dict[str, Any]]:
-    return masks.masks_detach, {"selection": Selection(ids=[number_of(post, "item")])}
+    return mask_edits.masks_detach, {"selection": Selection(ids=[number_of(post, "item")])}
 
 
 def _name_value(post: QueryDict) -> tuple[Change, dict[str, Any]]:
-    return masks.value_name, {"value": number_of(post, "value"), "name": post.get("name", "")}
+    return mask_edits.value_name, {"value": number_of(post, "value"), "name": post.get("name", "")}
 
 
 def _merge_value(post: QueryDict) -> tuple[Change, dict[str, Any]]:
-    return masks.value_merge, {"value": number_of(post, "value"), "into": number_of(post, "into", none=256)}
+    return mask_edits.value_merge, {"value": number_of(post, "value"), "into": number_of(post, "into", none=256)}
 
 
 def _attach(dataset: Dataset, post: QueryDict) -> tuple[Change, dict[str, Any]]:
@@ -46,20 +44,20 @@ def _attach(dataset: Dataset, post: QueryDict) -> tuple[Change, dict[str, Any]]:
     if found is None:
         raise EditRefused("This mask waits no more. Look again, then repeat.")
     size = (found.width, found.height)
-    return masks.mask_attach, {"item_id": number_of(post, "item"), "mask": found.mask, "size": size}
+    return mask_edits.mask_attach, {"item_id": number_of(post, "item"), "mask": found.mask, "size": size}
 
 
 CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
     "detach": _detach,
-    "detach-empty": lambda _: (masks.masks_drop_empty, {}),
-    "accept-empty": lambda _: (masks.masks_accept_empty, {}),
+    "detach-empty": lambda _: (mask_edits.masks_drop_empty, {}),
+    "accept-empty": lambda _: (mask_edits.masks_accept_empty, {}),
     "name-value": _name_value,
     "merge-value": _merge_value,
-    "rename": lambda post: (masks.layer_rename, {"to": post.get("to", "")}),
+    "rename": lambda post: (mask_edits.layer_rename, {"to": post.get("to", "")}),
 }
 """What the buttons beside masks do, each with those of one layer."""
 
-TWINS: dict[str, Change] = {"join-twins": twins.twins_join, "remove-twins": twins.twins_remove}
+TWINS: dict[str, Change] = {"join-twins": near_duplicates.twins_join, "remove-twins": near_duplicates.twins_remove}
 """What the buttons below look-alikes on two sides do."""
 
 
@@ -91,24 +89,26 @@ PAGE = 30
 def page_of_masks(revision: Revision, given: Mapping[str, str]) -> dict[str, Any]:
     """What the tab of masks shows: layers with their rules, a page of pairs, and what waits."""
     layers = revision.summary.get("masks", {})
-    rules = pairs.rules_of(revision)
+    rules = mask_counts.rules_of(revision)
     layer = given.get("layer", "") if given.get("layer") in layers else next(iter(layers), "")
-    after = browse.key_of(given.get("after", ""))
-    rows = browse.items_beyond(revision, Filters(mask=layer), after, number=PAGE + 1) if layer else []
+    after = item_pages.key_of(given.get("after", ""))
+    rows = item_pages.items_beyond(revision, Filters(mask=layer), after, number=PAGE + 1) if layer else []
     chosen = waiting_one(revision, given["waiting"]) if "waiting" in given else None
     name = given.get("name", "")
     return {
         "layers": [
-            (each, count, [(findings.RULES.get(rule, rule), n) for rule, n in rules.get(each, {}).items()])
+            (each, count, [(doctor_tab.RULES.get(rule, rule), n) for rule, n in rules.get(each, {}).items()])
             for each, count in layers.items()
         ],
         "layer": layer,
-        "pairs": [(item, item.masks[layer], findings.RULES.get(item.masks[layer]["rule"], "")) for item in rows[:PAGE]],
+        "pairs": [
+            (item, item.masks[layer], doctor_tab.RULES.get(item.masks[layer]["rule"], "")) for item in rows[:PAGE]
+        ],
         "next": f"{rows[PAGE - 1].position}_{rows[PAGE - 1].pk}" if len(rows) > PAGE else "",
         "bare": revision.summary.get("problems", {}).get("unpaired", 0),
         "chosen": chosen,
         "search": name,
-        "candidates": pairs.candidates(revision, chosen, name=name, number=PAGE) if chosen else [],
+        "candidates": mask_counts.candidates(revision, chosen, name=name, number=PAGE) if chosen else [],
         **_page_of_waiting(revision, given),
     }
 

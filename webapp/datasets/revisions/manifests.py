@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 
-from ml_core.data.manifests import manifest as manifests
+from ml_core.data.manifests import manifest
 from ml_core.data.manifests.manifest import FileRef, Manifest, ManifestItem
 from webapp.datasets.models import Blob, Dataset, Item, Revision
 from webapp.datasets.revisions.leakage import LeakSearch
@@ -24,7 +24,7 @@ def revision_create(dataset: Dataset, *, number: int, change: str, user: User | 
     summary = _Summary()
     with tempfile.TemporaryDirectory(prefix="cristae-manifest-") as folder:
         path = Path(folder) / "manifest.jsonl"
-        sha256 = manifests.write(
+        sha256 = manifest.write(
             path,
             name=dataset.name,
             classes=dataset.classes,
@@ -46,7 +46,7 @@ def revision_create(dataset: Dataset, *, number: int, change: str, user: User | 
 
 def revision_manifest(revision: Revision) -> Manifest:
     """The manifest of a revision, as its jobs read it. Raises ml_core.errors.UserError where it is missing."""
-    return manifests.read(Path(default_storage.path(revision.manifest)))
+    return manifest.read(Path(default_storage.path(revision.manifest)))
 
 
 def _items_now(dataset: Dataset) -> Iterator[Item]:

@@ -32,7 +32,7 @@ from django.utils import timezone
 from django.utils.http import http_date
 
 from webapp.datasets.models import Upload
-from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import services
 from webapp.datasets.uploads.spool import Locked, Spool
 from webapp.projects.access import get_editable
 from webapp.projects.models import User
@@ -128,9 +128,7 @@ async def _head(upload_id: UUID) -> Answer:
     if _given_up(upload):
         raise Answer(410, "This upload was given up. Send the file again.")
     if upload.offset == upload.length:
-        await database_sync_to_async(uploads_services.upload_finished)(
-            upload_id
-        )  # The answer to the last piece was lost.
+        await database_sync_to_async(services.upload_finished)(upload_id)  # The answer to the last piece was lost.
     name = base64.b64encode(upload.filename.encode()).decode()
     return Answer(
         200,
@@ -174,7 +172,7 @@ async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> 
             raise Answer(410, "This upload was given up. Send the file again.") from None
         raise Answer(410, "The bytes of this upload are gone. Send the file again.") from None
     if piece.offset == upload.length:
-        await database_sync_to_async(uploads_services.upload_finished)(upload_id)
+        await database_sync_to_async(services.upload_finished)(upload_id)
     return Answer(204, Upload_Offset=str(piece.offset), **_expires(upload))
 
 
@@ -262,7 +260,7 @@ class _Piece:
         if self.offset == self._committed:
             return
         await self._spool.keep()
-        expires_at = timezone.now() + uploads_services.UPLOAD_LIFE
+        expires_at = timezone.now() + services.UPLOAD_LIFE
         if not await database_sync_to_async(_raise_offset)(
             self._upload.pk, self._committed, self.offset, expires_at=expires_at
         ):

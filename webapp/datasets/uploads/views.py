@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods
 
 from webapp.datasets import exceptions
 from webapp.datasets.models import Dataset, Upload
-from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import services
 from webapp.datasets.uploads.tus import ALGORITHMS, VERSION, application, stands_for_patch
 from webapp.projects.access import get_editable, get_visible, signed_in
 
@@ -71,9 +71,7 @@ def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
     if filename is None:
         return _refusal("Upload-Metadata must name the file: filename <base64 of its UTF-8 name>.", status=400)
     try:
-        made = uploads_services.upload_create(
-            dataset=dataset, user=signed_in(request), filename=filename, length=int(length)
-        )
+        made = services.upload_create(dataset=dataset, user=signed_in(request), filename=filename, length=int(length))
     except exceptions.UploadRefused as refused:
         return _refusal(str(refused), status=refused.status)
     response = HttpResponse(status=201)
@@ -92,13 +90,13 @@ def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
     rows = Upload.objects.select_related("job", "dataset__project")
     if request.method == "GET":
         row = get_visible(rows, signed_in(request), project="dataset__project", pk=upload_id)
-        return JsonResponse(uploads_services.upload_state(row))
+        return JsonResponse(services.upload_state(row))
     row = get_editable(rows, signed_in(request), project="dataset__project", pk=upload_id)
     if request.method == "OPTIONS":
         return HttpResponse(status=204)
     if row.state in (Upload.State.ABANDONED, Upload.State.FAILED):
         return _refusal("This upload was given up before.", status=410)
-    if not uploads_services.upload_terminate(row):
+    if not services.upload_terminate(row):
         return _refusal(f"{row.filename} has arrived and is read now. Cancel its job instead.", status=409)
     return HttpResponse(status=204)
 

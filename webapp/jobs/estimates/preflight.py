@@ -19,7 +19,7 @@ from webapp.jobs.estimates.duration import FORETOLD, alike, seconds_like, starts
 from webapp.jobs.estimates.memory import Room, batch_that_fits, gib, need_on, room_of
 from webapp.jobs.inputs import jobs_taken_from
 from webapp.jobs.job_kinds import KINDS
-from webapp.jobs.lifecycle import heartbeats as presence
+from webapp.jobs.lifecycle import heartbeats
 from webapp.jobs.lifecycle.queue_order import in_line
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.projects.models import Project
@@ -75,7 +75,7 @@ class Preflight:
 
 
 def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs: dict[str, Any]) -> Preflight:
-    workers, queue = presence.workers(), KINDS[spec.kind].queue
+    workers, queue = heartbeats.workers(), KINDS[spec.kind].queue
     running = list(Job.objects.filter(queue=queue, state__in=OWNED))
     found = Preflight()
     if queue == Queue.DEVICE:
@@ -86,7 +86,7 @@ def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs
         if found.room and found.memory is not None and not found.fits:
             found.batch = batch_that_fits(run, found.room)
             found.too_much = _too_much(run, need=found.memory, room=found.room, batch=found.batch)
-    _place(found, queue, running=running, slots=presence.slots_of(queue, workers))
+    _place(found, queue, running=running, slots=heartbeats.slots_of(queue, workers))
     found.follows = list(project.jobs.filter(pk__in=jobs_taken_from(inputs)).exclude(state=State.DONE))
     if revision:
         found.judged_by = alike(spec, project)

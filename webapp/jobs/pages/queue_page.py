@@ -7,9 +7,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from webapp.jobs.lifecycle import queue_order as order
+from webapp.jobs.lifecycle import queue_order
 from webapp.jobs.models import Job
-from webapp.jobs.pages import queue_context as queue
+from webapp.jobs.pages import queue_context
 from webapp.projects.access import get_administered, signed_in
 
 
@@ -24,19 +24,19 @@ def job_move(request: HttpRequest, job_id: int) -> HttpResponse:
     user = signed_in(request)
     found = get_administered(Job.objects.all(), user, pk=job_id)
     where = request.POST.get("where")
-    if where not in order.WHERE:
+    if where not in queue_order.WHERE:
         raise Http404
     try:
-        order.job_move(found, user=user, where=where)
-    except order.MoveRefused as refused:
+        queue_order.job_move(found, user=user, where=where)
+    except queue_order.MoveRefused as refused:
         return _queue(request, refused=str(refused), status=422)
     return redirect(reverse("queue") + _filters(request).query)
 
 
 def _queue(request: HttpRequest, *, refused: str = "", status: int = 200) -> HttpResponse:
-    context = queue.queue_of(signed_in(request), _filters(request))
+    context = queue_context.queue_of(signed_in(request), _filters(request))
     return render(request, "jobs/queue.html", {**context, "refused": refused}, status=status)
 
 
-def _filters(request: HttpRequest) -> queue.Filters:
-    return queue.Filters(device=request.GET.get("device", ""), whose=request.GET.get("whose", ""))
+def _filters(request: HttpRequest) -> queue_context.Filters:
+    return queue_context.Filters(device=request.GET.get("device", ""), whose=request.GET.get("whose", ""))

@@ -8,8 +8,7 @@ import pytest
 
 from ml_core.data.formats.image_file import Refused
 from ml_core.data.manifests import folder_manifest
-from ml_core.data.naming import label_tables
-from ml_core.data.naming import published_sets as layouts
+from ml_core.data.naming import label_tables, published_sets
 from ml_core.data.naming.label_tables import Entry, Finder
 from ml_core.data.naming.pairing import Entry as File
 from ml_core.data.naming.pairing import pair, places, role_of
@@ -61,7 +60,7 @@ def test_folders_side_by_side_are_classes():
     names = [
         f"set/{part}/{kind}/{n}.png" for part in ("train", "test") for kind in ("mouse", "human") for n in range(3)
     ]
-    labels = layouts.labels_by_folder(names)
+    labels = published_sets.labels_by_folder(names)
     assert labels["set/train/mouse/1.png"] == "mouse"
     assert set(labels.values()) == {"mouse", "human"}
 
@@ -77,7 +76,7 @@ def test_folders_side_by_side_are_classes():
     ],
 )
 def test_other_folders_are_no_classes(names):
-    assert layouts.labels_by_folder(names) == {}
+    assert published_sets.labels_by_folder(names) == {}
 
 
 LUCCHI = [f"Lucchi++/{part}_In/mask{n:04d}.png" for part in ("Train", "Test") for n in range(12)]
@@ -92,7 +91,7 @@ def test_casser_s_folders_pair_images_with_masks_and_keep_the_parts():
     found = places([(name, 9, 9) for name in LUCCHI])
     assert [found[LUCCHI[place]].split for place in (0, 12)] == ["train", "test"]
     assert found["Lucchi++/Train_In/mask0003.png"].group != found["Lucchi++/Test_In/mask0003.png"].group
-    assert "Lucchi++" in layouts.sentences(LUCCHI)[0]
+    assert "Lucchi++" in published_sets.sentences(LUCCHI)[0]
 
 
 def test_other_sets_in_the_same_layout_have_a_plain_layer():

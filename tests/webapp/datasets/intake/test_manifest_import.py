@@ -19,10 +19,8 @@ from tests.webapp.datasets.intake.test_commit import encoded, mask, newest, pict
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset
-from webapp.datasets.revisions import dataset_edits
+from webapp.datasets.revisions import dataset_edits, item_edits, zip_export
 from webapp.datasets.revisions import dataset_edits as kinds
-from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions import zip_export as exports
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
@@ -42,11 +40,11 @@ def dataset(project: Project, alice: User, tmp_path: Path) -> Dataset:
     files["stack.tif"] = np.stack([picture(50 + n) for n in range(5)]).astype(np.uint16) * 200
     upload(made, files, user=alice, folder=tmp_path)
     ids = list(newest(made).items.values_list("pk", flat=True))
-    edits.items_label(made, selection=Selection(ids=ids[:2]), label="mouse", base=1, user=alice)
+    item_edits.items_label(made, selection=Selection(ids=ids[:2]), label="mouse", base=1, user=alice)
     ids = list(newest(made).items.values_list("pk", flat=True))
-    edits.items_split(made, selection=Selection(ids=ids[1:4]), split="test", base=2, user=alice)
+    item_edits.items_split(made, selection=Selection(ids=ids[1:4]), split="test", base=2, user=alice)
     ids = list(newest(made).items.values_list("pk", flat=True))
-    edits.items_measure(made, selection=Selection(ids=ids[:3]), pixel_size_nm=5.0, base=3, user=alice)
+    item_edits.items_measure(made, selection=Selection(ids=ids[:3]), pixel_size_nm=5.0, base=3, user=alice)
     named = {"255": {"name": "mitochondria", "colour": "#0072b2"}}
     dataset_edits.classes_name(made, layer=DEFAULT_LAYER, classes=named, base=4, user=alice)
     return made
@@ -61,7 +59,7 @@ def test_an_exported_revision_comes_back_identical_and_costs_no_second_blob(
     dataset: Dataset, project: Project, alice: User, tmp_path: Path
 ) -> None:
     revision = newest(dataset)
-    files = contents(b"".join(exports.zipped(revision)))
+    files = contents(b"".join(zip_export.zipped(revision)))
     blobs = Blob.objects.count()
     back = services.dataset_create(project=project, user=alice, name="Lucchi")
     report = upload(back, files, user=alice, folder=tmp_path, filename="Lucchi-3f9c.zip")
@@ -71,7 +69,7 @@ def test_an_exported_revision_comes_back_identical_and_costs_no_second_blob(
     assert Blob.objects.count() == blobs
     named = [item.masks for item in newest(back).items if item.masks]
     assert named[0]["membranes"]["name"] == "masks_membranes/x0.png"
-    again = b"".join(exports.zipped(newest(back)))
+    again = b"".join(zip_export.zipped(newest(back)))
     assert contents(again) == files
 
 
@@ -79,9 +77,9 @@ def test_brought_into_the_dataset_it_came_from_it_makes_items_what_they_were(
     dataset: Dataset, alice: User, tmp_path: Path
 ) -> None:
     revision = newest(dataset)
-    files = contents(b"".join(exports.zipped(revision)))
+    files = contents(b"".join(zip_export.zipped(revision)))
     everything = Selection(ids=list(revision.items.values_list("pk", flat=True)))
-    edits.items_label(dataset, selection=everything, label="wrong", base=revision.number, user=alice)
+    item_edits.items_label(dataset, selection=everything, label="wrong", base=revision.number, user=alice)
     report = upload(dataset, files, user=alice, folder=tmp_path)
     assert (report["added"], report["refused"]) == (0, [])
     assert newest(dataset).manifest == revision.manifest
@@ -92,7 +90,7 @@ def test_brought_into_the_dataset_it_came_from_it_makes_items_what_they_were(
 def test_what_a_manifest_names_and_the_zip_lacks_is_refused_by_name(
     dataset: Dataset, project: Project, alice: User, tmp_path: Path
 ) -> None:
-    files = contents(b"".join(exports.zipped(newest(dataset))))
+    files = contents(b"".join(zip_export.zipped(newest(dataset))))
     del files["images/images/x1.png"]
     files["images/images/x2.png"] = encoded(picture(77), "x.png")
     back = services.dataset_create(project=project, user=alice, name="Lucchi")
@@ -141,13 +139,13 @@ def test_photographs_come_back_as_photographs_and_earlier_revisions_as_what_they
     revision = newest(made)
     assert revision_manifest(revision).kind == "photographs"
     back = services.dataset_create(project=project, user=alice, name="Photos")
-    upload(back, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    upload(back, contents(b"".join(zip_export.zipped(revision))), user=alice, folder=tmp_path)
     back.refresh_from_db()
     assert (back.kind, newest(back).manifest) == ("photographs", revision.manifest)
     assert newest(back).items.get().problems == []
     there = services.dataset_create(project=project, user=alice, name="Photos")
     upload(there, {"b.png": picture(1)}, user=alice, folder=tmp_path)
-    upload(there, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    upload(there, contents(b"".join(zip_export.zipped(revision))), user=alice, folder=tmp_path)
     there.refresh_from_db()
     assert there.kind == "micrographs", "a dataset stays what people have said it is"
     dataset_edits.revision_restore(before, base=2, user=alice)
@@ -176,6 +174,6 @@ def test_a_stack_of_masks_of_which_one_value_counts_comes_back_with_that_value(
     shown = seen_by(alice).get(f"/items/{first.pk}/masks/mitochondria.png")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown.content))), mask(0))
     back = services.dataset_create(project=project, user=alice, name="Kasthuri")
-    upload(back, contents(b"".join(exports.zipped(revision))), user=alice, folder=tmp_path)
+    upload(back, contents(b"".join(zip_export.zipped(revision))), user=alice, folder=tmp_path)
     assert newest(back).manifest == revision.manifest
     assert newest(back).items.first().masks["mitochondria"]["only"] == 255  # type: ignore[union-attr]

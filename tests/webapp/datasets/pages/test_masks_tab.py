@@ -12,10 +12,9 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_mask_edits import Bring, bring, dataset, drawn, item, newest, pixels, press
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset
-from webapp.datasets.queries import mask_counts as pairs
+from webapp.datasets.queries import mask_counts
 from webapp.datasets.queries.unpaired_masks import waiting_page
-from webapp.datasets.revisions import dataset_edits
-from webapp.datasets.revisions import mask_edits as masks
+from webapp.datasets.revisions import dataset_edits, mask_edits
 from webapp.projects.models import User
 
 __all__ = ["bring", "dataset", "seen_by"]
@@ -35,18 +34,18 @@ def test_a_waiting_mask_is_given_to_an_image_of_its_size_and_the_history_takes_i
     first = bring(FILES)
     [waiting], _ = waiting_page(first)
     assert (waiting.name, waiting.width, waiting.layer) == ("masks/corrected.png", 64, "")
-    found = pairs.candidates(first, waiting, name="03", number=30)
+    found = mask_counts.candidates(first, waiting, name="03", number=30)
     assert [each.name for each in found] == ["images/03.png"]
-    assert len(pairs.candidates(first, waiting, name="", number=30)) == 4
+    assert len(mask_counts.candidates(first, waiting, name="", number=30)) == 4
 
     given: dict[str, Any] = {"layer": "mask", "mask": waiting.mask, "size": (64, 64), "base": 1, "user": alice}
     with pytest.raises(EditRefused, match="Choose an image of its size"):
-        masks.mask_attach(dataset, item_id=item(first, 9).pk, **given)
+        mask_edits.mask_attach(dataset, item_id=item(first, 9).pk, **given)
     with pytest.raises(EditRefused, match="Take that one off first"):
-        masks.mask_attach(dataset, item_id=item(first, 1).pk, **given)
-    made = masks.mask_attach(dataset, item_id=item(first, 3).pk, **given)
+        mask_edits.mask_attach(dataset, item_id=item(first, 1).pk, **given)
+    made = mask_edits.mask_attach(dataset, item_id=item(first, 3).pk, **given)
     assert np.array_equal(pixels(item(made, 3)), mask(30))
-    assert pairs.rules_of(made) == {"mask": {"folder": 3, "hand": 1}}
+    assert mask_counts.rules_of(made) == {"mask": {"folder": 3, "hand": 1}}
     assert waiting_page(newest(dataset)) == ([], 0)
     back = dataset_edits.revision_restore(first, base=2, user=alice)
     assert [each.name for each in waiting_page(back)[0]] == ["masks/corrected.png"]

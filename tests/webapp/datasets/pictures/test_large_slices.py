@@ -23,7 +23,7 @@ from PIL import Image
 from ml_core.data.formats.decoder import Decoder
 from tests.fuzz.test_bombs import peak
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
-from webapp.datasets.intake import services as intake_services
+from webapp.datasets.intake import services
 from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
@@ -92,9 +92,7 @@ def test_tiles_of_a_large_slice_are_quick_and_cost_the_server_no_memory(
     image = pixels(side)
     tiled(tmp_path / "large.tif", image)
     shutil.rmtree(Path(settings.DATA) / "pyramids", ignore_errors=True)
-    item = intake_services.dataset_from_folder(
-        project=project, name="Large", folder=tmp_path, user=alice
-    ).all_items.get()
+    item = services.dataset_from_folder(project=project, name="Large", folder=tmp_path, user=alice).all_items.get()
     client, me = seen_by(alice), psutil.Process()
 
     def timed(address: str) -> tuple[float, bytes]:

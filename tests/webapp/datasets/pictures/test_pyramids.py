@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
-from webapp.datasets.intake import services as intake_services
+from webapp.datasets.intake import services
 from webapp.datasets.models import Dataset, Item
 from webapp.datasets.pictures import pyramids
 from webapp.datasets.pictures.pyramids import TILE, levels_of, pyramid_of
@@ -33,9 +33,7 @@ DEEP = np.random.default_rng(1).integers(0, 60_000, (HEIGHT, WIDTH), dtype=np.ui
 def large(project: Project, alice: User, tmp_path: Path) -> Item:
     tifffile.imwrite(tmp_path / "large.tif", DEEP)
     shutil.rmtree(Path(settings.DATA) / "pyramids", ignore_errors=True)  # That of an earlier test is of the same image.
-    return intake_services.dataset_from_folder(
-        project=project, name="Large", folder=tmp_path, user=alice
-    ).all_items.get()
+    return services.dataset_from_folder(project=project, name="Large", folder=tmp_path, user=alice).all_items.get()
 
 
 def grey(content: bytes) -> NDArray[np.uint8]:
@@ -104,7 +102,7 @@ def photograph(project: Project, alice: User, tmp_path: Path) -> Item:
     colours[..., 0] += 200
     colours[:, 4000:, 2] += 180
     Image.fromarray(colours).save(tmp_path / "large.png")
-    made = intake_services.dataset_from_folder(project=project, name="Photographs", folder=tmp_path, user=alice)
+    made = services.dataset_from_folder(project=project, name="Photographs", folder=tmp_path, user=alice)
     Dataset.objects.filter(pk=made.pk).update(kind=Dataset.Kind.PHOTOGRAPHS)
     return made.all_items.get()
 
@@ -134,9 +132,7 @@ def test_the_mask_of_a_large_image_is_read_once_and_its_values_are_never_mixed(
     for folder, pixels in (("images", DEEP[:300, :9000]), ("masks", mask)):
         (tmp_path / folder).mkdir()
         tifffile.imwrite(tmp_path / folder / "a.tif", pixels)
-    item = intake_services.dataset_from_folder(
-        project=project, name="Large", folder=tmp_path, user=alice
-    ).all_items.get()
+    item = services.dataset_from_folder(project=project, name="Large", folder=tmp_path, user=alice).all_items.get()
     address = f"/items/{item.pk}/masks/mask.png"
     first = seen_by(alice).get(address)
     assert np.array_equal(grey(first.content), mask[::2, ::2])
@@ -148,7 +144,5 @@ def test_an_image_that_a_browser_holds_has_no_tiles(
     project: Project, seen_by: Seen, alice: User, tmp_path: Path
 ) -> None:
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
-    small = intake_services.dataset_from_folder(
-        project=project, name="Small", folder=tmp_path, user=alice
-    ).all_items.get()
+    small = services.dataset_from_folder(project=project, name="Small", folder=tmp_path, user=alice).all_items.get()
     assert seen_by(alice).get(f"/items/{small.pk}/tiles/0/0-0.png").status_code == 404

@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from PIL import Image
 
-from webapp.datasets.intake import services as intake_services
+from webapp.datasets.intake import services
 from webapp.datasets.models import Item
 from webapp.projects.models import Project, User
 
@@ -30,7 +30,7 @@ def item(project: Project, tmp_path: Path) -> Item:
     drawn = np.zeros(RAMP.shape, np.uint8)
     drawn[:10, :20] = 255
     Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")
-    dataset = intake_services.dataset_from_folder(project=project, name="Ramp", folder=tmp_path)
+    dataset = services.dataset_from_folder(project=project, name="Ramp", folder=tmp_path)
     return dataset.revisions.get().items.get()
 
 

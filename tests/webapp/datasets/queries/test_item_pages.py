@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.queries import counts
-from webapp.datasets.queries import item_pages as browse
+from webapp.datasets.queries import counts, item_pages
 from webapp.datasets.queries.filters import NO_LABEL, Filters
 from webapp.datasets.revisions.manifests import revision_create
 from webapp.projects.models import Project, User
@@ -61,7 +60,7 @@ def paged(revision: Revision, filters: Filters, *, back: bool = False) -> list[i
     """Every match, page by page."""
     found: list[Item] = []
     key = None if not back else (10**9, 10**9)
-    while page := browse.items_beyond(revision, filters, key, number=11, back=back):
+    while page := item_pages.items_beyond(revision, filters, key, number=11, back=back):
         found += page
         key = (page[-1].position, page[-1].pk)
     return numbers(found)
@@ -118,7 +117,7 @@ def test_labels_with_a_side_are_counted_without_the_items(revision: Revision, dj
         assert counts.count(revision, Filters(label=("worm",), mask="unpaired")) == (63, False)
         assert counts.count(revision, Filters(label=("worm", "nothing"), mask="paired")) == (7, False)
         assert counts.count(revision, Filters(label=("nothing",), mask="mito")) == (0, False)
-        assert browse.items_beyond(revision, Filters(label=("nothing",)), None, number=9) == []
+        assert item_pages.items_beyond(revision, Filters(label=("nothing",)), None, number=9) == []
 
 
 @pytest.mark.parametrize(

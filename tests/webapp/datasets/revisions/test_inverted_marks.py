@@ -16,8 +16,7 @@ from webapp.datasets import services
 from webapp.datasets.intake import services as intake_services
 from webapp.datasets.models import Dataset
 from webapp.datasets.queries.filters import Filters
-from webapp.datasets.revisions import dataset_edits as kinds
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits, item_edits
 from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import Project, User
 
@@ -72,10 +71,10 @@ def test_what_was_turned_by_mistake_is_named_until_it_is_turned_back(
     upload(dataset, stack(*range(14), turned=set()), user=alice, folder=tmp_path)
     assert called(dataset) == []
     wrong = Selection(ids=[newest(dataset).items.get(name="z_005.png").pk])
-    edits.items_invert(dataset, selection=wrong, base=1, user=alice)
+    item_edits.items_invert(dataset, selection=wrong, base=1, user=alice)
     assert called(dataset) == [5]
     wrong = Selection(filters=Filters(problem="inverted"))
-    edits.items_invert(dataset, selection=wrong, base=2, user=alice)
+    item_edits.items_invert(dataset, selection=wrong, base=2, user=alice)
     assert called(dataset) == []
     assert newest(dataset).manifest == dataset.revisions.get(number=1).manifest
 
@@ -88,17 +87,17 @@ def test_a_few_that_came_first_are_named_once_the_others_are_there(
     upload(dataset, stack(*(n for n in range(14) if n not in TURNED)), user=alice, folder=tmp_path)
     assert called(dataset) == sorted(TURNED)
     most = Selection(ids=[item.pk for item in newest(dataset).items if int(item.name[2:5]) not in TURNED])
-    edits.items_remove(dataset, selection=most, base=2, user=alice)
+    item_edits.items_remove(dataset, selection=most, base=2, user=alice)
     assert called(dataset) == [], "there is nothing left beside which they look inverted"
 
 
 def test_photographs_have_no_polarity(dataset: Dataset, alice: User, tmp_path: Path) -> None:
     upload(dataset, stack(*range(14)), user=alice, folder=tmp_path)
-    kinds.dataset_turn(dataset, kind="photographs", base=1, user=alice)
+    dataset_edits.dataset_turn(dataset, kind="photographs", base=1, user=alice)
     assert called(dataset) == []
     upload(dataset, stack(14), user=alice, folder=tmp_path)
     assert called(dataset) == []
-    kinds.dataset_turn(dataset, kind="micrographs", base=3, user=alice)
+    dataset_edits.dataset_turn(dataset, kind="micrographs", base=3, user=alice)
     assert called(dataset) == sorted(TURNED)
 
 

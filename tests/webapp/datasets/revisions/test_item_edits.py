@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from ml_core.data.manifests import manifest as manifests
-from tests.webapp.datasets.pages import test_dataset_page as test_pages
+from ml_core.data.manifests import manifest
+from tests.webapp.datasets.pages import test_dataset_page
 from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.queries.filters import Filters
-from webapp.datasets.revisions import dataset_edits, subsets
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits, item_edits, subsets
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
@@ -28,7 +27,7 @@ def dataset(project: Project, alice: User) -> Dataset:
 
 def fill(dataset: Dataset, count: int) -> Revision:
     """A first revision of `count` rows without files, each at a position of its own."""
-    revision = test_pages.fill(dataset, count)
+    revision = test_dataset_page.fill(dataset, count)
     for row in Item.objects.filter(dataset=dataset):
         Item.objects.filter(pk=row.pk).update(position=1000 * int(row.name[-8:-4]))
     return revision
@@ -50,37 +49,39 @@ def chosen(dataset: Dataset, *numbers: int) -> Selection:
 
 def test_items_that_are_left_out_stay_in_the_revisions_before(dataset: Dataset, alice: User) -> None:
     first = fill(dataset, 6)
-    second = edits.items_remove(dataset, selection=chosen(dataset, 2, 4), base=1, user=alice)
+    second = item_edits.items_remove(dataset, selection=chosen(dataset, 2, 4), base=1, user=alice)
     assert names(first.items) == ["0000", "0001", "0002", "0003", "0004", "0005"]
     assert names(second.items) == ["0000", "0001", "0003", "0005"]
     assert (second.number, second.items_count, second.change) == (2, 4, "2 images left out.")
     assert names(revision_manifest(second).items) == names(second.items)  # type: ignore[arg-type]
-    third = edits.items_remove(dataset, selection=Selection(filters=Filters(split="test")), base=2, user=alice)
+    third = item_edits.items_remove(dataset, selection=Selection(filters=Filters(split="test")), base=2, user=alice)
     assert names(third.items) == ["0001", "0005"]
 
 
 def test_a_label_makes_new_rows_for_those_that_change_and_leaves_the_others(dataset: Dataset, alice: User) -> None:
     first = fill(dataset, 5)
     before = set(first.items.values_list("pk", flat=True))
-    second = edits.items_label(dataset, selection=chosen(dataset, 1, 2), label="  mouse  liver ", base=1, user=alice)
+    second = item_edits.items_label(
+        dataset, selection=chosen(dataset, 1, 2), label="  mouse  liver ", base=1, user=alice
+    )
     assert second.summary["labels"] == {"": 3, "mouse liver": 2}
     assert len(before & set(second.items.values_list("pk", flat=True))) == 3
     assert {item.label for item in first.items} == {""}
-    third = edits.items_label(dataset, selection=chosen(dataset, 1, 2, 3), label="mouse liver", base=2, user=alice)
+    third = item_edits.items_label(dataset, selection=chosen(dataset, 1, 2, 3), label="mouse liver", base=2, user=alice)
     assert third.change == "1 image labelled mouse liver."
 
 
 def test_an_edit_of_a_page_that_is_out_of_date_changes_nothing(dataset: Dataset, alice: User) -> None:
     fill(dataset, 4)
     stale = chosen(dataset, 1)
-    edits.items_split(dataset, selection=chosen(dataset, 1), split="validation", base=1, user=alice)
+    item_edits.items_split(dataset, selection=chosen(dataset, 1), split="validation", base=1, user=alice)
     with pytest.raises(EditRefused, match="at revision 2 now"):
-        edits.items_remove(dataset, selection=chosen(dataset, 1), base=1, user=alice)
+        item_edits.items_remove(dataset, selection=chosen(dataset, 1), base=1, user=alice)
     with pytest.raises(EditRefused, match="No item was chosen"):
-        edits.items_remove(dataset, selection=stale, base=2, user=alice)
+        item_edits.items_remove(dataset, selection=stale, base=2, user=alice)
     both = Selection(ids=[*stale.ids, *chosen(dataset, 2).ids])
     with pytest.raises(EditRefused, match="no longer in the dataset"):
-        edits.items_remove(dataset, selection=both, base=2, user=alice)
+        item_edits.items_remove(dataset, selection=both, base=2, user=alice)
     assert newest(dataset).number == 2
     assert newest(dataset).items_count == 4
 
@@ -90,7 +91,7 @@ def test_items_of_another_dataset_are_not_touched(dataset: Dataset, project: Pro
     other = services.dataset_create(project=project, user=alice, name="Other")
     fill(other, 3)
     with pytest.raises(EditRefused, match="No item was chosen"):
-        edits.items_remove(dataset, selection=chosen(other, 1), base=1, user=alice)
+        item_edits.items_remove(dataset, selection=chosen(other, 1), base=1, user=alice)
     assert names(newest(other).items) == ["0000", "0001", "0002"]
 
 
@@ -124,18 +125,18 @@ def test_groups_stay_on_one_side_when_a_dataset_is_split(dataset: Dataset, alice
 
 def test_inverting_twice_is_as_it_was_and_the_manifest_says_how_it_is(dataset: Dataset, alice: User) -> None:
     fill(dataset, 2)
-    second = edits.items_invert(dataset, selection=chosen(dataset, 0), base=1, user=alice)
+    second = item_edits.items_invert(dataset, selection=chosen(dataset, 0), base=1, user=alice)
     assert [(item.low, item.high) for item in second.items] == [(255, 0), (0, 255)]
     assert [(item.low, item.high) for item in revision_manifest(second).items] == [(255, 0), (0, 255)]
-    third = edits.items_invert(dataset, selection=chosen(dataset, 0), base=2, user=alice)
+    third = item_edits.items_invert(dataset, selection=chosen(dataset, 0), base=2, user=alice)
     assert [(item.low, item.high) for item in third.items] == [(0, 255), (0, 255)]
 
 
 def test_a_pixel_size_that_no_microscope_has_is_refused(dataset: Dataset, alice: User) -> None:
     fill(dataset, 2)
     with pytest.raises(EditRefused, match=r"0\.001 to 1,000,000 nm"):
-        edits.items_measure(dataset, selection=chosen(dataset, 0), pixel_size_nm=-5, base=1, user=alice)
-    revision = edits.items_measure(dataset, selection=chosen(dataset, 0), pixel_size_nm=5, base=1, user=alice)
+        item_edits.items_measure(dataset, selection=chosen(dataset, 0), pixel_size_nm=-5, base=1, user=alice)
+    revision = item_edits.items_measure(dataset, selection=chosen(dataset, 0), pixel_size_nm=5, base=1, user=alice)
     assert revision.summary["pixel_sizes"] == {"": 1, "5": 1}
 
 
@@ -146,7 +147,7 @@ def test_when_one_of_two_equal_images_goes_the_other_is_no_duplicate(dataset: Da
     Item.objects.filter(dataset=dataset, name="images/slice_0001.png").update(
         image=f"{0:064x}", facts={"duplicate_of": twin}, problems=found
     )
-    revision = edits.items_remove(dataset, selection=chosen(dataset, 0), base=1, user=alice)
+    revision = item_edits.items_remove(dataset, selection=chosen(dataset, 0), base=1, user=alice)
     assert [(item.problems, item.facts) for item in revision.items] == [([], {}), ([], {})]
     assert names(revision.items) == ["0001", "0002"]
     assert revision.summary["problems"] == {}
@@ -154,8 +155,8 @@ def test_when_one_of_two_equal_images_goes_the_other_is_no_duplicate(dataset: Da
 
 def test_an_earlier_revision_comes_back_as_a_new_one_with_the_same_manifest(dataset: Dataset, alice: User) -> None:
     fill(dataset, 6)
-    second = edits.items_label(dataset, selection=chosen(dataset, 3), label="mouse", base=1, user=alice)
-    edits.items_remove(dataset, selection=chosen(dataset, 1, 3), base=2, user=alice)
+    second = item_edits.items_label(dataset, selection=chosen(dataset, 3), label="mouse", base=1, user=alice)
+    item_edits.items_remove(dataset, selection=chosen(dataset, 1, 3), base=2, user=alice)
     fourth = dataset_edits.revision_restore(second, base=3, user=alice)
     assert fourth.manifest == second.manifest
     assert names(fourth.items) == names(second.items)
@@ -165,11 +166,11 @@ def test_an_earlier_revision_comes_back_as_a_new_one_with_the_same_manifest(data
 
 
 def test_copies_keep_the_order_of_their_rows_wherever_the_database_keeps_those(dataset: Dataset, alice: User) -> None:
-    first = test_pages.fill(dataset, 6)
+    first = test_dataset_page.fill(dataset, 6)
     Item.objects.filter(dataset=dataset).update(position=1000)  # the rows' own order is all that tells them apart
     written = [item.name for item in first.items.order_by("position", "id")]
     Item.objects.filter(dataset=dataset, name=written[0]).update(facts={"moved": True})  # to the end of its table
-    edits.items_label(dataset, selection=Selection(filters=Filters()), base=1, label="fly", user=alice)
+    item_edits.items_label(dataset, selection=Selection(filters=Filters()), base=1, label="fly", user=alice)
     assert [item.name for item in newest(dataset).items.order_by("position", "id")] == written
 
 
@@ -232,7 +233,7 @@ def test_classes_get_names_and_colours_in_a_new_revision(dataset: Dataset, alice
     dataset.save()
     named = {"255": {"name": "mitochondria", "colour": "#0072B2"}}
     revision = dataset_edits.classes_name(dataset, layer="mito", classes=named, base=1, user=alice)
-    assert manifests.Manifest("", (), revision_manifest(revision).classes).classes == {
+    assert manifest.Manifest("", (), revision_manifest(revision).classes).classes == {
         "mito": {"255": {"name": "mitochondria", "colour": "#0072b2"}}
     }
     with pytest.raises(EditRefused, match="Class 38 of mito"):

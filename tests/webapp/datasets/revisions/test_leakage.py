@@ -13,8 +13,7 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_item_edits import fill, newest
 from webapp.datasets import services
 from webapp.datasets.models import Dataset, Item
-from webapp.datasets.revisions import dataset_edits
-from webapp.datasets.revisions import item_edits as edits
+from webapp.datasets.revisions import dataset_edits, item_edits
 from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import Project, User
 
@@ -33,7 +32,9 @@ def remake(dataset: Dataset, user: User) -> list[dict[str, object]]:
     item = Item.objects.filter(dataset=dataset, removed_in=None).first()
     assert item is not None
     label = f"l{item.pk}"
-    edits.items_label(dataset, selection=Selection(ids=[item.pk]), label=label, base=newest(dataset).number, user=user)
+    item_edits.items_label(
+        dataset, selection=Selection(ids=[item.pk]), label=label, base=newest(dataset).number, user=user
+    )
     found = newest(dataset).summary["leaks"]
     assert isinstance(found, list)
     return found

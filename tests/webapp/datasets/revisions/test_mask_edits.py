@@ -17,9 +17,8 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.queries import mask_counts as pairs
-from webapp.datasets.revisions import dataset_edits
-from webapp.datasets.revisions import mask_edits as masks
+from webapp.datasets.queries import mask_counts
+from webapp.datasets.revisions import dataset_edits, mask_edits
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
@@ -79,9 +78,9 @@ def test_a_value_counted_as_background_is_gone_from_the_pixels_and_from_no_earli
     dataset: Dataset, bring: Bring, alice: User
 ) -> None:
     first = bring(with_strays())
-    [found] = pairs.unknown_values(first)
+    [found] = mask_counts.unknown_values(first)
     assert (found.layer, found.value, found.count) == ("mask", 7, 1)
-    made = masks.value_merge(dataset, layer="mask", value=7, into=0, base=1, user=alice)
+    made = mask_edits.value_merge(dataset, layer="mask", value=7, into=0, base=1, user=alice)
     assert made.change == "Value 7 of mask counts as background in 1 mask."
     assert made.summary["problems"] == {}
     assert np.array_equal(pixels(item(made, 0)), drawn(0))
@@ -96,10 +95,10 @@ def test_a_value_can_be_merged_into_a_class_and_into_nothing_else(dataset: Datas
     bring(with_strays())
     for value, into in ((7, 9), (255, 0), (7, 7)):
         with pytest.raises(EditRefused, match="as the background or as one of its classes"):
-            masks.value_merge(dataset, layer="mask", value=value, into=into, base=1, user=alice)
+            mask_edits.value_merge(dataset, layer="mask", value=value, into=into, base=1, user=alice)
     with pytest.raises(EditRefused, match="No mask of mask holds the value 8"):
-        masks.value_merge(dataset, layer="mask", value=8, into=0, base=1, user=alice)
-    made = masks.value_merge(dataset, layer="mask", value=7, into=255, base=1, user=alice)
+        mask_edits.value_merge(dataset, layer="mask", value=8, into=0, base=1, user=alice)
+    made = mask_edits.value_merge(dataset, layer="mask", value=7, into=255, base=1, user=alice)
     assert made.change == "Value 7 of mask counts as mask in 1 mask."
     assert np.array_equal(pixels(item(made, 0)) == 255, drawn(0, stray=7) > 0)
 
@@ -108,12 +107,12 @@ def test_more_masks_than_one_click_writes_are_left_for_the_next(
     dataset: Dataset, bring: Bring, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring(with_strays(40, strays=3))
-    monkeypatch.setattr(masks, "MOST_REWRITTEN", 2)
-    made = masks.value_merge(dataset, layer="mask", value=7, into=0, base=1, user=alice)
+    monkeypatch.setattr(mask_edits, "MOST_REWRITTEN", 2)
+    made = mask_edits.value_merge(dataset, layer="mask", value=7, into=0, base=1, user=alice)
     assert made.change.endswith("in 2 masks. 1 mask still holds it: press again for the next ones.")
     assert made.summary["problems"] == {"unknown_values": 1}
-    monkeypatch.setattr(masks, "MOST_PIXELS", 1)
-    made = masks.value_merge(dataset, layer="mask", value=7, into=0, base=2, user=alice)
+    monkeypatch.setattr(mask_edits, "MOST_PIXELS", 1)
+    made = mask_edits.value_merge(dataset, layer="mask", value=7, into=0, base=2, user=alice)
     assert made.summary["problems"] == {}
 
 
@@ -121,12 +120,12 @@ def test_a_value_named_as_a_class_is_in_the_manifest_and_goes_with_the_history(
     dataset: Dataset, bring: Bring, alice: User
 ) -> None:
     first = bring(with_strays())
-    made = masks.value_name(dataset, layer="mask", value=7, name=" cristae ", base=1, user=alice)
+    made = mask_edits.value_name(dataset, layer="mask", value=7, name=" cristae ", base=1, user=alice)
     assert made.change == "Value 7 of mask is the class cristae now."
     assert made.summary["problems"] == {}
     assert revision_manifest(made).classes["mask"]["7"] == {"name": "cristae", "colour": "#F0E442"}
     with pytest.raises(EditRefused, match="a class, or the background, already"):
-        masks.value_name(dataset, layer="mask", value=7, name="again", base=2, user=alice)
+        mask_edits.value_name(dataset, layer="mask", value=7, name="again", base=2, user=alice)
     back = dataset_edits.revision_restore(first, base=2, user=alice)
     assert set(revision_manifest(back).classes["mask"]) == {"255"}
     assert Dataset.objects.get().classes == revision_manifest(back).classes
@@ -134,20 +133,20 @@ def test_a_value_named_as_a_class_is_in_the_manifest_and_goes_with_the_history(
 
 def test_empty_masks_are_kept_as_right_or_taken_off(dataset: Dataset, bring: Bring, alice: User) -> None:
     first = bring(with_strays(12, strays=0, empty=2))
-    assert pairs.empty_layers(first) == {"mask": 2}
-    kept = masks.masks_accept_empty(dataset, layer="mask", base=1, user=alice)
+    assert mask_counts.empty_layers(first) == {"mask": 2}
+    kept = mask_edits.masks_accept_empty(dataset, layer="mask", base=1, user=alice)
     assert kept.change == "2 masks of mask kept as “nothing here”."
     assert (kept.summary["problems"], kept.summary["masks"]) == ({}, {"mask": 12})
     dataset_edits.revision_restore(first, base=2, user=alice)
-    dropped = masks.masks_drop_empty(dataset, layer="mask", base=3, user=alice)
+    dropped = mask_edits.masks_drop_empty(dataset, layer="mask", base=3, user=alice)
     assert (dropped.summary["problems"], dropped.summary["masks"]) == ({}, {"mask": 10})
     with pytest.raises(EditRefused, match="No mask of mask is empty any more"):
-        masks.masks_drop_empty(dataset, layer="mask", base=4, user=alice)
+        mask_edits.masks_drop_empty(dataset, layer="mask", base=4, user=alice)
 
 
 def test_a_renamed_layer_takes_its_classes_and_its_problems_along(dataset: Dataset, bring: Bring, alice: User) -> None:
     first = bring(with_strays())
-    made = masks.layer_rename(dataset, layer="mask", to="mitochondria", base=1, user=alice)
+    made = mask_edits.layer_rename(dataset, layer="mask", to="mitochondria", base=1, user=alice)
     assert made.change == "The mask layer mask of 12 images is called mitochondria now."
     assert made.summary["masks"] == {"mitochondria": 12}
     assert set(Dataset.objects.get().classes) == {"mitochondria"}
@@ -158,14 +157,14 @@ def test_a_renamed_layer_takes_its_classes_and_its_problems_along(dataset: Datas
     assert "mask" in item(first, 3).masks
     for wrong in ("", "a/b", "x" * 101):
         with pytest.raises(EditRefused, match="1 to 100 characters"):
-            masks.layer_rename(dataset, layer="mitochondria", to=wrong, base=2, user=alice)
+            mask_edits.layer_rename(dataset, layer="mitochondria", to=wrong, base=2, user=alice)
 
 
 def test_a_layer_does_not_take_the_name_of_another(dataset: Dataset, bring: Bring, alice: User) -> None:
     bring(with_strays(3, strays=0) | {"masks_membranes/01.png": mask(5)})
     with pytest.raises(EditRefused, match="There is a mask layer membranes already"):
-        masks.layer_rename(dataset, layer="mask", to="membranes", base=1, user=alice)
-    assert pairs.rules_of(newest(dataset)) == {"mask": {"folder": 3}, "membranes": {"folder": 1}}
+        mask_edits.layer_rename(dataset, layer="mask", to="membranes", base=1, user=alice)
+    assert mask_counts.rules_of(newest(dataset)) == {"mask": {"folder": 3}, "membranes": {"folder": 1}}
 
 
 def test_a_mask_that_was_taken_off_does_not_come_back_with_the_next_upload(
@@ -173,7 +172,7 @@ def test_a_mask_that_was_taken_off_does_not_come_back_with_the_next_upload(
 ) -> None:
     first = bring(with_strays(4, strays=0))
     chosen = Selection(ids=[item(first, 2).pk])
-    made = masks.masks_detach(dataset, layer="mask", selection=chosen, base=1, user=alice)
+    made = mask_edits.masks_detach(dataset, layer="mask", selection=chosen, base=1, user=alice)
     assert made.change == "1 mask of mask taken off its image."
     assert made.summary["problems"] == {"unpaired": 1}
     later = bring({"images/77.png": picture(77)})

@@ -8,8 +8,7 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from tests.webapp.datasets.revisions.test_item_edits import dataset, fill
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.revisions import item_edits as edits
-from webapp.datasets.revisions import near_duplicates as twins
+from webapp.datasets.revisions import item_edits, near_duplicates
 from webapp.datasets.revisions.draft import Selection
 from webapp.projects.models import User
 
@@ -25,7 +24,7 @@ def with_twins(dataset: Dataset, user: User) -> Revision:
     rows = list(dataset.all_items.order_by("name"))
     for row, look in zip(rows, looks, strict=True):
         Item.objects.filter(pk=row.pk).update(facts={"likeness": look})
-    return edits.items_label(dataset, selection=Selection(ids=[rows[5].pk]), label="x", base=1, user=user)
+    return item_edits.items_label(dataset, selection=Selection(ids=[rows[5].pk]), label="x", base=1, user=user)
 
 
 def sides(revision: Revision) -> dict[str, str]:
@@ -35,12 +34,12 @@ def sides(revision: Revision) -> dict[str, str]:
 def test_look_alikes_go_to_the_side_where_most_of_them_stand(dataset: Dataset, alice: User) -> None:
     before = with_twins(dataset, alice)
     assert [leak["kind"] for leak in before.summary["leaks"]] == ["alike"]
-    made = twins.twins_join(dataset, base=2, user=alice)
+    made = near_duplicates.twins_join(dataset, base=2, user=alice)
     assert made.change == "1 image put on the side of those that look the same."
     assert sides(made) == {**sides(before), "0": "train"}
     assert made.summary["leaks"] == []
     with pytest.raises(EditRefused, match="No two images"):
-        twins.twins_join(dataset, base=3, user=alice)
+        near_duplicates.twins_join(dataset, base=3, user=alice)
 
 
 def test_or_those_in_training_are_left_out_by_a_button_of_the_doctor(

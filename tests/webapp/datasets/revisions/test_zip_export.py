@@ -20,7 +20,7 @@ from tests.webapp.datasets.intake.test_commit import encoded, mask, newest, pict
 from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
 from webapp.datasets.models import Dataset
-from webapp.datasets.revisions import zip_export as exports
+from webapp.datasets.revisions import zip_export
 from webapp.projects.models import Project, User
 from webapp.streaming import PART
 
@@ -39,7 +39,7 @@ def test_the_zip_holds_every_file_as_it_came_beside_the_manifest(dataset: Datase
     files: dict[str, object] = {"images/a.png": picture(1), "masks/a.png": mask(1), "stack.tif": stack}
     upload(dataset, files, user=alice, folder=tmp_path)
     revision = newest(dataset)
-    content = b"".join(exports.zipped(revision))
+    content = b"".join(zip_export.zipped(revision))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [
@@ -53,8 +53,8 @@ def test_the_zip_holds_every_file_as_it_came_beside_the_manifest(dataset: Datase
         items = [json.loads(line) for line in archive.read(EXPORTED).splitlines()[1:]]
         held = {hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
     assert {item["image"]["sha256"] for item in items} <= held
-    assert b"".join(exports.zipped(revision)) == content
-    assert exports.filename_of(revision) == f"Lucchi_ 5_nm-{revision.manifest[:4]}.zip"
+    assert b"".join(zip_export.zipped(revision)) == content
+    assert zip_export.filename_of(revision) == f"Lucchi_ 5_nm-{revision.manifest[:4]}.zip"
 
 
 def test_two_files_of_one_name_both_go_in(dataset: Dataset, alice: User, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_two_files_of_one_name_both_go_in(dataset: Dataset, alice: User, tmp_pat
     for item in newest(dataset).items:  # Two masks that were called the same, in revisions of their own once.
         drawn = {"sha256": item.image, "page": 0, "name": "m.png", "rule": "numbers", "values": {}}
         dataset.all_items.filter(pk=item.pk).update(masks={"mitochondria": drawn})
-    with zipfile.ZipFile(io.BytesIO(b"".join(exports.zipped(newest(dataset))))) as archive:
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_export.zipped(newest(dataset))))) as archive:
         names = archive.namelist()
     assert len(set(names)) == len(names) == 5
     assert sum(name.startswith("masks/mitochondria/m") for name in names) == 2

@@ -20,9 +20,8 @@ from tusclient.client import TusClient
 
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
 from webapp.datasets.models import Upload
-from webapp.datasets.uploads import services as uploads_services
+from webapp.datasets.uploads import services, tus
 from webapp.datasets.uploads import spool as uploads_spool
-from webapp.datasets.uploads import tus as pieces
 from webapp.datasets.uploads.spool import Spool
 from webapp.jobs.models import Job
 
@@ -74,13 +73,13 @@ def test_cut_connections_lose_at_most_what_was_in_the_air(browser, dataset):
 
 
 def test_bytes_are_kept_while_the_connection_still_stands(browser, dataset):
-    data = os.urandom(pieces.COMMIT_BYTES + 3_000_000)
+    data = os.urandom(tus.COMMIT_BYTES + 3_000_000)
     path = begin(browser, dataset, length=len(data) + 10)
     raw = browser.open_patch(path, offset=0, length=len(data) + 10)
     raw.sendall(data)
-    until(lambda: row(path).offset >= pieces.COMMIT_BYTES, what="committed on the way")
-    kept = uploads_spool.spool_path(row(path).pk).read_bytes()[: pieces.COMMIT_BYTES]
-    assert kept == data[: pieces.COMMIT_BYTES]
+    until(lambda: row(path).offset >= tus.COMMIT_BYTES, what="committed on the way")
+    kept = uploads_spool.spool_path(row(path).pk).read_bytes()[: tus.COMMIT_BYTES]
+    assert kept == data[: tus.COMMIT_BYTES]
     raw.close()
 
 
@@ -171,7 +170,7 @@ def test_an_upload_says_what_it_is_called_and_until_when_it_waits(browser, datas
     Upload.objects.update(expires_at=timezone.now() + datetime.timedelta(hours=1))
     _, headers, _ = browser.patch(path, b"12345", offset=0)
     left = parsedate_to_datetime(headers["upload-expires"]) - timezone.now()
-    assert left > uploads_services.UPLOAD_LIFE - datetime.timedelta(minutes=1), "what comes puts the end off"
+    assert left > services.UPLOAD_LIFE - datetime.timedelta(minutes=1), "what comes puts the end off"
     Upload.objects.update(expires_at=timezone.now() - datetime.timedelta(seconds=1))
     assert browser.request("HEAD", path)[0] == 410
     assert browser.patch(path, b"67890", offset=5)[0] == 410
