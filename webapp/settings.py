@@ -8,25 +8,25 @@ from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp import environment
+from webapp import environment as env
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # --- where things lie -------------------------------------------------------------------------------------------
 
-DATA = environment.folder("CRISTAE_DATA", ROOT / "var")
+DATA = env.folder("CRISTAE_DATA", ROOT / "var")
 """Everything that must survive: blobs, job folders, and the database where `manage.py up` runs its own."""
 
 BLOBS = DATA / "blobs"
 JOBS = DATA / "jobs"
 SPOOL = DATA / "spool"
 PREPARED = DATA / "prepared"
-RUN = environment.folder("CRISTAE_RUN", DATA / "run")
+RUN = env.folder("CRISTAE_RUN", DATA / "run")
 """Sockets and locks of this host: must be a local disk."""
 
 # --- the server's address decides on TLS ---------------------------------------------------------------------------
 
-URL = environment.text("CRISTAE_URL", "http://127.0.0.1:8000").rstrip("/")
+URL = env.text("CRISTAE_URL", "http://127.0.0.1:8000").rstrip("/")
 _url = urlsplit(URL)
 if _url.scheme not in {"http", "https"} or not _url.hostname:
     raise ImproperlyConfigured(f"CRISTAE_URL={URL!r} is no address: write http://host:port or https://host.")
@@ -34,18 +34,18 @@ SECURE = _url.scheme == "https"
 LOOPBACK = _url.hostname in {"127.0.0.1", "localhost", "::1"}
 PLAIN_HTTP_WARNING = not SECURE and not LOOPBACK
 
-COMMIT = environment.text("CRISTAE_COMMIT", "")
+COMMIT = env.text("CRISTAE_COMMIT", "")
 """What an image was built from; a checkout asks git."""
 
-DEBUG = environment.boolean("CRISTAE_DEBUG", False)
+DEBUG = env.boolean("CRISTAE_DEBUG", False)
 _TESTING = "pytest" in sys.modules
-SECRET_KEY = environment.text("CRISTAE_SECRET_KEY", "tests-only-" + "x" * 50 if _TESTING else None)
+SECRET_KEY = env.text("CRISTAE_SECRET_KEY", "tests-only-" + "x" * 50 if _TESTING else None)
 if len(SECRET_KEY) < 50 and not _TESTING:
     raise ImproperlyConfigured(
         "CRISTAE_SECRET_KEY is shorter than 50 characters. Make one: "
         "python3 -c 'import secrets; print(secrets.token_urlsafe(64))'"
     )
-ALLOWED_HOSTS = [_url.hostname, *environment.words("CRISTAE_EXTRA_HOSTS")]
+ALLOWED_HOSTS = [_url.hostname, *env.words("CRISTAE_EXTRA_HOSTS")]
 if LOOPBACK:
     ALLOWED_HOSTS += ["127.0.0.1", "localhost", "[::1]"]
 if _TESTING:
@@ -53,7 +53,7 @@ if _TESTING:
 CSRF_TRUSTED_ORIGINS = [URL]
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
-SECURE_SSL_REDIRECT = SECURE and environment.boolean("CRISTAE_REDIRECT_TO_HTTPS", True)
+SECURE_SSL_REDIRECT = SECURE and env.boolean("CRISTAE_REDIRECT_TO_HTTPS", True)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
@@ -63,7 +63,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-if environment.boolean("CRISTAE_BEHIND_PROXY", False):
+if env.boolean("CRISTAE_BEHIND_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 CONTENT_SECURITY_POLICY = {
@@ -147,7 +147,7 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en"
 USE_TZ = True
-TIME_ZONE = environment.text("CRISTAE_TIME_ZONE", "UTC")
+TIME_ZONE = env.text("CRISTAE_TIME_ZONE", "UTC")
 USE_THOUSAND_SEPARATOR = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 2**20
@@ -177,7 +177,7 @@ def _database(url: str) -> dict[str, object]:
     host = parts.hostname or ""
     if "host=" in parts.query:  # a Unix socket: postgresql://user:password@/name?host=/folder
         host = dict(p.split("=", 1) for p in parts.query.split("&"))["host"]
-    connections = environment.integer("CRISTAE_DATABASE_POOL", 16, least=0, most=200)
+    connections = env.integer("CRISTAE_DATABASE_POOL", 16, least=0, most=200)
     # A pool that cannot connect says so at the next question, and does not sit out a pause that has grown to minutes.
     pool = {"min_size": 0, "max_size": connections, "timeout": 10, "reconnect_timeout": 1}
     return {
@@ -199,8 +199,8 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-DATABASE_URL = environment.text("DATABASE_URL")
-REDIS_URL = environment.text("REDIS_URL")
+DATABASE_URL = env.text("DATABASE_URL")
+REDIS_URL = env.text("REDIS_URL")
 DATABASES = {"default": _database(DATABASE_URL)}
 CHANNEL_LAYERS = {
     "default": {
@@ -208,22 +208,22 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # The layer waits 5 s at a time for a message; the client would give up after the same 5 s.
             "hosts": [{"address": REDIS_URL, "socket_timeout": 30, "socket_connect_timeout": 3}],
-            "capacity": environment.integer("CRISTAE_CHANNEL_CAPACITY", 100, least=1, most=100_000),
+            "capacity": env.integer("CRISTAE_CHANNEL_CAPACITY", 100, least=1, most=100_000),
         },
     }
 }
 
 # --- the queue ----------------------------------------------------------------------------------------------------
 
-LEASE_SECONDS = environment.number("CRISTAE_LEASE_SECONDS", 30, least=1, most=3600)
+LEASE_SECONDS = env.number("CRISTAE_LEASE_SECONDS", 30, least=1, most=3600)
 """A worker that has not renewed its lease for so long has lost its job."""
 RENEW_SECONDS = LEASE_SECONDS / 6
-HINT_AGAIN_SECONDS = environment.number("CRISTAE_HINT_AGAIN_SECONDS", 5, least=0.2, most=600)
-DEVICES = environment.words("CRISTAE_DEVICES")
+HINT_AGAIN_SECONDS = env.number("CRISTAE_HINT_AGAIN_SECONDS", 5, least=0.2, most=600)
+DEVICES = env.words("CRISTAE_DEVICES")
 """Devices of this host, as `cuda:0,cuda:1` or `cpu`. Empty: all GPUs, or else the CPU."""
-TRAINER = environment.text("CRISTAE_TRAINER", "forkserver")
+TRAINER = env.text("CRISTAE_TRAINER", "forkserver")
 """`forkserver`, `process` (a fresh interpreter per job), or a command that speaks the trainer's contract."""
-PROJECT_QUOTA = environment.integer("CRISTAE_PROJECT_QUOTA_GB", 1000, least=1, most=1_000_000) * 10**9
+PROJECT_QUOTA = env.integer("CRISTAE_PROJECT_QUOTA_GB", 1000, least=1, most=1_000_000) * 10**9
 
 LOGGING = {
     "version": 1,
@@ -232,7 +232,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {
         "handlers": ["console"],
-        "level": environment.choice("CRISTAE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        "level": env.choice("CRISTAE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
     },
     "loggers": {"axes": {"level": "WARNING"}, "daphne": {"level": "WARNING"}},
 }

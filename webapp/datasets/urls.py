@@ -1,4 +1,4 @@
-"""Addresses of datasets, items and uploads. PATCH and HEAD of an upload are answered before Django, in `uploads/tus.py`."""
+"""Addresses of datasets, items and uploads. PATCH and HEAD of an upload are answered by `uploads/tus.py`."""
 
 from django.urls import path
 
