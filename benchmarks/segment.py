@@ -104,7 +104,7 @@ def most_resident() -> int:
 
 
 class Squares:
-    """As `ml_core.data.loading.segmentation_data.Masked`, with images made up here."""
+    """As `ml_core.data.loading.segmentation_data.SegmentationData`, with images made up here."""
 
     size = SIZE
     samples = IMAGES

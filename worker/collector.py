@@ -15,8 +15,8 @@ from django.db.models import Max
 from ml_core.job.files import sha256_of
 from webapp.datasets.models import Blob
 from webapp.jobs.lifecycle.events import AT_ONCE, read_line
-from webapp.jobs.lifecycle.leases import owned
-from webapp.jobs.lifecycle.page_hints import announce
+from webapp.jobs.lifecycle.leases import locked_attempt
+from webapp.jobs.lifecycle.page_hints import hint_pages
 from webapp.jobs.models import Artifact, Event, Job
 from webapp.jobs.results.tracked_metric import watched_after
 
@@ -79,7 +79,7 @@ class Collector:
             return 0
         events = [read_line(line, job_id=self._job_id, epoch=self._epoch, seq=number) for number, line in lines]
         files = self._store(events)
-        with owned(self._job_id, epoch=self._owner_epoch) as job:
+        with locked_attempt(self._job_id, epoch=self._owner_epoch) as job:
             # Where an earlier commit's answer was lost, or another worker got so far: what is there stays as it is.
             last = job.events.filter(epoch=self._epoch).aggregate(last=Max("seq"))["last"] or 0
             new = [e for e in events if e.seq is not None and e.seq > last]
@@ -90,7 +90,7 @@ class Collector:
             if columns:
                 Job.objects.filter(pk=job.pk, epoch=self._owner_epoch).update(**columns)
             if new:
-                transaction.on_commit(partial(announce, job.pk))
+                transaction.on_commit(partial(hint_pages, job.pk))
         self._reader.advance(lines)
         self._remember(events)
         return len(lines)

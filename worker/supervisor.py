@@ -23,8 +23,8 @@ from ml_core.job import checkpoints
 from ml_core.specs import SPECS
 from webapp.jobs.inputs import InputGone, resolve
 from webapp.jobs.job_kinds import KINDS
-from webapp.jobs.lifecycle.leases import Fenced, database_is_away, owned, stop_wanted
-from webapp.jobs.lifecycle.transitions import change
+from webapp.jobs.lifecycle.leases import Fenced, database_is_away, locked_attempt, stop_wanted
+from webapp.jobs.lifecycle.transitions import job_transition
 from webapp.jobs.models import Event, Job, State
 from webapp.version import code_version
 from worker import attempt_folders, trainer_process
@@ -99,13 +99,13 @@ class Supervisor:
 
     def _attempt(self) -> Ending:
         try:
-            if early := self._patiently(self._prepare):
+            if early := self._retry_outage(self._prepare):
                 return early
             if self._leave.is_set():
                 return Ending(State.QUEUED, "The worker was stopped before the job began.", self._job.failures)
             self._start()
             code = self._follow()
-            self._patiently(self._collector.collect_all)
+            self._retry_outage(self._collector.collect_all)
             return self._judge(code)
         except InputGone as gone:
             return Ending(State.FAILED, str(gone))
@@ -139,7 +139,7 @@ class Supervisor:
         (self._folder / "spec.json").write_text(json.dumps(job.spec, indent=2))
         (self._folder / "inputs.json").write_text(json.dumps(inputs, indent=2))
         step = checkpoints.step_of(resume) if resume else None
-        with owned(job.pk, epoch=job.epoch) as row:
+        with locked_attempt(job.pk, epoch=job.epoch) as row:
             if row.stop_wanted:
                 return decide(self._how_it_ended(code=-signal.SIGTERM, row=row))
             said = {"number": job.epoch, "resumed_step": step}
@@ -189,7 +189,7 @@ class Supervisor:
                 collected = self._collector.collect()
                 self._refused = 0
             except Error as error:
-                self._bear(error)
+                self._tolerate_outage(error)
             if self._collector.checkpoints >= checkpoints.KEPT and not self._forgotten:
                 self._forgotten = True
                 attempt_folders.forget_checkpoints(self._job.pk, below=self._job.epoch)
@@ -223,7 +223,7 @@ class Supervisor:
         elif waited > grace.term:
             self._trainer.signal_group(signal.SIGTERM)
 
-    def _bear(self, error: Error) -> None:
+    def _tolerate_outage(self, error: Error) -> None:
         """Lets a database that is away be away; what it refuses again and again is raised."""
         connection.close()
         if database_is_away(error):
@@ -232,14 +232,14 @@ class Supervisor:
         if self._refused >= MOST_REFUSALS:
             raise error
 
-    def _patiently(self, act: Callable[[], R]) -> R:
+    def _retry_outage(self, act: Callable[[], R]) -> R:
         """Does `act`, again and again while the database is away, until this worker is to end."""
         while True:
             self._keeper.check()
             try:
                 return act()
             except Error as error:
-                self._bear(error)
+                self._tolerate_outage(error)
                 if self._leave.wait(TICK_SECONDS):
                     raise Leaving(f"Job {self._job.pk} is left to the next worker: the database is away.") from error
 
@@ -247,10 +247,10 @@ class Supervisor:
 
     def _judge(self, code: int) -> Ending:
         def judge() -> Ending:
-            with owned(self._job.pk, epoch=self._job.epoch) as row:
+            with locked_attempt(self._job.pk, epoch=self._job.epoch) as row:
                 return decide(self._how_it_ended(code=code, row=row))
 
-        return self._patiently(judge)
+        return self._retry_outage(judge)
 
     def _how_it_ended(self, *, code: int, row: Job) -> Attempt:
         crashes = row.events.filter(kind="state", data__has_key="crash_step").order_by("pk").last()
@@ -271,24 +271,24 @@ class Supervisor:
     def _end(self, ending: Ending) -> None:
         """Changes the state in the same transaction as whatever else the end brings."""
         try:
-            self._patiently(lambda: self._change(ending))
+            self._retry_outage(lambda: self._change(ending))
         except (Fenced, Leaving):
             raise
         except Exception as error:
             # What the job made cannot be entered: that is an end too, and must be said.
             log.exception("Job %d could not be finished.", self._job.pk)
             refused = _refusal_of(error)
-            self._patiently(lambda: self._change(refused))
+            self._retry_outage(lambda: self._change(refused))
 
     def _change(self, ending: Ending) -> None:
         job = self._job
-        with owned(job.pk, epoch=job.epoch) as row:
+        with locked_attempt(job.pk, epoch=job.epoch) as row:
             missing = self._missing(row) if ending.to == State.DONE else []
             if missing:
                 ending = Ending(State.FAILED, f"The job ended without its {' and '.join(missing)}. Its log says why.")
             if ending.to == State.DONE:
                 finisher_of(job.kind)(row, self._folder)
-            change(
+            job_transition(
                 job.pk,
                 to=ending.to,
                 of_epoch=job.epoch,

@@ -57,7 +57,7 @@ class Inverted:
     """Empty where all images were compared."""
 
 
-def tone_of(pixels: NDArray[np.uint8]) -> list[float]:
+def contrast_features(pixels: NDArray[np.uint8]) -> list[float]:
     """The four figures of an image (H, W) uint8, a thumbnail is enough; none for one that is nearly flat."""
     grey = np.asarray(pixels, np.float32)
     if grey.std() < 2:

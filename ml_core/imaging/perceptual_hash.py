@@ -21,7 +21,7 @@ CROWD = 4096
 """Where so many images share a quarter of their bits, they are compared for equal bits alone."""
 
 
-def bits_of(pixels: NDArray[np.uint8]) -> str:
+def difference_hash(pixels: NDArray[np.uint8]) -> str:
     """The bits of an image (H, W) uint8, as 16 hexadecimal digits; empty for one that is nearly flat."""
     small = np.asarray(Image.fromarray(pixels).resize((9, 8), Image.Resampling.BOX), np.int16)
     bits = (small[:, 1:] > small[:, :-1]).reshape(-1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.loading.augmentation import BLUR_SHARE
-from ml_core.data.loading.segmentation_data import Masked
+from ml_core.data.loading.segmentation_data import SegmentationData
 from ml_core.imaging.tensor_blur import gaussian_blur
 from ml_core.models.unet import CASSER, Segmenter
 
@@ -35,7 +35,7 @@ class FeatureCache:
     resumed run must find the same.
     """
 
-    def __init__(self, segmenter: Segmenter, data: Masked, *, autocast: Autocast) -> None:
+    def __init__(self, segmenter: Segmenter, data: SegmentationData, *, autocast: Autocast) -> None:
         assert segmenter.frozen, "features of an encoder that learns change at every step"
         self._segmenter, self._data, self._autocast = segmenter, data, autocast
         self._kept: dict[tuple[int, int], list[Tensor]] = {}

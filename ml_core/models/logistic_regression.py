@@ -61,7 +61,7 @@ class Scale:
         return weight.float(), bias.float()
 
 
-class Descent(Protocol):
+class Solver(Protocol):
     """A way of training: so many steps, each of which changes `linear`."""
 
     linear: nn.Linear

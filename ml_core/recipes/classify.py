@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ml_core.data.arrays.feature_store import stored_features
 from ml_core.data.arrays.prepare import Prepared
-from ml_core.data.loading.classification_data import Labelled, labelled
-from ml_core.data.loading.device_array import Feed
-from ml_core.data.loading.view_pairs import tone_of
+from ml_core.data.loading.classification_data import ClassificationData, labelled
+from ml_core.data.loading.device_array import DeviceArray
+from ml_core.data.loading.view_pairs import mean_and_deviation
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.errors import Stopped, UserError
 from ml_core.exchange import imagenet
 from ml_core.models import encoders
 from ml_core.models.linear_classifier import Classifier
-from ml_core.models.logistic_regression import Batches, Convergence, Descent, Examples, Scale, judged
+from ml_core.models.logistic_regression import Batches, Convergence, Examples, Scale, Solver, judged
 from ml_core.models.unet import segmenter_from
 from ml_core.recipes.classify_evaluation import Answers, grey_accuracy, say_results
 from ml_core.recipes.dataset_inputs import open_images, open_manifest
@@ -81,7 +81,7 @@ def run(context: Context[ClassifySpec]) -> None:
     )
 
 
-def _train(context: Context[ClassifySpec], descent: Descent, validation: Examples) -> Best:
+def _train(context: Context[ClassifySpec], descent: Solver, validation: Examples) -> Best:
     """Descends, saying how it goes; returns the offered weights of least validation cross-entropy.
 
     Cross-entropy rather than accuracy chooses: on few images accuracy moves in steps and ties.
@@ -104,7 +104,7 @@ def _train(context: Context[ClassifySpec], descent: Descent, validation: Example
     return best
 
 
-def _descent(spec: ClassifySpec, train: Examples, *, classes: int) -> Descent:
+def _descent(spec: ClassifySpec, train: Examples, *, classes: int) -> Solver:
     if spec.optimizer == "lbfgs":
         return Convergence(train, classes=classes, epochs=spec.epochs)
     return Batches(
@@ -117,7 +117,7 @@ def _descent(spec: ClassifySpec, train: Examples, *, classes: int) -> Descent:
     )
 
 
-def _encoder(context: Context[ClassifySpec], images: Prepared, data: Labelled) -> weights.Encoder:
+def _encoder(context: Context[ClassifySpec], images: Prepared, data: ClassificationData) -> weights.Encoder:
     """The encoder to judge: the given one, that of the given segmentation model, ImageNet's, or random weights."""
     spec, inputs = context.spec, context.inputs
     given = [name for name in ("encoder", "segmenter") if inputs.slot(name) is not None]
@@ -134,7 +134,7 @@ def _encoder(context: Context[ClassifySpec], images: Prepared, data: Labelled) -
         channels = 1 if spec.architecture == "casser" else encoders.CHANNELS
         network = encoders.build(spec.architecture, channels=channels)
     chosen = np.linspace(0, len(data.split.train) - 1, min(TONE_IMAGES, len(data.split.train))).round().astype(np.int64)
-    mean, deviation = tone_of(images.array[data.split.train[chosen]])
+    mean, deviation = mean_and_deviation(images.array[data.split.train[chosen]])
     return weights.Encoder(
         tensors=network.state_dict(),
         architecture=spec.architecture,
@@ -160,7 +160,7 @@ def _of_segmenter(context: Context[ClassifySpec]) -> weights.Encoder:
     )
 
 
-def _classifier(encoder: weights.Encoder, data: Labelled, *, size: int) -> Classifier:
+def _classifier(encoder: weights.Encoder, data: ClassificationData, *, size: int) -> Classifier:
     """The whole network, its linear layer still untrained, in evaluation mode."""
     network = Classifier(
         architecture=encoder.architecture,
@@ -176,10 +176,10 @@ def _classifier(encoder: weights.Encoder, data: Labelled, *, size: int) -> Class
 
 
 def _features(
-    context: Context[ClassifySpec], network: Classifier, manifest: Manifest, images: Prepared, data: Labelled
+    context: Context[ClassifySpec], network: Classifier, manifest: Manifest, images: Prepared, data: ClassificationData
 ) -> NDArray[np.float32]:
     """The features (N, D) of the items with a label, in the order of `data.positions`."""
-    feed = Feed(images.array, device=context.device)
+    feed = DeviceArray(images.array, device=context.device)
 
     def compute(first: int, end: int) -> NDArray[np.float32]:
         with torch.inference_mode(), context.autocast():
@@ -202,7 +202,7 @@ def _features(
     )
 
 
-def _key(context: Context[ClassifySpec], network: Classifier, manifest: Manifest, data: Labelled) -> str:
+def _key(context: Context[ClassifySpec], network: Classifier, manifest: Manifest, data: ClassificationData) -> str:
     """Names what the features follow from: the encoder and how it sees, the images, their size, the precision.
 
     Also the kind of device and the threads, which decide the last bits: a run's own features must not depend on who

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ml_core.data.arrays.prepare import Prepared
-from ml_core.data.loading.classification_data import Labelled
+from ml_core.data.loading.classification_data import ClassificationData
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.imaging.picture_sheets import SURROUND, fitted, grey_picture, sheet, write_png
 from ml_core.job.files import write_whole
@@ -37,14 +37,14 @@ ROWS, COLUMNS = 8, 4
 class Answers:
     """What the classifier says of every item with a label: `probabilities` (N, K), in the order of `data.positions`."""
 
-    data: Labelled
+    data: ClassificationData
     names: tuple[str, ...]
     groups: tuple[str, ...]
     probabilities: NDArray[np.float32]
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, linear: nn.Linear, x: Tensor, *, data: Labelled, manifest: Manifest) -> Answers:
+    def of(cls, linear: nn.Linear, x: Tensor, *, data: ClassificationData, manifest: Manifest) -> Answers:
         """`x` (N, D) are bare features."""
         items = [manifest.items[position] for position in data.positions.tolist()]
         return cls(
@@ -71,7 +71,7 @@ class Answers:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
-def grey_accuracy(images: Prepared, data: Labelled, *, epochs: int, device: torch.device) -> float:
+def grey_accuracy(images: Prepared, data: ClassificationData, *, epochs: int, device: torch.device) -> float:
     """The accuracy of the same regression on two numbers per image, grey mean and variance, at its best.
 
     Always standardised and trained to convergence, whatever the encoder's regression is: the most that grey values
@@ -88,7 +88,7 @@ def grey_accuracy(images: Prepared, data: Labelled, *, epochs: int, device: torc
     return judged(linear, parts[2])[1]
 
 
-def _grey_statistics(images: Prepared, data: Labelled) -> NDArray[np.float32]:
+def _grey_statistics(images: Prepared, data: ClassificationData) -> NDArray[np.float32]:
     """(N, 2): mean and variance of each labelled image, greys in 0..1."""
     found = np.empty((len(data.positions), 2), np.float32)
     for row, position in enumerate(data.positions.tolist()):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core.data.arrays.colour_planes import Planes
-from ml_core.data.loading.device_array import Feed
+from ml_core.data.loading.device_array import DeviceArray
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.errors import Stopped, UserError
 from ml_core.imaging.picture_sheets import colour_pairs_sheet, write_png
@@ -36,7 +36,7 @@ def run(context: Context[ColorizeSpec]) -> None:
     spec, reporter = context.spec, context.reporter
     manifest = open_manifest(context.inputs)
     images = open_images(context, manifest, size=spec.image_size).array
-    feed = Feed(images, device=context.device)
+    feed = DeviceArray(images, device=context.device)
     colorize = _colorizer(context)
     side = plane_size(spec.image_size)
     planes = Planes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml_core.data.arrays.prepare import Prepared, Progress, prepare, prepare_masks, prepare_whole, prepare_whole_masks
-from ml_core.data.loading.segmentation_data import Masked, layer_of
+from ml_core.data.loading.segmentation_data import SegmentationData, layer_of
 from ml_core.data.manifests import folder_manifest
 from ml_core.data.manifests import manifest as manifests
 from ml_core.data.manifests.manifest import Manifest
@@ -40,7 +40,7 @@ def open_images(context: Context[Any], manifest: Manifest, *, size: int) -> Prep
     )
 
 
-def open_masked(context: Context[SegmentSpec]) -> Masked:
+def open_masked(context: Context[SegmentSpec]) -> SegmentationData:
     """The items that have a mask in the layer to learn, split into parts. Raises UserError where they are too few."""
     spec, inputs, reporter = context.spec, context.inputs, context.reporter
     manifest = open_manifest(inputs)
@@ -67,7 +67,7 @@ def open_masked(context: Context[SegmentSpec]) -> Masked:
                 manifest, layer, **where, size=spec.image_size, progress=preparing(reporter, "Resizing masks")
             ),
         )
-    return Masked(
+    return SegmentationData(
         manifest,
         layer=layer,
         split=parts,

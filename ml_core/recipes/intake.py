@@ -1,8 +1,8 @@
 """Intake: reads one upload into files by hash, thumbnails and a list of what is in them. Imports no torch.
 
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
-what `ml_core.data.formats.decoder.look` says, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of labels
-say of images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
+what `data.formats.decoder.inspect_file` returns, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of
+labels say of images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
 `report.json` (what was refused, and why). Which mask belongs to which image is decided at
 the commit, where the dataset's earlier images are known.
 
@@ -26,7 +26,7 @@ from typing import Any
 
 from ml_core.data.archives import entries as archives
 from ml_core.data.archives import reader
-from ml_core.data.arrays.prefetch import in_order
+from ml_core.data.arrays.prefetch import ordered_map
 from ml_core.data.formats.decoder import Decoder
 from ml_core.data.formats.image_file import Refused
 from ml_core.data.formats.readers import SUFFIXES
@@ -111,7 +111,7 @@ class _Reading:
         reporter.progress(self._done, max(1, total), "files")
         pool = ThreadPoolExecutor(max_workers=len(self._started))
         try:
-            for looked in in_order(pool, self._jobs(), ahead=4 * len(self._started)):
+            for looked in ordered_map(pool, self._jobs(), ahead=4 * len(self._started)):
                 self._keep(looked)
                 self._done += 1
                 if total > 1:
@@ -228,12 +228,12 @@ class _Reading:
         if PurePosixPath(looked.name).suffix.lower() in label_tables.SUFFIXES:
             return _read_table(looked, arrived)
         mask = bool(pairing.role_of(looked.name).layer)
-        marked = published_sets.marked_value(looked.name) if mask else None
+        marked = published_sets.foreground_value(looked.name) if mask else None
         decoder = self._decoders.get()
         hashing = ThreadPoolExecutor(max_workers=1) if not looked.sha256 else None
         hashed = hashing.submit(sha256_of, arrived) if hashing else None
         try:
-            pages = decoder.look(
+            pages = decoder.inspect_file(
                 arrived,
                 name=looked.name,
                 mask=mask,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ml_core.data.loading.augmentation import augment
-from ml_core.data.loading.segmentation_data import Masked
-from ml_core.data.loading.view_pairs import tone_of
+from ml_core.data.loading.segmentation_data import SegmentationData
+from ml_core.data.loading.view_pairs import mean_and_deviation
 from ml_core.errors import UserError
 from ml_core.exchange import imagenet
 from ml_core.imaging.picture_sheets import Sample, sample_sheet, write_png
@@ -20,7 +20,7 @@ from ml_core.models import casser_unet, encoders
 from ml_core.models.feature_cache import FeatureCache
 from ml_core.models.unet import CASSER, Segmenter, segmentation_loss
 from ml_core.recipes.dataset_inputs import open_masked
-from ml_core.recipes.segment_evaluation import HALF, judge, precision_recall, say_results
+from ml_core.recipes.segment_evaluation import HALF, evaluate, precision_recall, say_results
 from ml_core.runtime import weights
 from ml_core.runtime.sampler import ResumableSampler
 from ml_core.runtime.training_loop import Best, Context, Loop, Stateful
@@ -126,14 +126,14 @@ def run(context: Context[SegmentSpec]) -> None:
     )
 
 
-def _segmenter(context: Context[SegmentSpec], data: Masked) -> tuple[Segmenter, str]:
+def _segmenter(context: Context[SegmentSpec], data: SegmentationData) -> tuple[Segmenter, str]:
     """The network on its device, and where its encoder's weights came from."""
     spec = context.spec
     encoder, source = _pretrained(context)
     if encoder is None:
         if spec.weights == "frozen":
             context.reporter.note("No pretrained encoder was given, so the encoder is trained from random weights.")
-        mean, deviation = tone_of(data.tone_sample())
+        mean, deviation = mean_and_deviation(data.tone_sample())
         channels = casser_unet.CHANNELS if spec.encoder == CASSER else encoders.CHANNELS
         segmenter = Segmenter(
             architecture=spec.encoder,
@@ -171,7 +171,7 @@ def _pretrained(context: Context[SegmentSpec]) -> tuple[weights.Encoder | None, 
     return None, ""
 
 
-def _feature_cache(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> FeatureCache | None:
+def _feature_cache(context: Context[SegmentSpec], segmenter: Segmenter, data: SegmentationData) -> FeatureCache | None:
     """The cache that was asked for, where the encoder is frozen and its features fit. By the data and the
     specification alone, never by the memory that is free: another machine must carry the same run on."""
     allowed = context.spec.feature_cache
@@ -221,12 +221,12 @@ class Validation:
     per_image: dict[int, float | None]
 
 
-def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> Validation:
+def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: SegmentationData) -> Validation:
     """Predicts every validation item at its own size."""
     meter = ConfusionMeter(classes=data.classes)
     losses: list[Tensor] = []
     shown = {}
-    for item in judge(context, segmenter, data, data.validation, threshold=HALF, keep=_shown(data)):
+    for item in evaluate(context, segmenter, data, data.validation, threshold=HALF, keep=_shown(data)):
         losses.append(item.loss)
         meter.add_counts(item.counts)
         if item.classes is not None:
@@ -244,7 +244,7 @@ def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked)
     return Validation(points=points, score=score or 0.0, shown=shown, per_image=per_image)
 
 
-def _shown(data: Masked) -> list[int]:
+def _shown(data: SegmentationData) -> list[int]:
     """The positions of the items on sheets: spread over the validation part."""
     places = np.linspace(0, len(data.validation) - 1, min(SHOWN, len(data.validation))).round().astype(int)
     return [int(p) for p in data.validation[places]]
@@ -256,7 +256,7 @@ def _shows(spec: SegmentSpec, *, epoch: int) -> bool:
     return number in (1, last) or number % math.ceil(last / SHEETS) == 0
 
 
-def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *, step: int) -> None:
+def _show(context: Context[SegmentSpec], data: SegmentationData, validation: Validation, *, step: int) -> None:
     samples, names = [], []
     for position, prediction in validation.shown.items():
         iou = validation.per_image[position]
@@ -285,7 +285,7 @@ def _show(context: Context[SegmentSpec], data: Masked, validation: Validation, *
 def _keep_segmenter(
     context: Context[SegmentSpec],
     segmenter: Segmenter,
-    data: Masked,
+    data: SegmentationData,
     *,
     kind: str,
     origin: str,

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.loading.segmentation_data import Masked
+from ml_core.data.loading.segmentation_data import SegmentationData
 from ml_core.errors import Stopped
 from ml_core.imaging.picture_sheets import write_png
 from ml_core.job.files import write_whole
@@ -59,7 +59,12 @@ class Judged:
 
 
 def predictions(
-    context: Context[SegmentSpec], segmenter: Segmenter, data: Masked, positions: NDArray[np.int64], *, flips: bool
+    context: Context[SegmentSpec],
+    segmenter: Segmenter,
+    data: SegmentationData,
+    positions: NDArray[np.int64],
+    *,
+    flips: bool,
 ) -> Iterator[tuple[int, Bands]]:
     """Each item's position and its logits at its own size, in the order of `positions`.
 
@@ -89,10 +94,10 @@ def predictions(
             yield position, enlarged_bands(logits, size=data.shape(position))
 
 
-def judge(
+def evaluate(
     context: Context[SegmentSpec],
     segmenter: Segmenter,
-    data: Masked,
+    data: SegmentationData,
     positions: NDArray[np.int64],
     *,
     threshold: float,
@@ -122,12 +127,14 @@ def judge(
         yield Judged(position, torch.stack(counts).sum(dim=0), loss, classes)
 
 
-def precision_recall(context: Context[SegmentSpec], segmenter: Segmenter, data: Masked) -> PrecisionRecall | None:
+def precision_recall(
+    context: Context[SegmentSpec], segmenter: Segmenter, data: SegmentationData
+) -> PrecisionRecall | None:
     """Precision and recall on the validation part at every threshold, kept as a table; None with several classes."""
     if data.classes != 2:
         return None
     histogram = ProbabilityHistogram()
-    run = judge(
+    run = evaluate(
         context,
         segmenter,
         data,
@@ -147,7 +154,7 @@ def precision_recall(context: Context[SegmentSpec], segmenter: Segmenter, data: 
 def say_results(
     context: Context[SegmentSpec],
     segmenter: Segmenter,
-    data: Masked,
+    data: SegmentationData,
     *,
     threshold: float,
     step: int,
@@ -164,7 +171,7 @@ def say_results(
     spread = np.linspace(0, len(positions) - 1, min(KEPT_PICTURES, len(positions))).round().astype(np.int64)
     meter = ConfusionMeter(classes=data.classes)
     histogram = ProbabilityHistogram() if data.classes == 2 else None
-    run = judge(
+    run = evaluate(
         context,
         segmenter,
         data,
@@ -207,7 +214,7 @@ def _go_on(context: Context[SegmentSpec], done: int, total: int, *, stage: str) 
 
 
 def _intervals(
-    context: Context[SegmentSpec], data: Masked, positions: NDArray[np.int64], counts: NDArray[np.int64]
+    context: Context[SegmentSpec], data: SegmentationData, positions: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> dict[str, list[float]]:
     """95 % intervals over groups; nothing where there are too few for any."""
     groups = [data.group(position) for position in positions.tolist()]
@@ -226,7 +233,7 @@ def _by_threshold(histogram: ProbabilityHistogram | None) -> dict[str, float | N
     return {"average_precision": curve.average_precision(), "foreground_iou_at_half": curve.iou_at(HALF)}
 
 
-def _by_class(data: Masked, found: Scores) -> dict[str, list[dict[str, float | int | None]]]:
+def _by_class(data: SegmentationData, found: Scores) -> dict[str, list[dict[str, float | int | None]]]:
     """One row per foreground class, by its value in the masks; nothing where there is only one."""
     if data.classes == 2:
         return {}
@@ -238,7 +245,7 @@ def _by_class(data: Masked, found: Scores) -> dict[str, list[dict[str, float | i
 
 
 def _table(
-    context: Context[SegmentSpec], data: Masked, positions: NDArray[np.int64], counts: NDArray[np.int64]
+    context: Context[SegmentSpec], data: SegmentationData, positions: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> list[dict[str, float | int | str | None]]:
     """One row per item, worst first and those without foreground last, kept as a table of all items as well."""
     rows: list[dict[str, float | int | str | None]] = []
@@ -256,7 +263,7 @@ def _table(
     return sorted(rows, key=lambda row: (row["foreground_iou"] is None, row["foreground_iou"]))
 
 
-def _keep_prediction(context: Context[SegmentSpec], data: Masked, item: Judged) -> None:
+def _keep_prediction(context: Context[SegmentSpec], data: SegmentationData, item: Judged) -> None:
     """The class map as an 8-bit picture: 0 for background, then the classes in the order of `values`."""
     assert item.classes is not None, "only class maps that were kept are written"
     path = write_png(item.classes, context.artifacts / f"prediction-{item.position:07d}.png")

@@ -16,7 +16,7 @@ from ml_core.specs import cam, classify, colorize, fields, pretrain, segment, tr
 from ml_core.specs.cam import CamSpec
 from ml_core.specs.classify import ClassifySpec
 from ml_core.specs.colorize import ColorizeSpec
-from ml_core.specs.field_text import as_text, told
+from ml_core.specs.field_text import as_text, format_field
 from ml_core.specs.fields import CURRENT_VERSION, FieldInfo, InputSlot, Presets, Refusal, Spec, SpecError, TrainingSpec
 from ml_core.specs.inactive_fields import Idle, holds
 from ml_core.specs.intake import IntakeSpec
@@ -45,11 +45,11 @@ __all__ = [
     "as_text",
     "differences",
     "fields_of",
+    "format_field",
     "from_preset",
     "holds",
     "load_spec",
     "presets_of",
-    "told",
     "without_effect",
 ]
 

@@ -10,7 +10,7 @@ def as_text(value: object) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def told(info: FieldInfo, value: object) -> str:
+def format_field(info: FieldInfo, value: object) -> str:
     """A value as a person reads it: "U-Net (paper)", "1 epoch", "4,096", "off"; "-" where there is nothing.
 
     `value` as a specification holds it; a text that the field would not take comes back as it is.

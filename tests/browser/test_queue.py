@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.webapp.pages.conftest import JobMaker, dataset, make_job, revision
-from webapp.jobs.lifecycle.queue_order import in_line
+from webapp.jobs.lifecycle.queue_order import queued_jobs
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 
@@ -40,7 +40,7 @@ def test_shift_and_an_arrow_move_the_chosen_job_and_it_stays_chosen(visit: Visit
     page.keyboard.press("Shift+ArrowUp")  # it is first
     page.keyboard.press("Shift+ArrowDown")
     expect_order(page, a, c, b)
-    assert list(in_line("device")) == [a, c, b]
+    assert list(queued_jobs("device")) == [a, c, b]
     page.keyboard.press("k")
     expect(page.locator("tr.chosen")).to_contain_text(f"#{a.pk} a")
     page.keyboard.press("o")

@@ -22,7 +22,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.counting import make_revision, pretrain, wait_until
 from tests.stack import House, house
-from webapp.jobs.lifecycle.leases import job_claim, owned
+from webapp.jobs.lifecycle.leases import job_claim, locked_attempt
 from webapp.jobs.lifecycle.page_hints import group_of
 from webapp.jobs.models import Event, Job, State
 from webapp.projects.models import Membership, Project, Role, User
@@ -67,7 +67,7 @@ def headers(user: str, *, origin: str) -> dict[str, str]:
 
 def say_points(job: Job, first: int, count: int) -> None:
     """Writes points as the collector does: one transaction under the job's row."""
-    with owned(job.pk, epoch=job.epoch):
+    with locked_attempt(job.pk, epoch=job.epoch):
         now = timezone.now()
         Event.objects.bulk_create(
             Event(job=job, epoch=job.epoch, seq=n, kind="point", name="loss/train", step=n, value=1 / n, time=now)
@@ -158,9 +158,9 @@ async def announce(web: House, job: Job) -> None:
 
 
 def finish(job: Job) -> None:
-    from webapp.jobs.lifecycle.transitions import change
+    from webapp.jobs.lifecycle.transitions import job_transition
 
-    assert change(job.pk, to=State.DONE, of_epoch=job.epoch)
+    assert job_transition(job.pk, to=State.DONE, of_epoch=job.epoch)
 
 
 async def closing_code(address: str, headers: dict[str, str], say: str) -> int:

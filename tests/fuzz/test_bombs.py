@@ -42,7 +42,7 @@ def test_images_that_are_bombs_are_refused_quickly_and_without_memory(tmp_path, 
             (tmp_path / name).write_bytes(content)
             began = time.monotonic()
             with pytest.raises(Refused) as refused:
-                decoder.look(tmp_path / name, name=name, mask=False, thumbnails=tmp_path, size=32)
+                decoder.inspect_file(tmp_path / name, name=name, mask=False, thumbnails=tmp_path, size=32)
             assert time.monotonic() - began < SECONDS, name
             assert "crash" not in refused.value.reason, name
             assert refused.value.reason.endswith("."), name

@@ -55,7 +55,7 @@ def try_images(decoder: Decoder, folder: Path, *, count: int, seed: int) -> Coun
         began = time.monotonic()
         said: tuple[object, ...] = ()
         try:
-            pages = decoder.look(path, name=name, mask=number % 5 == 0, thumbnails=thumbnails, size=32)
+            pages = decoder.inspect_file(path, name=name, mask=number % 5 == 0, thumbnails=thumbnails, size=32)
             outcomes["read"] += 1
             assert pages
         except Refused as refused:
@@ -110,7 +110,9 @@ def test_the_good_files_are_read(decoder, tmp_path):
     (tmp_path / "thumbnails").mkdir()
     for name, content in corpus.images(tmp_path).items():
         (tmp_path / "good").write_bytes(content)
-        assert decoder.look(tmp_path / "good", name=name, mask=False, thumbnails=tmp_path / "thumbnails", size=32), name
+        assert decoder.inspect_file(
+            tmp_path / "good", name=name, mask=False, thumbnails=tmp_path / "thumbnails", size=32
+        ), name
     for name, content in corpus.archives(tmp_path).items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "upload").write_bytes(content)

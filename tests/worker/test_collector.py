@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from tests.counting import make_revision, pretrain
 from webapp.jobs.lifecycle.leases import Fenced, job_claim
-from webapp.jobs.lifecycle.transitions import change
+from webapp.jobs.lifecycle.transitions import job_transition
 from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import Project
 from worker import collector
@@ -80,7 +80,7 @@ def test_a_batch_is_written_whole_or_not_at_all(job: Job, tmp_path: Path, monkey
 
 def test_a_fenced_worker_writes_nothing(job: Job, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_bytes(point(1))
-    change(job.pk, to=State.QUEUED)
+    job_transition(job.pk, to=State.QUEUED)
     with pytest.raises(Fenced):
         Collector(job, tmp_path).collect()
     job_claim("device", worker="other", device="cpu")

@@ -96,7 +96,7 @@ def list_items(
     chosen = _revision(dataset, revision)
     filters = Filters.of(dict(request.GET.lists()))
     number = max(1, min(limit, MOST))
-    found = item_pages.items_beyond(chosen, filters, item_pages.key_of(after), number=number + 1)
+    found = item_pages.next_items(chosen, filters, item_pages.key_of(after), number=number + 1)
     total, more = counts.count(chosen, filters)
     last = found[number - 1] if len(found) > number else None
     return {

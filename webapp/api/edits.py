@@ -20,7 +20,7 @@ from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.queries.filters import Filters
 from webapp.datasets.revisions import dataset_edits, draft, item_edits, zip_export
 from webapp.datasets.revisions.draft import Selection
-from webapp.datasets.revisions.split_plan import Asked, split_plan
+from webapp.datasets.revisions.split_plan import SplitRequest, split_plan
 from webapp.projects.access import get_editable, get_visible
 
 router = Router(tags=["datasets"])
@@ -160,7 +160,7 @@ def plan_split(
     dataset = get_visible(Dataset.objects.all(), asker(request), pk=dataset_id)
     items = dataset.all_items.filter(removed_in=None)
     try:
-        plan = split_plan(items, Asked(rule=rule, validation=validation, test=test, seed=max(0, seed)))
+        plan = split_plan(items, SplitRequest(rule=rule, validation=validation, test=test, seed=max(0, seed)))
     except EditRefused as refused:
         return Status(409, {"sentence": str(refused)})
     sides = {side.name: side.images for side in plan.sides}

@@ -97,7 +97,7 @@ def move_job(request: HttpRequest, job_id: int, wanted: MoveIn) -> object:
         queue_order.job_move(job, user=user, where=wanted.to)
     except queue_order.MoveRefused as refused:
         return Status(409, {"sentence": str(refused)})
-    return [job.pk for job in visible(queue_order.in_line(job.queue), user)]
+    return [job.pk for job in visible(queue_order.queued_jobs(job.queue), user)]
 
 
 @router.post("/{job_id}/{action}", response=dict[str, Any])

@@ -25,7 +25,7 @@ def revision_in(inputs: Mapping[str, Any]) -> Revision | None:
     return Revision.objects.select_related("dataset").filter(pk=inputs.get("dataset", {}).get("revision")).first()
 
 
-def brought_by(revision: Revision) -> tuple[str, ...]:
+def dataset_provides(revision: Revision) -> tuple[str, ...]:
     """What a dataset brings beside itself, as `ml_core.specs.inactive_fields` names it."""
     return (OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else ()
 

@@ -16,7 +16,7 @@ from ml_core.specs import Refusal, Spec, SpecError, load_spec
 from ml_core.specs.fields import TrainingSpec
 from webapp.jobs.inputs import check_inputs, jobs_taken_from
 from webapp.jobs.job_kinds import KINDS, default_name
-from webapp.jobs.lifecycle.transitions import change, standing
+from webapp.jobs.lifecycle.transitions import initial_state, job_transition
 from webapp.jobs.lifecycle.worker_hints import send_hint
 from webapp.jobs.models import UNCLAIMED, Event, Job, State
 from webapp.projects.models import Project, User
@@ -64,7 +64,7 @@ def job_submit(
 
 def _place(job: Job) -> None:
     """A new job's first state, by the jobs that it comes after, and the event that tells of it."""
-    job.state, job.reason = standing(job)
+    job.state, job.reason = initial_state(job)
     queued = job.state == State.QUEUED
     Job.objects.filter(pk=job.pk, state=State.WAITING).update(
         state=job.state,
@@ -99,10 +99,10 @@ def _stop(job: Job, *, wanted: str, to: State, idle: Sequence[State], reason: st
     # From the idle states the change is made here; a running job is asked, and its worker makes the change. Between
     # the two a worker may claim it or let go of it, so both are tried again: each is a conditional update.
     for _ in range(3):
-        if change(job.pk, to=to, sources=idle, reason=reason):
+        if job_transition(job.pk, to=to, sources=idle, reason=reason):
             return True
         sources = [State.RUNNING] if wanted == "pause" else [State.RUNNING, State.STOPPING]
-        if change(job.pk, to=State.STOPPING, sources=sources, reason=reason, stop_wanted=wanted):
+        if job_transition(job.pk, to=State.STOPPING, sources=sources, reason=reason, stop_wanted=wanted):
             return True
     return False
 
@@ -122,8 +122,8 @@ def job_retry(job: Job, *, user: User | None) -> bool:
 
 
 def _again(job: Job, *, source: State) -> bool:
-    state, reason = standing(job)
-    return change(job.pk, to=state, sources=[source], reason=reason, failures=0) is not None
+    state, reason = initial_state(job)
+    return job_transition(job.pk, to=state, sources=[source], reason=reason, failures=0) is not None
 
 
 def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:

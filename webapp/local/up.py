@@ -163,11 +163,11 @@ class Up:
 
     def _greet(self) -> None:
         """Says where to go, once the web answers."""
-        began, told = time.monotonic(), False
+        began, announced = time.monotonic(), False
         while not answers(self.host, self.port):
             self._tick()
-            if not told and time.monotonic() - began > SLOW_SECONDS:
-                told = True
+            if not announced and time.monotonic() - began > SLOW_SECONDS:
+                announced = True
                 self._say(
                     f"The web has not answered for {SLOW_SECONDS:.0f} s. What it says is in {self.data / 'logs'}."
                 )

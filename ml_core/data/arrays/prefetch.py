@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_order(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], *, ahead: int = 32) -> Iterator[T]:
+def ordered_map(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], *, ahead: int = 32) -> Iterator[T]:
     """The results of `jobs` in their order, with at most `ahead` under way: half a million of them take no memory."""
     coming = iter(jobs)
     running: deque[Future[T]] = deque(pool.submit(job) for job in islice(coming, ahead))

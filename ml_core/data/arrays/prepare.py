@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.arrays.prefetch import in_order
+from ml_core.data.arrays.prefetch import ordered_map
 from ml_core.data.formats import readers
 from ml_core.data.manifests.manifest import FileRef, Manifest, ManifestItem
 from ml_core.errors import UserError
@@ -254,7 +254,7 @@ def _build(
         rows = np.lib.format.open_memmap(temporary, mode="r+") if 0 not in shape else np.zeros(shape, np.uint8)
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             jobs = (lambda n=n: fill(n, place(rows, n)) for n in chosen)
-            for done, _ in enumerate(in_order(pool, jobs), start=1):
+            for done, _ in enumerate(ordered_map(pool, jobs), start=1):
                 if progress is not None:
                     progress(done, len(chosen))
         if isinstance(rows, np.memmap):

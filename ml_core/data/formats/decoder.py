@@ -27,9 +27,9 @@ from PIL import Image
 from ml_core.data.formats import readers
 from ml_core.data.formats.image_file import Refused
 from ml_core.imaging import mask_values
-from ml_core.imaging.inverted_contrast import tone_of
+from ml_core.imaging.inverted_contrast import contrast_features
 from ml_core.imaging.mask_values import only_value
-from ml_core.imaging.perceptual_hash import bits_of
+from ml_core.imaging.perceptual_hash import difference_hash
 from ml_core.imaging.windowing import coarse, is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
@@ -57,7 +57,7 @@ class Decoder:
             self._child = None
         self._unread = b""
 
-    def look(
+    def inspect_file(
         self,
         path: Path,
         *,
@@ -68,7 +68,7 @@ class Decoder:
         marked: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[dict[str, Any]]:
-        """What `look` in this module says of each page. Raises Refused, also where the file killed the child.
+        """What `inspect_file` in this module returns for each page. Raises Refused, also where the file killed the child.
 
         `progress` is called as (done, total) after each page and may raise.
         """
@@ -137,7 +137,7 @@ class Decoder:
         return answer
 
 
-def look(
+def inspect_file(
     path: Path, *, name: str, mask: bool, thumbnails: Path, size: int, marked: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Reads a whole file and yields, per page, what the dataset needs to know of it. Raises Refused.
@@ -186,8 +186,8 @@ def look(
                 "constant": is_constant(pixels),
                 "colour": colour,
                 "notes": list(header.notes),
-                "likeness": bits_of(np.asarray(small)),
-                "tone": tone_of(np.asarray(small)),
+                "likeness": difference_hash(np.asarray(small)),
+                "tone": contrast_features(np.asarray(small)),
                 "thumbnail": _thumbnail(coloured or small, folder=thumbnails),
             }
 
@@ -240,7 +240,7 @@ def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
     for line in questions:
         question = json.loads(line)
         try:
-            for page in look(
+            for page in inspect_file(
                 Path(question["path"]),
                 name=question["name"],
                 mask=question["mask"],

@@ -32,7 +32,7 @@ def levels_of(width: int, height: int) -> int:
     return levels
 
 
-def lay_down(image: Path, *, page: int, folder: Path, what: str, factor: int = 1) -> None:
+def build_pyramid(image: Path, *, page: int, folder: Path, what: str, factor: int = 1) -> None:
     """Writes `0.npy`, `1.npy`, ... into `folder`: level 0 is the page itself, in its own type. Raises Refused.
 
     `what` is `grey` (H, W), `colour` (H, W, 3), or `mask`: of one, every `factor`-th value and no further level, as
@@ -66,7 +66,7 @@ def _main(image: str, page: str, folder: str, what: str, factor: str) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        lay_down(Path(image), page=int(page), folder=Path(folder), what=what, factor=int(factor))
+        build_pyramid(Path(image), page=int(page), folder=Path(folder), what=what, factor=int(factor))
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
         return 1

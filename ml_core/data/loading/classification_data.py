@@ -20,7 +20,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Labelled:
+class ClassificationData:
     """Items with a label. `positions` (N,) are those in the manifest, `labels` (N,) places in `classes`.
 
     `train`, `validation` and `test` are places in `positions`; `split` says by which rule, in positions.
@@ -43,7 +43,7 @@ class Labelled:
         return "test" if len(self.split.test) else "validation"
 
 
-def labelled(manifest: Manifest, *, rule: Literal["dataset", "random"], seed: int) -> Labelled:
+def labelled(manifest: Manifest, *, rule: Literal["dataset", "random"], seed: int) -> ClassificationData:
     """The items of `manifest` that have a label, in parts 70/10/20. Raises UserError where that cannot be judged."""
     names, where = _names(manifest)
     positions = np.array([place for place, name in enumerate(names) if name], np.int64)
@@ -61,7 +61,7 @@ def labelled(manifest: Manifest, *, rule: Literal["dataset", "random"], seed: in
         sentences.insert(
             0, f"{len(manifest) - len(positions):,} of {len(manifest):,} images have no label and are left out."
         )
-    return Labelled(positions, labels, classes, split, tuple(sentences))
+    return ClassificationData(positions, labels, classes, split, tuple(sentences))
 
 
 def _names(manifest: Manifest) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ RESIDENT_SHARE = 0.25
 """An array moves to the GPU as a whole where it takes at most this share of the memory that is free there."""
 
 
-class Feed:
+class DeviceArray:
     """Hands out rows of a uint8 array (N, ...), which may be memory-mapped.
 
     On a GPU with room for it the array moves there once, and a batch costs no transfer at all. Otherwise the rows

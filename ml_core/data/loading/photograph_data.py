@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.loading.device_array import Feed
+from ml_core.data.loading.device_array import DeviceArray
 from ml_core.imaging.tensor_lab import rgb_to_lab
 
 LEAST_DIFFERENCE = 16
@@ -21,7 +21,7 @@ class Photographs:
 
     def __init__(self, array: NDArray[np.uint8], *, device: torch.device) -> None:
         self._array = array
-        self._feed = Feed(array, device=device)
+        self._feed = DeviceArray(array, device=device)
         self._device = device
 
     @property

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.arrays.prepare import Prepared, Whole
-from ml_core.data.loading.device_array import Feed
+from ml_core.data.loading.device_array import DeviceArray
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.data.manifests.splits import Split
 from ml_core.errors import UserError
@@ -50,7 +50,7 @@ def values_of(manifest: Manifest, layer: str) -> list[int]:
     return [BACKGROUND, *foreground]
 
 
-class Masked:
+class SegmentationData:
     """Items of a manifest with their masks; positions are those in the manifest.
 
     `classes` counts the classes with background; masks come as class numbers 0..classes-1, in the order of `values`.
@@ -83,7 +83,7 @@ class Masked:
         self._class_of[torch.tensor(self.values, device=device)] = torch.arange(
             self.classes, dtype=torch.uint8, device=device
         )
-        self._squares = None if squares is None else tuple(Feed(p.array, device=device) for p in squares)
+        self._squares = None if squares is None else tuple(DeviceArray(p.array, device=device) for p in squares)
         # Each sample of an epoch: the position of the item that it shows.
         self._samples = np.repeat(self.train, [self._crops_of(p) for p in self.train.tolist()])
 

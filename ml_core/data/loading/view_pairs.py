@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml_core.data.loading import byol_views
-from ml_core.data.loading.device_array import Feed
+from ml_core.data.loading.device_array import DeviceArray
 from ml_core.imaging.tensor_lab import lab_to_rgb
 from ml_core.specs import PretrainSpec
 
@@ -32,9 +32,9 @@ class Pairs:
     ) -> None:
         assert (ab is not None) == spec.views.startswith("colour"), "colour planes go with the views that show colour"
         self._spec = spec
-        self._images = Feed(images, device=device)
-        self._ab = None if ab is None else Feed(ab, device=device)
-        mean, deviation = tone_of(images)
+        self._images = DeviceArray(images, device=device)
+        self._ab = None if ab is None else DeviceArray(ab, device=device)
+        mean, deviation = mean_and_deviation(images)
         self.mean = (mean,) * 3
         self.deviation = (deviation,) * 3
 
@@ -77,7 +77,7 @@ def source_size(spec: PretrainSpec) -> int:
     return spec.image_size if spec.views == "colour" else spec.image_size * byol_views.CROP_MARGIN
 
 
-def tone_of(images: NDArray[np.uint8]) -> tuple[float, float]:
+def mean_and_deviation(images: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and deviation of the grey values in 0..1 over at most TONE_SAMPLE images (N, H, W), evenly spread.
 
     A dataset without any contrast gets the deviation of one grey level, so that nothing is divided by 0.

@@ -68,7 +68,7 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
     return replace(manifest, sha256=digest.hexdigest())
 
 
-def _tables(folder: Path) -> list[label_tables.Finder]:
+def _tables(folder: Path) -> list[label_tables.LabelLookup]:
     """The tables of labels in a folder, later names first, as a later upload would win."""
     found = []
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -79,7 +79,7 @@ def _tables(folder: Path) -> list[label_tables.Finder]:
             with open(path, "rb") as stream:
                 entries = label_tables.read(stream)
                 if entries is not None:
-                    found.append(label_tables.Finder(entries, folder=published_sets.table_folder(name)))
+                    found.append(label_tables.LabelLookup(entries, folder=published_sets.table_folder(name)))
         except readers.Refused as refused:
             raise UserError(f"{path}: {refused}") from refused
     return found
@@ -106,7 +106,7 @@ def _mask_ref(folder: Path, name: str, page: int, hashes: Mapping[str, str], hea
             f"{folder / name}: The mask is {mask.shape[1]:,} x {mask.shape[0]:,} px and its image {header.width:,} x "
             f"{header.height:,} px. Export the mask at the image's size."
         )
-    only = published_sets.marked_value(name)
+    only = published_sets.foreground_value(name)
     if only is not None:
         mask = only_value(mask, only)
     return replace(_ref(folder, name, page, hashes), values=mask_values.value_counts(mask), only=only)

@@ -69,7 +69,7 @@ def read(stream: IO[bytes]) -> Iterator[Entry] | None:
     return _entries(csv.reader(lines, delimiter=delimiter), columns)
 
 
-class Finder:
+class LabelLookup:
     """Finds an image's entry: by its path, else by its own name with or without suffix where only one entry has it,
     else by the longest entry that its name begins with (`EMPIAR-10311` names all of `EMPIAR-10311_0001.tiff`)."""
 

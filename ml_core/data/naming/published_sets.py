@@ -19,7 +19,7 @@ MOST_CLASSES = 100
 _PATCH = (224, 224)
 
 
-def marked_value(name: str) -> int | None:
+def foreground_value(name: str) -> int | None:
     """The only value of a mask that marks something, where its set is known to write others for nothing."""
     found = in_out_of(name)
     return 255 if found is not None and found.is_mask else None

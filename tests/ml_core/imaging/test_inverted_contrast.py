@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data import synthetic
-from ml_core.imaging.inverted_contrast import AT_LEAST, inverted_among, tone_of
+from ml_core.imaging.inverted_contrast import AT_LEAST, contrast_features, inverted_among
 
 Tones = NDArray[np.float64]
 
 
 def tones(count: int, *, seed: int = 0) -> Tones:
-    return np.array([tone_of(synthetic.micrograph(seed + n, size=96)[0]) for n in range(count)])
+    return np.array([contrast_features(synthetic.micrograph(seed + n, size=96)[0]) for n in range(count)])
 
 
 def test_to_invert_an_image_turns_the_sign_of_each_figure() -> None:
     grey, _ = synthetic.micrograph(3, size=96)
-    assert np.allclose(tone_of(grey), -np.array(tone_of(255 - grey)), atol=0.02)
-    assert tone_of(np.full((64, 64), 90, np.uint8)) == []
+    assert np.allclose(contrast_features(grey), -np.array(contrast_features(255 - grey)), atol=0.02)
+    assert contrast_features(np.full((64, 64), 90, np.uint8)) == []
 
 
 @pytest.mark.parametrize("group", ["stack A", ""])
@@ -44,7 +44,7 @@ def test_nothing_is_said_of_too_few_of_half_and_half_or_of_noise() -> None:
     half[::2] *= -1
     assert inverted_among(half, ["s"] * 20) == {}
     noise = np.random.default_rng(1)
-    of_noise = np.array([tone_of(noise.integers(0, 256, (96, 96)).astype(np.uint8)) for _ in range(40)])
+    of_noise = np.array([contrast_features(noise.integers(0, 256, (96, 96)).astype(np.uint8)) for _ in range(40)])
     assert inverted_among(of_noise, [""] * 40) == {}
 
 
@@ -60,7 +60,7 @@ def test_a_stack_is_compared_with_itself_whatever_the_others_look_like() -> None
 @pytest.mark.slow
 def test_in_stacks_of_real_micrographs_each_inverted_slice_is_found(real_data: Path) -> None:
     names = sorted((real_data / "lucchi" / "training" / "images").iterdir())
-    real = np.array([tone_of(np.asarray(Image.open(name).convert("L").reduce(4))) for name in names])
+    real = np.array([contrast_features(np.asarray(Image.open(name).convert("L").reduce(4))) for name in names])
     assert inverted_among(real, ["training"] * len(real)) == {}
     for place in range(len(real)):
         one = real.copy()

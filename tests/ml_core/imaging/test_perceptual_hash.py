@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ml_core.data import synthetic
-from ml_core.imaging.perceptual_hash import ALIKE, CROWD, alike_across, bits_of
+from ml_core.imaging.perceptual_hash import ALIKE, CROWD, alike_across, difference_hash
 
 
 def _micrograph(seed: int) -> np.ndarray:
@@ -20,17 +20,17 @@ def _distance(a: str, b: str) -> int:
 
 def test_the_same_picture_saved_otherwise_keeps_its_bits_and_another_does_not() -> None:
     picture = _micrograph(1)
-    bits = bits_of(picture)
+    bits = difference_hash(picture)
     smaller = np.asarray(Image.fromarray(picture).resize((97, 97), Image.Resampling.BILINEAR))
     flatter = (picture * 0.6 + 40).astype(np.uint8)
-    assert _distance(bits, bits_of(smaller)) <= ALIKE
-    assert _distance(bits, bits_of(flatter)) <= ALIKE
-    others = [_distance(bits, bits_of(_micrograph(seed))) for seed in range(2, 12)]
+    assert _distance(bits, difference_hash(smaller)) <= ALIKE
+    assert _distance(bits, difference_hash(flatter)) <= ALIKE
+    others = [_distance(bits, difference_hash(_micrograph(seed))) for seed in range(2, 12)]
     assert min(others) > 2 * ALIKE
 
 
 def test_a_picture_of_one_grey_has_no_bits() -> None:
-    assert bits_of(np.full((50, 60), 7, np.uint8)) == ""
+    assert difference_hash(np.full((50, 60), 7, np.uint8)) == ""
     assert alike_across(["", "", ""], [1, 2, 3]) == []
 
 

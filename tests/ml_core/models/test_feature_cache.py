@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ml_core.data.arrays.prepare import prepare, prepare_masks, prepare_whole, prepare_whole_masks
-from ml_core.data.loading.segmentation_data import Masked
+from ml_core.data.loading.segmentation_data import SegmentationData
 from ml_core.data.manifests import folder_manifest
 from ml_core.data.manifests.splits import split
 from ml_core.imaging.tensor_blur import gaussian_blur
@@ -23,11 +23,11 @@ SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Masked:
+def data(tmp_path_factory: pytest.TempPathFactory) -> SegmentationData:
     folder = tmp_path_factory.mktemp("cache")
     manifest = folder_manifest.from_folder(write_disks(folder / "set", sizes=[(32, 32)] * 4))
     where = {"blobs": None, "root": folder / "prepared"}
-    return Masked(
+    return SegmentationData(
         manifest,
         layer="mask",
         split=split(manifest.items, seed=0),
@@ -39,7 +39,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Masked:
     )
 
 
-def _cache(data: Masked, *, architecture: str = "casser", decoder: str = "unet", half: bool = False) -> FeatureCache:
+def _cache(
+    data: SegmentationData, *, architecture: str = "casser", decoder: str = "unet", half: bool = False
+) -> FeatureCache:
     torch.manual_seed(4)
     channels = 1 if architecture == "casser" else 3
     segmenter = Segmenter(
@@ -67,7 +69,9 @@ def _seen(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> list[torch.Te
     return shown
 
 
-def test_each_form_of_an_image_is_computed_once_and_there_are_16(data: Masked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_form_of_an_image_is_computed_once_and_there_are_16(
+    data: SegmentationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = _cache(data)
     shown = _seen(cache, monkeypatch)
     torch.manual_seed(0)
@@ -96,7 +100,7 @@ def test_each_form_of_an_image_is_computed_once_and_there_are_16(data: Masked, m
     ],
 )
 def test_the_decoder_answers_as_if_the_encoder_had_just_seen_the_images(
-    data: Masked, monkeypatch: pytest.MonkeyPatch, architecture: str, decoder: str, half: bool
+    data: SegmentationData, monkeypatch: pytest.MonkeyPatch, architecture: str, decoder: str, half: bool
 ) -> None:
     cache = _cache(data, architecture=architecture, decoder=decoder, half=half)
     shown = _seen(cache, monkeypatch)
@@ -111,7 +115,7 @@ def test_the_decoder_answers_as_if_the_encoder_had_just_seen_the_images(
     assert all(torch.equal(a, b) for a, b in zip(maps, again, strict=True))
 
 
-def test_image_and_mask_lie_the_same_way(data: Masked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_and_mask_lie_the_same_way(data: SegmentationData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Disks are brighter than what is around them, blurred or not."""
     cache = _cache(data)
     shown = _seen(cache, monkeypatch)
@@ -124,7 +128,7 @@ def test_image_and_mask_lie_the_same_way(data: Masked, monkeypatch: pytest.Monke
         assert ((truth > 0) == bright).float().mean() > 0.98
 
 
-def test_the_memory_that_all_forms_take_is_known_beforehand(data: Masked) -> None:
+def test_the_memory_that_all_forms_take_is_known_beforehand(data: SegmentationData) -> None:
     cache = _cache(data)
     foreseen = cache.most_bytes()
     grey = data.batch(np.arange(data.samples))[0]
@@ -134,7 +138,7 @@ def test_the_memory_that_all_forms_take_is_known_beforehand(data: Masked) -> Non
     assert foreseen == sum(level.nbytes for maps in cache._kept.values() for level in maps)
 
 
-def test_an_encoder_that_learns_has_no_cache(data: Masked) -> None:
+def test_an_encoder_that_learns_has_no_cache(data: SegmentationData) -> None:
     segmenter = Segmenter(architecture="casser", classes=2, mean=[0.5], deviation=[0.2])
     with pytest.raises(AssertionError, match="change at every step"):
         FeatureCache(segmenter, data, autocast=contextlib.nullcontext)

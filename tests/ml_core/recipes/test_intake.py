@@ -175,7 +175,7 @@ def test_a_file_that_kills_its_decoder_is_refused_and_the_next_gets_a_new_one(tm
         os.kill(child.pid, 9)
         with pytest.raises(Refused, match="crash"):
             decoder._answer(child)
-        assert len(decoder.look(tmp_path / "a.png", name="a.png", **ask)) == 1
+        assert len(decoder.inspect_file(tmp_path / "a.png", name="a.png", **ask)) == 1
     finally:
         decoder.close()
 
@@ -188,7 +188,7 @@ def test_a_file_that_takes_for_ever_is_refused(tmp_path):
         started = decoder._started()
         os.kill(started.pid, 19)
         with pytest.raises(Refused, match="longer than 1 s"):
-            decoder.look(tmp_path / "a.png", name="a.png", mask=False, thumbnails=tmp_path, size=16)
+            decoder.inspect_file(tmp_path / "a.png", name="a.png", mask=False, thumbnails=tmp_path, size=16)
     finally:
         decoder.close()
 
@@ -198,7 +198,7 @@ def test_a_decoder_that_wants_too_much_memory_is_told_so(tmp_path, monkeypatch):
         np.ones(2**34, np.uint8)
         yield {}
 
-    monkeypatch.setattr(decoding, "look", greedy)
+    monkeypatch.setattr(decoding, "inspect_file", greedy)
     monkeypatch.setattr(decoding.resource, "setrlimit", lambda *_: None)
     monkeypatch.setattr(np, "ones", lambda *_: (_ for _ in ()).throw(MemoryError))
     question = {"path": "a", "name": "a", "mask": False, "thumbnails": "t", "size": 16}

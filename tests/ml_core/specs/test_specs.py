@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.specs import SPECS, SpecError, differences, fields_of, from_preset, load_spec, presets_of, told
+from ml_core.specs import SPECS, SpecError, differences, fields_of, format_field, from_preset, load_spec, presets_of
 
 KINDS = [kind for kind in SPECS if presets_of(kind)]
 
@@ -46,7 +46,7 @@ def test_every_field_of_a_form_has_a_label_and_a_sentence_of_refusal(kind: str) 
 )
 def test_a_value_is_told_as_a_person_reads_it(kind: str, name: str, value: object, words: str) -> None:
     (info,) = [info for info in fields_of(kind) if info.name == name]
-    assert told(info, value) == words
+    assert format_field(info, value) == words
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,8 +16,8 @@ from webapp.datasets.models import Revision
 from webapp.jobs import services
 from webapp.jobs.lifecycle import events as lifecycle_events
 from webapp.jobs.lifecycle import reaper, snapshot
-from webapp.jobs.lifecycle.leases import Fenced, job_claim, lease_renew, owned
-from webapp.jobs.lifecycle.transitions import TRANSITIONS, change
+from webapp.jobs.lifecycle.leases import Fenced, job_claim, lease_renew, locked_attempt
+from webapp.jobs.lifecycle.transitions import TRANSITIONS, job_transition
 from webapp.jobs.models import ENDED, OWNED, Artifact, Event, Job, State
 from webapp.projects.models import Project, User
 
@@ -104,7 +104,7 @@ def test_a_job_waits_for_those_it_takes_from_and_says_for_which(revision: Revisi
     second = pretrain(revision, inputs={"start": {"job": first.pk, "artifact": "encoder"}})
     assert (second.state, second.reason) == ("waiting", f"After #{first.pk} BYOL.")
     bring(first, State.RUNNING)
-    change(first.pk, to=State.FAILED, reason="Out of memory.")
+    job_transition(first.pk, to=State.FAILED, reason="Out of memory.")
     second.refresh_from_db()
     assert second.state == State.WAITING
     assert second.reason == f"Waits: #{first.pk} BYOL failed. Start that one again, or cancel this job."
@@ -112,7 +112,7 @@ def test_a_job_waits_for_those_it_takes_from_and_says_for_which(revision: Revisi
     second.refresh_from_db()
     assert second.reason == f"After #{first.pk} BYOL."
     bring(first, State.RUNNING)
-    change(first.pk, to=State.DONE)
+    job_transition(first.pk, to=State.DONE)
     second.refresh_from_db()
     assert (second.state, second.reason) == ("queued", "")
 
@@ -131,7 +131,7 @@ def test_what_may_be_done_can_be_done_and_nothing_else(revision: Revision, state
     owned_now = {"epoch": 1, "lease_until": timezone.now() + datetime.timedelta(seconds=60)}
     wanted = {"stop_wanted": "pause"} if state == State.STOPPING else {}
     job = bring(pretrain(revision), State(state), **({**owned_now, **wanted} if state in OWNED else {}))
-    offered = action in snapshot.may(job)
+    offered = action in snapshot.allowed_actions(job)
     assert ACTIONS[action](job, user=None) is offered
     assert (Job.objects.get(pk=job.pk).state != state or state == State.STOPPING) is (
         offered or state == State.STOPPING
@@ -144,7 +144,7 @@ def test_every_change_outside_of_the_table_is_refused_and_writes_nothing(revisio
         for after in State:
             bring(job, before)
             events = job.events.count()
-            made = change(job.pk, to=after)
+            made = job_transition(job.pk, to=after)
             assert (made is not None) is (after in TRANSITIONS[before])
             assert job.events.count() - events == (1 if made else 0)
             assert Job.objects.get(pk=job.pk).state == (after if made else before)
@@ -159,7 +159,7 @@ def test_a_running_job_is_asked_to_stop_and_a_pause_may_become_a_cancel(revision
     assert lease_renew(job.pk, epoch=1) == "pause"
     assert services.job_cancel(job, user=bob)
     assert lease_renew(job.pk, epoch=1) == "cancel"
-    assert snapshot.may(Job.objects.get(pk=job.pk)) == ["clone"]
+    assert snapshot.allowed_actions(Job.objects.get(pk=job.pk)) == ["clone"]
 
 
 def test_the_oldest_queued_job_is_claimed_first(revision: Revision) -> None:
@@ -194,11 +194,11 @@ def test_who_was_fenced_can_neither_renew_nor_write(revision: Revision) -> None:
     pretrain(revision)
     stale = job_claim("device", worker="first", device="cpu")
     assert stale
-    change(stale.pk, to=State.QUEUED)
+    job_transition(stale.pk, to=State.QUEUED)
     job_claim("device", worker="second", device="cpu")
     with pytest.raises(Fenced):
         lease_renew(stale.pk, epoch=stale.epoch)
-    with pytest.raises(Fenced), owned(stale.pk, epoch=stale.epoch):
+    with pytest.raises(Fenced), locked_attempt(stale.pk, epoch=stale.epoch):
         Event.objects.create(job=stale, epoch=1, seq=1, kind="point", time=timezone.now())
     assert not Event.objects.filter(kind="point").exists()
 
@@ -301,5 +301,5 @@ def test_only_a_finished_training_can_be_extended(revision: Revision) -> None:
         services.job_extend(job, user=None, epochs=0)
     longer = services.job_extend(job, user=None, epochs=5)
     assert (longer.spec["epochs"], longer.extends_id, longer.state) == (10, job.pk, "queued")
-    assert "extend" in snapshot.may(job)
+    assert "extend" in snapshot.allowed_actions(job)
     assert set(ENDED) == {State.DONE, State.FAILED, State.CANCELLED}

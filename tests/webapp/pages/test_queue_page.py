@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.webapp.pages.conftest import JobMaker, Page
 from tests.webapp.pages.reading import words
 from webapp.jobs import services
-from webapp.jobs.lifecycle.queue_order import in_line
+from webapp.jobs.lifecycle.queue_order import queued_jobs
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User
 
@@ -164,7 +164,7 @@ def test_a_viewer_moves_nothing_and_a_stranger_learns_nothing(
         client = seen_by(person)
         assert client.post(f"/queue/{jobs[1].pk}/move/", {"where": "up"}).status_code == status
         assert 'value="up"' not in _page(client)
-    assert list(in_line("device")) == jobs
+    assert list(queued_jobs("device")) == jobs
 
 
 def test_an_administrator_moves_any_job_and_reads_none_of_their_names(
@@ -175,7 +175,7 @@ def test_an_administrator_moves_any_job_and_reads_none_of_their_names(
     hidden = make_job("pretrain", State.QUEUED, name="their secret", minutes=1, project=theirs)
     client = seen_by(admin)
     assert client.post(f"/queue/{hidden.pk}/move/", {"where": "front"}).status_code == 302
-    assert list(in_line("device")) == [hidden, ours]
+    assert list(queued_jobs("device")) == [hidden, ours]
     refused = client.post(f"/queue/{hidden.pk}/move/", {"where": "up"})
     assert f"#{hidden.pk} is first already." in refused.content.decode()
     assert "secret" not in refused.content.decode()

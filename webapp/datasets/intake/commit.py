@@ -20,7 +20,7 @@ from ml_core.data.naming.pairing import Entry, Pairing, natural
 from webapp.datasets.intake import labels, manifest_import
 from webapp.datasets.intake import report as left_out
 from webapp.datasets.intake.sort_positions import numbered_anew, positions_between
-from webapp.datasets.intake.staging import CHUNK, Catalogue
+from webapp.datasets.intake.staging import CHUNK, StagedItems
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
 from webapp.datasets.revisions.manifests import revision_create
 from webapp.projects.models import User
@@ -37,49 +37,49 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
     files = _read_files(folder / "items.jsonl")
     waiting = _waiting_masks(dataset)
 
-    catalogue = Catalogue(dataset)
-    brought = manifest_import.manifests_apply(catalogue, folder, files)
+    staged = StagedItems(dataset)
+    brought = manifest_import.manifests_apply(staged, folder, files)
     files = {name: pages for name, pages in files.items() if name not in brought.files}
     images = [pages for pages in files.values() if not pages[0]["mask"]]
     masks = {name: pages for name, pages in files.items() if pages[0]["mask"]}
-    refused = [*read["refused"], *brought.refused, *catalogue.add_images(images)]
+    refused = [*read["refused"], *brought.refused, *staged.add_images(images)]
     paired = Pairing()
     every = {**waiting, **masks}
     if every:
-        paired = pairing.pair([*catalogue.files(), *(Entry(name, len(pages)) for name, pages in every.items())])
-        refused += catalogue.pair(paired, masks=every)
+        paired = pairing.pair([*staged.files(), *(Entry(name, len(pages)) for name, pages in every.items())])
+        refused += staged.pair(paired, masks=every)
     if not brought.items:
-        catalogue.regroup()
-    told = labels.tables_apply(catalogue, folder / "tables.jsonl")
-    if not told.labelled and not brought.items:
-        told = replace(labels.folders_apply(catalogue), unmatched=told.unmatched)
+        staged.regroup()
+    applied = labels.tables_apply(staged, folder / "tables.jsonl")
+    if not applied.labelled and not brought.items:
+        applied = replace(labels.folders_apply(staged), unmatched=applied.unmatched)
     unpaired = [entry.name for entry in paired.unpaired]
     rules = Counter[str]()
     for found in (found for layers in paired.masks.values() for found in layers.values()):
         rules[found.rule] += len(every[found.name])
     report = {
         "files": read["files"],
-        "added": len(catalogue.new),
+        "added": len(staged.new),
         "masks": sum(rules.values()),
         "paired": dict(rules),
         "unpaired": unpaired,
-        "already_there": sum(len(pages) for pages in images) + brought.items - len(catalogue.new),
+        "already_there": sum(len(pages) for pages in images) + brought.items - len(staged.new),
         "refused": refused,
         "left_out": read["left_out"],
-        "labels": {told.source: told.labelled} if told.labelled else {},
-        "rules": [*read.get("layouts", []), *told.sentences],
-        "unmatched": told.unmatched,
+        "labels": {applied.source: applied.labelled} if applied.labelled else {},
+        "rules": [*read.get("layouts", []), *applied.sentences],
+        "unmatched": applied.unmatched,
         "waiting_masks": {name: masks[name] for name in unpaired if name in masks},
     }
-    if catalogue.new or catalogue.touched:
-        catalogue.find_problems()
+    if staged.new or staged.touched:
+        staged.find_problems()
         number = (
             1 + (Revision.objects.filter(dataset=dataset).order_by("-number").values_list("number").first() or [0])[0]
         )
-        _keep_blobs(_hashes_of(catalogue), folder / "blobs")
-        _write(catalogue, number=number)
+        _keep_blobs(_hashes_of(staged), folder / "blobs")
+        _write(staged, number=number)
         dataset.save(update_fields=["classes", "kind"])
-        revision_create(dataset, number=number, change=_sentence(catalogue, report), user=user)
+        revision_create(dataset, number=number, change=_sentence(staged, report), user=user)
     _keep_blobs({page["sha256"] for pages in report["waiting_masks"].values() for page in pages}, folder / "blobs")
     _forget_waiting(dataset, still={*unpaired} - {*masks})
     return left_out.shortened(report)
@@ -117,10 +117,10 @@ def _uploads_with_waiting_masks(dataset: Dataset) -> Iterable[Upload]:
     return done.exclude(report__waiting_masks={}).order_by("created_at")
 
 
-def _hashes_of(catalogue: Catalogue) -> set[str]:
-    items = [*catalogue.new.values(), *catalogue.touched.values()]
+def _hashes_of(staged: StagedItems) -> set[str]:
+    items = [*staged.new.values(), *staged.touched.values()]
     hashes = {mask["sha256"] for item in items for mask in item.masks.values()}
-    return hashes | {sha256 for item in catalogue.new.values() for sha256 in (item.image, item.thumbnail)}
+    return hashes | {sha256 for item in staged.new.values() for sha256 in (item.image, item.thumbnail)}
 
 
 def _keep_blobs(hashes: Iterable[str], folder: Path) -> None:
@@ -138,21 +138,21 @@ def _keep_blobs(hashes: Iterable[str], folder: Path) -> None:
     Blob.objects.bulk_create(rows, batch_size=CHUNK, ignore_conflicts=True)
 
 
-def _write(catalogue: Catalogue, *, number: int) -> None:
+def _write(staged: StagedItems, *, number: int) -> None:
     """Writes new rows, and for each changed item a new row while the old one ends with the revision before."""
-    new = sorted(catalogue.new.values(), key=lambda item: natural(item.name))
+    new = sorted(staged.new.values(), key=lambda item: natural(item.name))
     positions = positions_between(
-        [item.name for item in new], existing=[(row.name, row.position) for row in catalogue.rows.values()]
+        [item.name for item in new], existing=[(row.name, row.position) for row in staged.rows.values()]
     )
     if positions is None:
-        _number_anew(catalogue, new)
+        _number_anew(staged, new)
     else:
         for item, position in zip(new, positions, strict=True):
             item.position = position
-    ids = list(catalogue.touched)
+    ids = list(staged.touched)
     for start in range(0, len(ids), CHUNK):
         Item.objects.filter(pk__in=ids[start : start + CHUNK]).update(removed_in=number)
-    rows = [*new, *catalogue.touched.values()]
+    rows = [*new, *staged.touched.values()]
     for item in rows:
         item.pk = None
         item.added_in = number
@@ -160,17 +160,17 @@ def _write(catalogue: Catalogue, *, number: int) -> None:
     Item.objects.bulk_create(rows, batch_size=CHUNK)
 
 
-def _number_anew(catalogue: Catalogue, new: list[Item]) -> None:
+def _number_anew(staged: StagedItems, new: list[Item]) -> None:
     """Gives every row of the dataset, of earlier revisions too, a new position; a rare thing."""
-    rows = list(Item.objects.filter(dataset=catalogue.dataset).only("id", "name"))
+    rows = list(Item.objects.filter(dataset=staged.dataset).only("id", "name"))
     names = sorted({row.name for row in rows} | {item.name for item in new})
     places = dict(zip(names, numbered_anew(names), strict=True))
-    for item in [*rows, *new, *catalogue.touched.values()]:
+    for item in [*rows, *new, *staged.touched.values()]:
         item.position = places[item.name]
     Item.objects.bulk_update(rows, ["position"], batch_size=CHUNK)
 
 
-def _sentence(catalogue: Catalogue, report: Mapping[str, Any]) -> str:
+def _sentence(staged: StagedItems, report: Mapping[str, Any]) -> str:
     """What the revision changed, for the dataset's history."""
     parts = []
     if added := report["added"]:
@@ -181,5 +181,5 @@ def _sentence(catalogue: Catalogue, report: Mapping[str, Any]) -> str:
     for source, count in report["labels"].items():
         parts.append(f"{count:,} {'label' if count == 1 else 'labels'} from {source}")
     if not parts:
-        parts.append(f"{len(catalogue.touched):,} images sorted into stacks")
+        parts.append(f"{len(staged.touched):,} images sorted into stacks")
     return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "."

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ml_core.data.archives.entries import shown
 from ml_core.data.naming import published_sets
-from ml_core.data.naming.label_tables import Entry, Finder
-from webapp.datasets.intake.staging import Catalogue
+from ml_core.data.naming.label_tables import Entry, LabelLookup
+from webapp.datasets.intake.staging import StagedItems
 
 
 @dataclass
-class Told:
+class AppliedLabels:
     """How many images got a label, by which rule, and which entries of tables named no image."""
 
     labelled: int = 0
@@ -24,32 +24,32 @@ class Told:
     unmatched: list[str] = field(default_factory=list)
 
 
-def tables_apply(catalogue: Catalogue, path: Path) -> Told:
+def tables_apply(staged: StagedItems, path: Path) -> AppliedLabels:
     """What the tables of an upload say of the images that are there and that come; a later table wins."""
-    told = Told()
+    applied = AppliedLabels()
     for table, entries in _tables(path).items():
-        finder = Finder(entries, folder=published_sets.table_folder(table))
-        labelled, sizes = catalogue.tell(finder)
+        lookup = LabelLookup(entries, folder=published_sets.table_folder(table))
+        labelled, sizes = staged.apply_table(lookup)
         organisms = any(entry.facts.get("organism", "") == entry.label != "" for entry in entries)
         if labelled:
-            told.labelled += labelled
-            told.source = f"{told.source} and {table}" if told.source else table
-            told.sentences.append(
+            applied.labelled += labelled
+            applied.source = f"{applied.source} and {table}" if applied.source else table
+            applied.sentences.append(
                 published_sets.table_sentence(table, labelled=labelled, organisms=organisms, sizes=sizes)
             )
-        told.unmatched += [shown(name) for name in finder.unused]
-    return told
+        applied.unmatched += [shown(name) for name in lookup.unused]
+    return applied
 
 
-def folders_apply(catalogue: Catalogue) -> Told:
+def folders_apply(staged: StagedItems) -> AppliedLabels:
     """Folders per class, where nobody has said otherwise: the dataset has no masks, and no image another label."""
-    if catalogue.has_masks():
-        return Told()
-    labels = published_sets.labels_by_folder(entry.name for entry in catalogue.files())
+    if staged.has_masks():
+        return AppliedLabels()
+    labels = published_sets.labels_by_folder(entry.name for entry in staged.files())
     if not labels:
-        return Told()
-    labelled = catalogue.label(labels)
-    return Told(labelled, "folders", [published_sets.folder_sentence(labels)] if labelled else [])
+        return AppliedLabels()
+    labelled = staged.label(labels)
+    return AppliedLabels(labelled, "folders", [published_sets.folder_sentence(labels)] if labelled else [])
 
 
 def _tables(path: Path) -> dict[str, list[Entry]]:

@@ -11,7 +11,7 @@ from typing import Any
 from ml_core.data.manifests import manifest as manifests
 from ml_core.data.manifests.manifest import FileRef, ManifestItem
 from ml_core.errors import UserError
-from webapp.datasets.intake.staging import Catalogue
+from webapp.datasets.intake.staging import StagedItems
 from webapp.datasets.models import Dataset, Item
 
 Pages = Sequence[Mapping[str, Any]]
@@ -26,7 +26,7 @@ class BroughtIn:
     items: int = 0
 
 
-def manifests_apply(catalogue: Catalogue, folder: Path, files: Mapping[str, Pages]) -> BroughtIn:
+def manifests_apply(catalogue: StagedItems, folder: Path, files: Mapping[str, Pages]) -> BroughtIn:
     """Takes the items of each manifest in an intake's `folder` into the catalogue.
 
     An item that is there already, with the same pixels, becomes what the manifest says of it.
@@ -57,7 +57,7 @@ def _manifests(folder: Path) -> Iterator[Path]:
 
 
 def _take(
-    catalogue: Catalogue,
+    catalogue: StagedItems,
     each: ManifestItem,
     item: Item | None,
     *,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
 from ml_core.data.naming import pairing
-from ml_core.data.naming.label_tables import Entry as Told
-from ml_core.data.naming.label_tables import Finder
+from ml_core.data.naming.label_tables import Entry as LabelEntry
+from ml_core.data.naming.label_tables import LabelLookup
 from ml_core.data.naming.pairing import Entry, Pairing, page_name
 from webapp.datasets import classes
 from webapp.datasets.models import Dataset, Item, file_of
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     turned: bool
 
 
-class Catalogue:
+class StagedItems:
     """`new` are items to come; `touched` copies of items that change, by the id of the row that each replaces."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -147,15 +147,15 @@ class Catalogue:
                 if item.pk is not None:
                     self.changed(item)
 
-    def tell(self, finder: Finder) -> tuple[int, set[tuple[int, int]]]:
-        """What a table says of images, those that are there too. Returns how many it labels, and their sizes."""
-        said = {item.name: told for item in self._all() if (told := finder.find(file_of(item.name, item.facts)))}
+    def apply_table(self, finder: LabelLookup) -> tuple[int, set[tuple[int, int]]]:
+        """Applies a table of labels to all images, old and new. Returns how many it labels, and their sizes."""
+        by_name = {item.name: entry for item in self._all() if (entry := finder.find(file_of(item.name, item.facts)))}
         labelled, sizes = 0, set()
-        for item in self.items(list(said)).values():
-            told = said[item.name]
-            labelled += bool(told.label)
+        for item in self.items(list(by_name)).values():
+            entry = by_name[item.name]
+            labelled += bool(entry.label)
             sizes.add((item.width, item.height))
-            if _apply(told, item):
+            if _apply(entry, item):
                 self.changed(item)
         return labelled, sizes
 
@@ -289,14 +289,14 @@ class Catalogue:
         return bool(item.masks)
 
 
-def _apply(told: Told, item: Item) -> bool:
-    """Gives an item what a table says of it; whether that changed it."""
-    facts = {**item.facts, **told.facts}
+def _apply(entry: LabelEntry, item: Item) -> bool:
+    """Applies an entry of a table to an item; returns whether that changed it."""
+    facts = {**item.facts, **entry.facts}
     new = {
-        "label": told.label[:LABEL] or item.label,
-        "split": told.split or item.split,
-        "group": told.group[:400] or item.group,
-        "pixel_size_nm": told.pixel_size_nm or item.pixel_size_nm,
+        "label": entry.label[:LABEL] or item.label,
+        "split": entry.split or item.split,
+        "group": entry.group[:400] or item.group,
+        "pixel_size_nm": entry.pixel_size_nm or item.pixel_size_nm,
         "facts": facts,
     }
     changed = any(getattr(item, key) != value for key, value in new.items())

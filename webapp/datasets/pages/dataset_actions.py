@@ -16,12 +16,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item, Revision
-from webapp.datasets.pages.forms import number_of, told
+from webapp.datasets.pages.forms import number_of, run_edit
 from webapp.datasets.queries.filters import NO_SPLIT, Filters
 from webapp.datasets.revisions import dataset_edits, draft, item_edits, subsets, zip_export
 from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions.draft import Selection
-from webapp.datasets.revisions.split_plan import SHARES, Asked
+from webapp.datasets.revisions.split_plan import SHARES, SplitRequest
 from webapp.projects.access import get_editable, get_visible, signed_in
 from webapp.streaming import csv_parts, streamed
 
@@ -64,12 +64,12 @@ def edit(request: HttpRequest, dataset_id: int) -> HttpResponse:
         change, values = CHANGES[post["do"]](post)
         return change(dataset, selection=_selection(post), base=number_of(post, "base"), user=user, **values)
 
-    told(request, made)
+    run_edit(request, made)
     return _back(dataset, post)
 
 
 @require_POST
-def listed(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
+def download_csv(request: HttpRequest, dataset_id: int) -> StreamingHttpResponse:
     """The chosen items as CSV: what a colleague, or a script, needs to know of them."""
     dataset = get_visible(Dataset.objects.all(), signed_in(request), pk=dataset_id)
     newest = dataset.revisions.first()
@@ -95,7 +95,7 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     asked, base = split_asked(post), number_of(post, "base")
-    told(request, lambda: dataset_edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
+    run_edit(request, lambda: dataset_edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
 
@@ -106,7 +106,7 @@ def kind(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     wanted, base = post.get("kind", ""), number_of(post, "base")
-    told(request, lambda: kinds.dataset_turn(dataset, kind=wanted, base=base, user=user))
+    run_edit(request, lambda: kinds.dataset_set_content(dataset, kind=wanted, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
 
 
@@ -121,7 +121,7 @@ def name_classes(request: HttpRequest, dataset_id: int) -> HttpResponse:
         for value in post.getlist("value")
     }
     layer, base = post.get("layer", ""), number_of(post, "base")
-    told(request, lambda: dataset_edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
+    run_edit(request, lambda: dataset_edits.classes_name(dataset, layer=layer, classes=given, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor#masks")
 
 
@@ -133,7 +133,7 @@ def restore(request: HttpRequest, revision_id: int) -> HttpResponse:
         Revision.objects.select_related("dataset__project"), user, project="dataset__project", pk=revision_id
     )
     base = number_of(request.POST, "base")
-    told(request, lambda: dataset_edits.revision_restore(revision, base=base, user=user))
+    run_edit(request, lambda: dataset_edits.revision_restore(revision, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[revision.dataset_id])}?tab=history")
 
 
@@ -187,10 +187,10 @@ def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
     return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
 
 
-def split_asked(given: QueryDict) -> Asked:
+def split_asked(given: QueryDict) -> SplitRequest:
     """What the form of the page of splits asks for, or its address."""
     shares = {name: (_size(given.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
-    return Asked(rule=given.get("rule", "") or SHARES, seed=number_of(given, "seed"), **shares)
+    return SplitRequest(rule=given.get("rule", "") or SHARES, seed=number_of(given, "seed"), **shares)
 
 
 def _size(text: str) -> float | None:

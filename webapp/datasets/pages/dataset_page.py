@@ -21,7 +21,7 @@ from webapp.datasets.pages.forms import DatasetForm, pinned_revision
 from webapp.datasets.pictures import colorized
 from webapp.datasets.queries import counts, item_pages, revision_diff
 from webapp.datasets.queries.filters import Filters
-from webapp.datasets.revisions.split_plan import Asked, split_plan
+from webapp.datasets.revisions.split_plan import SplitRequest, split_plan
 from webapp.jobs.models import Artifact
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 from webapp.projects.models import Project
@@ -73,7 +73,11 @@ def dataset(request: HttpRequest, dataset_id: int) -> HttpResponse:
     elif revision and tab == "colours":
         context |= _pairs(request, revision, context["colours"])
     elif revision and tab == "splits":
-        context |= {"sides": counts.sides_of(revision), "leaks": counts.leaks_of(revision), **_plan(request, revision)}
+        context |= {
+            "sides": counts.part_counts(revision),
+            "leaks": counts.leaks_of(revision),
+            **_plan(request, revision),
+        }
     elif revision and tab == "masks":
         context |= masks_tab.page_of_masks(revision, request.GET.dict())
     elif revision and tab == "doctor":
@@ -99,7 +103,7 @@ def _grid(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     page = item_pages.page_of(revision, filters, given=request.GET.dict(), keep=keep)
     return {
         "page": page,
-        "cells": [(item, *item_pages.halves(item.name)) for item in page.items],
+        "cells": [(item, *item_pages.split_file_name(item.name)) for item in page.items],
         "filters": filters,
         "choices": counts.counts(revision),
         "labels": counts.labels_offered(revision, filters),
@@ -126,7 +130,7 @@ def _pairs(request: HttpRequest, revision: Revision, made: list[Artifact]) -> di
 def _plan(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     """The split that the address asks to be shown, or why there is none of this kind."""
     if not request.GET.get("rule"):
-        return {"asked": Asked()}
+        return {"asked": SplitRequest()}
     asked = split_asked(request.GET)
     try:
         return {"asked": asked, "plan": split_plan(revision.items, asked)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp.datasets.models import Item, Revision
 from webapp.datasets.queries.filters import with_problem
-from webapp.datasets.queries.mask_counts import Unknown, empty_layers, unknown_values
+from webapp.datasets.queries.mask_counts import UnknownValue, empty_layers, unknown_values
 from webapp.datasets.revisions.problems import TITLES
 
 EXAMPLES = 12
@@ -57,7 +57,7 @@ class Finding:
     count: int
     items: list[Item]
     fix: tuple[str, str] | None
-    values: list[Unknown]
+    values: list[UnknownValue]
     """Values of masks that no class uses, each to be named or merged."""
     empty: dict[str, int]
     """Layer -> masks with nothing in them."""

@@ -30,7 +30,7 @@ def number_of(post: QueryDict, name: str, *, none: int = 0) -> int:
     return int(value) if value.isdecimal() and len(value) < 19 else none
 
 
-def told(request: HttpRequest, change: Callable[[], Revision]) -> None:
+def run_edit(request: HttpRequest, change: Callable[[], Revision]) -> None:
     """Makes a change and says on the next page what it was, or why it was not made."""
     try:
         made = change()

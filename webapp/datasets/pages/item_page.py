@@ -115,8 +115,8 @@ def around(request: HttpRequest, item_id: int) -> HttpResponse:
     revision = revision_of(item, request.GET.get("revision", ""))
     filters = Filters.of(dict(request.GET.lists()))
     key = (item.position, item.pk)
-    before = item_pages.items_beyond(revision, filters, key, number=AROUND, back=True)
-    after = item_pages.items_beyond(revision, filters, key, number=AROUND)
+    before = item_pages.next_items(revision, filters, key, number=AROUND, back=True)
+    after = item_pages.next_items(revision, filters, key, number=AROUND)
     response = JsonResponse(
         {
             "run": [*(each.pk for each in reversed(before)), item.pk, *(each.pk for each in after)],

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.pages import doctor_tab
-from webapp.datasets.pages.forms import number_of, told
+from webapp.datasets.pages.forms import number_of, run_edit
 from webapp.datasets.queries import item_pages, mask_counts
 from webapp.datasets.queries.filters import Filters
 from webapp.datasets.queries.unpaired_masks import PAGE as WAITING_PAGE
@@ -57,12 +57,15 @@ CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
 }
 """What the buttons beside masks do, each with those of one layer."""
 
-TWINS: dict[str, Change] = {"join-twins": near_duplicates.twins_join, "remove-twins": near_duplicates.twins_remove}
+TWINS: dict[str, Change] = {
+    "join-twins": near_duplicates.near_duplicates_align,
+    "remove-twins": near_duplicates.twins_remove,
+}
 """What the buttons below look-alikes on two sides do."""
 
 
 @require_POST
-def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
+def mask_action(request: HttpRequest, dataset_id: int) -> HttpResponse:
     """Changes masks of one layer, and goes back to the tab that the person was on."""
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
@@ -77,7 +80,7 @@ def mend(request: HttpRequest, dataset_id: int) -> HttpResponse:
         change, values = _attach(dataset, post) if do == "attach" else CHANGES[do](post)
         return change(dataset, layer=post.get("layer", ""), base=base, user=user, **values)
 
-    told(request, made)
+    run_edit(request, made)
     tab = "masks" if post.get("tab") == "masks" else "doctor"
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab={tab}")
 
@@ -92,7 +95,7 @@ def page_of_masks(revision: Revision, given: Mapping[str, str]) -> dict[str, Any
     rules = mask_counts.rules_of(revision)
     layer = given.get("layer", "") if given.get("layer") in layers else next(iter(layers), "")
     after = item_pages.key_of(given.get("after", ""))
-    rows = item_pages.items_beyond(revision, Filters(mask=layer), after, number=PAGE + 1) if layer else []
+    rows = item_pages.next_items(revision, Filters(mask=layer), after, number=PAGE + 1) if layer else []
     chosen = waiting_one(revision, given["waiting"]) if "waiting" in given else None
     name = given.get("name", "")
     return {

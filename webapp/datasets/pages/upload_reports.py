@@ -22,7 +22,7 @@ from webapp.streaming import streamed
 
 
 @require_safe
-def listed(request: HttpRequest, upload_id: uuid.UUID) -> StreamingHttpResponse:
+def download_csv(request: HttpRequest, upload_id: uuid.UUID) -> StreamingHttpResponse:
     """All that was left out of an upload and why, as CSV."""
     upload = get_visible(Upload.objects.all(), signed_in(request), project="dataset__project", pk=upload_id)
     return streamed(

@@ -59,11 +59,11 @@ def _planes(path: Path) -> NDArray[np.uint8]:
         length = int.from_bytes(file.read(8), "little")
         if length > _MOST_HEADER:
             raise ValueError(f"{path} is no file of colours")
-        told = json.loads(file.read(length))["ab"]
-    if told["dtype"] != "U8" or len(told["shape"]) != 4:
-        raise ValueError(f"{path} holds {told['dtype']} of shape {told['shape']}, and no colours")
-    start = 8 + length + told["data_offsets"][0]
-    return np.memmap(path, np.uint8, mode="r", offset=start, shape=tuple(told["shape"]))
+        header = json.loads(file.read(length))["ab"]
+    if header["dtype"] != "U8" or len(header["shape"]) != 4:
+        raise ValueError(f"{path} holds {header['dtype']} of shape {header['shape']}, and no colours")
+    start = 8 + length + header["data_offsets"][0]
+    return np.memmap(path, np.uint8, mode="r", offset=start, shape=tuple(header["shape"]))
 
 
 def _index(manifest: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

@@ -118,7 +118,7 @@ _SIDES = (
 )
 
 
-def sides_of(revision: Revision) -> list[Side]:
+def part_counts(revision: Revision) -> list[Side]:
     """How many images, and stacks, stand on each side."""
     counted: dict[str, int] = revision.summary.get("splits", {})
     stacks: dict[str, int] = {}

@@ -54,11 +54,11 @@ def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], k
     total, more = count(revision, filters)
     after, before = key_of(given.get("after", "")), key_of(given.get("before", ""))
     if before:
-        rows = items_beyond(revision, filters, before, back=True, number=PAGE + 1)
+        rows = next_items(revision, filters, before, back=True, number=PAGE + 1)
         shown = rows[:PAGE][::-1]
         has_before, has_after = len(rows) > PAGE, True
     else:
-        rows = items_beyond(revision, filters, after, number=PAGE + 1)
+        rows = next_items(revision, filters, after, number=PAGE + 1)
         shown = rows[:PAGE]
         has_before, has_after = bool(after), len(rows) > PAGE
     at = given.get("at", "")
@@ -75,7 +75,7 @@ def page_of(revision: Revision, filters: Filters, *, given: Mapping[str, str], k
     )
 
 
-def items_beyond(
+def next_items(
     revision: Revision, filters: Filters, key: tuple[int, int] | None, *, number: int, back: bool = False
 ) -> list[Item]:
     """The next items that match after `key` = (position, id), or before it, in the order of going.
@@ -101,7 +101,7 @@ def items_beyond(
     return [found[pk] for pk in ids]
 
 
-def halves(name: str, *, end: int = 12) -> tuple[str, str]:
+def split_file_name(name: str, *, end: int = 12) -> tuple[str, str]:
     """The file's name in two, so that a narrow cell can leave out its middle: the end tells slices apart."""
     short = name.rsplit("/", 1)[-1]
     return short[:-end], short[-end:]
@@ -110,8 +110,8 @@ def halves(name: str, *, end: int = 12) -> tuple[str, str]:
 def neighbours(item: Item, revision: Revision, filters: Filters) -> tuple[int | None, int | None]:
     """Ids of the items before and after `item` among those that match, in the dataset's order."""
     key = (item.position, item.pk)
-    before = items_beyond(revision, filters, key, number=1, back=True)
-    after = items_beyond(revision, filters, key, number=1)
+    before = next_items(revision, filters, key, number=1, back=True)
+    after = next_items(revision, filters, key, number=1)
     return before[0].pk if before else None, after[0].pk if after else None
 
 

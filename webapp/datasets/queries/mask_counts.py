@@ -11,11 +11,11 @@ from django.db.models import QuerySet
 
 from webapp.datasets.models import Item, Revision
 from webapp.datasets.queries.filters import Filters, with_problem
-from webapp.datasets.queries.unpaired_masks import Waiting
+from webapp.datasets.queries.unpaired_masks import UnpairedMask
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownValue:
     """A value of a layer's masks that no class uses, and the classes that it may be counted as."""
 
     layer: str
@@ -24,7 +24,7 @@ class Unknown:
     classes: dict[str, dict[str, str]]
 
 
-def unknown_values(revision: Revision) -> list[Unknown]:
+def unknown_values(revision: Revision) -> list[UnknownValue]:
     """Values that no class uses, the most frequent first."""
     if not revision.summary.get("problems", {}).get("unknown_values"):
         return []
@@ -35,7 +35,7 @@ def unknown_values(revision: Revision) -> list[Unknown]:
     )
     classes = revision.dataset.classes
     found = [
-        Unknown(layer, int(value), count, classes.get(layer, {}))
+        UnknownValue(layer, int(value), count, classes.get(layer, {}))
         for layer, value, count in rows
         if value != "0" and value not in classes.get(layer, {})
     ]
@@ -65,7 +65,7 @@ def rules_of(revision: Revision) -> dict[str, dict[str, int]]:
     return found
 
 
-def candidates(revision: Revision, waiting: Waiting, *, name: str, number: int) -> list[Item]:
+def candidates(revision: Revision, waiting: UnpairedMask, *, name: str, number: int) -> list[Item]:
     """Images of the mask's size whose names have these words, in the dataset's order."""
     items = Filters(name=name).apply(revision.items.filter(width=waiting.width, height=waiting.height))
     return list(items.order_by("position", "id")[:number])

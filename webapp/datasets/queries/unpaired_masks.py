@@ -18,7 +18,7 @@ PAGE = 60
 
 
 @dataclass(frozen=True)
-class Waiting:
+class UnpairedMask:
     """A mask, or a page of one, that no image has. `layer` is the one that it was in, empty where it was in none."""
 
     name: str
@@ -63,7 +63,7 @@ _NATURAL = rf"regexp_replace(regexp_replace(lower(name), '(\d+)', '{'0' * 20}\1'
 """Its numbers written with twenty digits, so that `slice_9` comes before `slice_10`."""
 
 
-def waiting_page(revision: Revision, *, name: str = "", at: int = 0) -> tuple[list[Waiting], int]:
+def waiting_page(revision: Revision, *, name: str = "", at: int = 0) -> tuple[list[UnpairedMask], int]:
     """A page of masks that wait, by name, from the one at `at` on; and how many there are.
 
     Each word of `name`, in this order, begins a part of the mask's name, or is its number.
@@ -75,7 +75,7 @@ def waiting_page(revision: Revision, *, name: str = "", at: int = 0) -> tuple[li
     return _told(rows), rows[0][-1] if rows else 0
 
 
-def waiting_one(revision: Revision, key: str) -> Waiting | None:
+def waiting_one(revision: Revision, key: str) -> UnpairedMask | None:
     """The one with this key, if it still waits."""
     if "\0" in key:  # PostgreSQL takes no such text, and no name has it
         return None
@@ -96,16 +96,16 @@ def _rows(revision: Revision, where: str, values: list[str], *, at: int) -> list
         return cursor.fetchall()
 
 
-def _told(rows: list[tuple[Any, ...]]) -> list[Waiting]:
+def _told(rows: list[tuple[Any, ...]]) -> list[UnpairedMask]:
     images = Item.objects.in_bulk([item for _, _, _, item, _, _ in rows if item is not None])
     found = []
     for name, page, said, item, layer, _ in rows:
         facts, off = json.loads(said), images.get(item)
         if off:
-            waiting = Waiting(name, page, off.width, off.height, layer, mask=facts, off=off)
+            waiting = UnpairedMask(name, page, off.width, off.height, layer, mask=facts, off=off)
         else:
             mask = {"sha256": facts["sha256"], "page": page, "values": facts["values"], "name": name, "rule": HAND}
-            waiting = Waiting(name, page, facts["width"], facts["height"], layer, mask=mask, off=None)
+            waiting = UnpairedMask(name, page, facts["width"], facts["height"], layer, mask=mask, off=None)
         found.append(waiting)
     return found
 

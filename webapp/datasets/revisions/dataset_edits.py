@@ -14,14 +14,14 @@ from django.db import transaction
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision
 from webapp.datasets.revisions.draft import LABEL, RevisionDraft
-from webapp.datasets.revisions.inverted_marks import tones_tell
+from webapp.datasets.revisions.inverted_marks import inverted_update
 from webapp.datasets.revisions.problems import image_problems
-from webapp.datasets.revisions.split_plan import SHARES, Asked, split_plan
+from webapp.datasets.revisions.split_plan import SHARES, SplitRequest, split_plan
 from webapp.projects.models import User
 
 
 @transaction.atomic
-def dataset_turn(dataset: Dataset, *, kind: str, base: int, user: User) -> Revision:
+def dataset_set_content(dataset: Dataset, *, kind: str, base: int, user: User) -> Revision:
     """Turns a dataset of micrographs into one of photographs, or back."""
     if kind not in Dataset.Kind.values:
         raise EditRefused("Choose micrographs or colour photographs.")
@@ -39,8 +39,8 @@ def dataset_turn(dataset: Dataset, *, kind: str, base: int, user: User) -> Revis
         wanted[json.dumps(rest)].append(pk)
     for problems, ids in wanted.items():
         revising.replace(ids, problems=json.loads(problems))
-    tones_tell(revising)
-    return revising.finish(f"The dataset holds {Dataset.Kind(kind).label}.", user=user)
+    inverted_update(revising)
+    return revising.save(f"The dataset holds {Dataset.Kind(kind).label}.", user=user)
 
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\Z")
@@ -63,13 +63,13 @@ def dataset_split(
     `validation` and `test` are shares of the images. Slices that lie in a gap get no side.
     """
     revising = RevisionDraft(dataset.pk, base=base)
-    plan = split_plan(revising.items, Asked(rule=rule, validation=validation, test=test, seed=seed))
+    plan = split_plan(revising.items, SplitRequest(rule=rule, validation=validation, test=test, seed=seed))
     if not plan.moved:
         again = " Another seed gives another split." if rule == SHARES else ""
         raise EditRefused(f"The dataset is split like this already.{again}")
     for side, ids in plan.wanted.items():
         revising.replace(ids, split=side)
-    return revising.finish(f"Split anew: {plan.counts}. {plan.sentence}", user=user), plan.sentence
+    return revising.save(f"Split anew: {plan.counts}. {plan.sentence}", user=user), plan.sentence
 
 
 @transaction.atomic
@@ -92,7 +92,7 @@ def classes_name(
     revising.dataset.classes = {**revising.dataset.classes, layer: changed}
     revising.dataset.save(update_fields=["classes"])
     names = ", ".join(str(each["name"]) for each in changed.values())
-    return revising.finish(f"Classes of {layer}: {names}.", user=user)
+    return revising.save(f"Classes of {layer}: {names}.", user=user)
 
 
 @transaction.atomic
@@ -108,9 +108,9 @@ def revision_restore(revision: Revision, *, base: int, user: User) -> Revision:
     if (classes, kind) != (dataset.classes, dataset.kind):
         dataset.classes, dataset.kind = classes, kind
         dataset.save(update_fields=["classes", "kind"])
-    revising.close([*(now - then)])
+    revising.end_rows([*(now - then)])
     revising.copy([*(then - now)])
-    return revising.finish(f"As revision {revision.number} was.", user=user)
+    return revising.save(f"As revision {revision.number} was.", user=user)
 
 
 def _header_of(revision: Revision) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class RevisionDraft:
     def items(self) -> QuerySet[Item]:
         return Item.objects.filter(dataset=self.dataset, removed_in=None)
 
-    def chosen(self, selection: Selection) -> list[int]:
+    def selected_ids(self, selection: Selection) -> list[int]:
         """Ids, in the dataset's order. Raises EditRefused where there are none, or where some have gone."""
         ids = list(selection.of(self.items).order_by("position", "id").values_list("pk", flat=True))
         if not ids:
@@ -89,15 +89,15 @@ class RevisionDraft:
             Item.objects.filter(pk__in=made).update(**changes)
         return len(made)
 
-    def close(self, ids: Sequence[int]) -> int:
+    def end_rows(self, ids: Sequence[int]) -> int:
         """Ends rows with the revision before."""
         return Item.objects.filter(pk__in=list(ids), removed_in=None).update(removed_in=self.number)
 
     def replace(self, ids: Sequence[int], **changes: Any) -> int:
         self.copy(ids, **changes)
-        return self.close(ids)
+        return self.end_rows(ids)
 
-    def amend(self, ids: Sequence[int], **changes: Any) -> None:
+    def update_again(self, ids: Sequence[int], **changes: Any) -> None:
         """Changes items a second time: rows that this revision made are changed as they are."""
         own = Item.objects.filter(pk__in=list(ids), added_in=self.number)
         mine = set(own.values_list("pk", flat=True))
@@ -105,7 +105,7 @@ class RevisionDraft:
         if rest := [pk for pk in ids if pk not in mine]:
             self.replace(rest, **changes)
 
-    def finish(self, sentence: str, *, user: User | None) -> Revision:
+    def save(self, sentence: str, *, user: User | None) -> Revision:
         return revision_create(self.dataset, number=self.number, change=sentence, user=user)
 
 

@@ -37,7 +37,7 @@ def inverted_of(images: Iterable[tuple[Key, str, bool, Mapping[str, Any]]]) -> d
     return {keys[n]: _evidence(found) for n, found in inverted_among(np.asarray(tones, np.float64), groups).items()}
 
 
-def tones_tell(revising: RevisionDraft) -> None:
+def inverted_update(revising: RevisionDraft) -> None:
     """Calls inverted what looks so among the dataset's images as they are now, and nothing else."""
     flags = {
         "turned": ExpressionWrapper(Q(low__gt=F("high")), output_field=BooleanField()),
@@ -54,13 +54,13 @@ def tones_tell(revising: RevisionDraft) -> None:
         rest = [each for each in known if each["kind"] != KIND]
         wanted[json.dumps(rest + ([problem(KIND, found[pk])] if pk in found else []))].append(pk)
     for problems, ids in wanted.items():
-        revising.amend(ids, problems=json.loads(problems))
+        revising.update_again(ids, problems=json.loads(problems))
 
 
 def tones_tell_again(revising: RevisionDraft) -> None:
     """The same where some image is called inverted; what makes none look so needs no look at all of them."""
     if revising.items.exclude(problems=[]).filter(problems__contains=[{"kind": KIND}]).exists():
-        tones_tell(revising)
+        inverted_update(revising)
 
 
 def _evidence(found: Inverted) -> str:

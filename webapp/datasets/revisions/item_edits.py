@@ -15,7 +15,7 @@ from django.db.models.expressions import F
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision, Split
 from webapp.datasets.revisions.draft import LABEL, RevisionDraft, Selection, images_text
-from webapp.datasets.revisions.inverted_marks import tones_tell, tones_tell_again
+from webapp.datasets.revisions.inverted_marks import inverted_update, tones_tell_again
 from webapp.datasets.revisions.problems import image_problems
 from webapp.projects.models import User
 
@@ -24,12 +24,12 @@ from webapp.projects.models import User
 def items_remove(dataset: Dataset, *, selection: Selection, base: int, user: User) -> Revision:
     """Leaves items out from the new revision on; earlier revisions, and jobs that ran on them, keep them."""
     revising = RevisionDraft(dataset.pk, base=base)
-    ids = revising.chosen(selection)
+    ids = revising.selected_ids(selection)
     contents = set(revising.items.filter(pk__in=ids).values_list("image", "page"))
-    revising.close(ids)
+    revising.end_rows(ids)
     _free_twins(revising, contents)
     tones_tell_again(revising)
-    return revising.finish(f"{images_text(len(ids))} left out.", user=user)
+    return revising.save(f"{images_text(len(ids))} left out.", user=user)
 
 
 @transaction.atomic
@@ -66,22 +66,22 @@ def items_measure(
 def items_invert(dataset: Dataset, *, selection: Selection, base: int, user: User) -> Revision:
     """Turns dark to bright: the ends of the window change places. The stored pixels stay as they are."""
     revising = RevisionDraft(dataset.pk, base=base)
-    ids = revising.chosen(selection)
+    ids = revising.selected_ids(selection)
     revising.replace(ids, low=F("high"), high=F("low"))
-    tones_tell(revising)
-    return revising.finish(f"{images_text(len(ids))} inverted.", user=user)
+    inverted_update(revising)
+    return revising.save(f"{images_text(len(ids))} inverted.", user=user)
 
 
 def _set(dataset: Dataset, selection: Selection, *, base: int, user: User, words: str, **changes: Any) -> Revision:
     """Changes columns of the chosen items."""
     revising = RevisionDraft(dataset.pk, base=base)
-    ids = revising.chosen(selection)
+    ids = revising.selected_ids(selection)
     same = set(revising.items.filter(pk__in=ids, **changes).values_list("pk", flat=True))
     ids = [pk for pk in ids if pk not in same]
     if not ids:
         raise EditRefused("The chosen items are like this already, so nothing was changed.")
     revising.replace(ids, **changes)
-    return revising.finish(f"{images_text(len(ids))} {words}.", user=user)
+    return revising.save(f"{images_text(len(ids))} {words}.", user=user)
 
 
 def _free_twins(revising: RevisionDraft, contents: Iterable[tuple[str, int]]) -> None:

@@ -54,7 +54,7 @@ Masks = dict[str, dict[str, Any]]
 def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: int, user: User) -> Revision:
     """Takes the masks of a layer off the chosen images. They wait on the page of masks for another image."""
     revising = RevisionDraft(dataset.pk, base=base)
-    items = _with_layer(revising, layer).filter(pk__in=revising.chosen(selection))
+    items = _with_layer(revising, layer).filter(pk__in=revising.selected_ids(selection))
 
     def change(item: Item) -> None:
         taken = item.masks[layer]
@@ -65,7 +65,7 @@ def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: in
     if not count:
         raise EditRefused(f"None of the chosen images has a mask in the layer {layer}, so nothing was changed.")
     whose = "its image" if count == 1 else "their images"
-    return revising.finish(f"{_masks(count)} of {layer} taken off {whose}.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} taken off {whose}.", user=user)
 
 
 @transaction.atomic
@@ -102,7 +102,7 @@ def mask_attach(
             each.masks = {**each.masks, layer: {**mask, "rule": HAND}}
 
     _rework(revising, revising.items.filter(pk__in=[item_id, *sources]), change)
-    return revising.finish(f"The mask {mask['name']} given to {item.name}, by hand.", user=user)
+    return revising.save(f"The mask {mask['name']} given to {item.name}, by hand.", user=user)
 
 
 @transaction.atomic
@@ -117,7 +117,7 @@ def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> 
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
     if not count:
         raise EditRefused(f"No mask of {layer} is empty any more, so nothing was changed.")
-    return revising.finish(f"{_masks(count)} of {layer} with nothing in {_them(count)} taken off.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} with nothing in {_them(count)} taken off.", user=user)
 
 
 @transaction.atomic
@@ -132,7 +132,7 @@ def masks_accept_empty(dataset: Dataset, *, layer: str, base: int, user: User) -
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
     if not count:
         raise EditRefused(f"No mask of {layer} is empty any more, so nothing was changed.")
-    return revising.finish(f"{_masks(count)} of {layer} kept as “nothing here”.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} kept as “nothing here”.", user=user)
 
 
 @transaction.atomic
@@ -152,7 +152,7 @@ def value_name(dataset: Dataset, *, layer: str, value: int, name: str, base: int
     revising.dataset.classes = {**revising.dataset.classes, layer: named}
     revising.dataset.save(update_fields=["classes"])
     _rework(revising, with_problem(items, "unknown_values"), lambda item: None)
-    return revising.finish(f"Value {value} of {layer} is the class {name} now.", user=user)
+    return revising.save(f"Value {value} of {layer} is the class {name} now.", user=user)
 
 
 @transaction.atomic
@@ -189,7 +189,7 @@ def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: in
         sentence += (
             f" {_masks(total - count)} still hold{'s' if total - count == 1 else ''} it: press again for the next ones."
         )
-    return revising.finish(sentence, user=user)
+    return revising.save(sentence, user=user)
 
 
 @transaction.atomic
@@ -223,7 +223,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         output_field=JSONField(),
     )
     count += revising.replace(plain, masks=moved) if plain else 0
-    return revising.finish(f"The mask layer {layer} of {intcomma(count)} images is called {to} now.", user=user)
+    return revising.save(f"The mask layer {layer} of {intcomma(count)} images is called {to} now.", user=user)
 
 
 def _with_layer(revising: RevisionDraft, layer: str) -> QuerySet[Item]:
@@ -248,7 +248,7 @@ def _rework(revising: RevisionDraft, items: QuerySet[Item], change: Callable[[It
             item.problems = _problems(item, classes=classes)
             if (item.masks, item.facts, item.problems) != before:
                 made.append(item)
-        revising.close([item.pk for item in made])
+        revising.end_rows([item.pk for item in made])
         for item in made:
             item.pk, item.added_in = None, revising.number
             item._state.adding = True

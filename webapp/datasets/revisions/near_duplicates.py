@@ -32,7 +32,7 @@ def twins_remove(dataset: Dataset, *, base: int, user: User) -> Revision:
 
 
 @transaction.atomic
-def twins_join(dataset: Dataset, *, base: int, user: User) -> Revision:
+def near_duplicates_align(dataset: Dataset, *, base: int, user: User) -> Revision:
     """Puts images that look the same on the side where most of them stand; a stack that is on one side moves whole."""
     revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
@@ -66,7 +66,7 @@ def twins_join(dataset: Dataset, *, base: int, user: User) -> Revision:
     for side, ids in wanted.items():
         revising.replace(ids, split=side)
     word = "image" if moved == 1 else "images"
-    return revising.finish(f"{intcomma(moved)} {word} put on the side of those that look the same.", user=user)
+    return revising.save(f"{intcomma(moved)} {word} put on the side of those that look the same.", user=user)
 
 
 def _items(revising: RevisionDraft) -> dict[int, Item]:

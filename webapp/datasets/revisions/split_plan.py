@@ -18,7 +18,7 @@ RULES = (SHARES, FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SplitRequest:
     """By shares of the images for `validation` and `test`, and a seed; or by the names of folders."""
 
     rule: str = SHARES
@@ -46,7 +46,7 @@ class PlannedSide:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """A split that has not been made. `wanted` is side -> ids of the images that would come to it."""
 
     sentence: str
@@ -64,7 +64,7 @@ class Plan:
         return ", ".join(f"{part} {counted[part]:,}" for part in splits.PARTS)
 
 
-def split_plan(items: QuerySet[Item], asked: Asked) -> Plan:
+def split_plan(items: QuerySet[Item], asked: SplitRequest) -> SplitPlan:
     """Where each of the items would stand. Slices that lie in a gap get no side. Raises EditRefused."""
     if asked.rule not in RULES:
         raise EditRefused("Choose a split by shares or by folders.")
@@ -89,7 +89,7 @@ def split_plan(items: QuerySet[Item], asked: Asked) -> Plan:
         PlannedSide(name, counts[name], f"{100 * counts[name] / len(rows):.0f}", len(stacks[name]))
         for name in (*splits.PARTS, "")
     ]
-    return Plan(sentence, sides, dict(wanted))
+    return SplitPlan(sentence, sides, dict(wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Row:
     split: str = ""
 
 
-def _by_shares(rows: Sequence[_Row], asked: Asked) -> tuple[list[str], str]:
+def _by_shares(rows: Sequence[_Row], asked: SplitRequest) -> tuple[list[str], str]:
     found = splits.split(rows, validation=asked.validation, test=asked.test, seed=asked.seed)
     places = [""] * len(rows)
     for part in splits.PARTS:

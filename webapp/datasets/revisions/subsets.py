@@ -58,7 +58,7 @@ def subset_create(
     )
     revising = RevisionDraft(made.pk, base=0)
     revising.copy(ids)
-    revising.finish(f"Subset of {revision.dataset.name} rev {revision.short_name}: {words}.", user=user)
+    revising.save(f"Subset of {revision.dataset.name} rev {revision.short_name}: {words}.", user=user)
     return made
 
 

@@ -26,7 +26,7 @@ _DECIDE = ("encoder", "decoder", "decoder_width", "weights", "framing", "resolut
 """The fields that decide how long a pixel takes."""
 
 
-def alike(spec: Spec, project: Project) -> Job | None:
+def similar_run(spec: Spec, project: Project) -> Job | None:
     """The newest finished run of the same kind and network, in this project, that was never interrupted."""
     runs = Job.objects.filter(project=project, kind=spec.kind, state=State.DONE, epoch=1, ended_at__gt=F("started_at"))
     same = {f"spec__{name}": getattr(spec, name) for name in _DECIDE if hasattr(spec, name)}
@@ -55,7 +55,7 @@ def seconds_wanted(job: Job) -> float | None:
         spec = load_spec(job.spec)
     except SpecError:
         return None
-    run = alike(spec, job.project) if revision else None
+    run = similar_run(spec, job.project) if revision else None
     seconds = seconds_like(spec, revision, run) if revision and run else None
     total = job.record.get("total_steps")
     if seconds is None or not job.checkpoint_step or not total:

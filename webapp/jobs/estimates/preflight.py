@@ -15,12 +15,12 @@ from ml_core.specs import ClassifySpec, PretrainSpec, SegmentSpec, Spec
 from webapp.datasets.models import Revision
 from webapp.datasets.queries.counts import masked_images
 from webapp.datasets.queries.mask_counts import unknown_values
-from webapp.jobs.estimates.duration import FORETOLD, alike, seconds_like, starts
+from webapp.jobs.estimates.duration import FORETOLD, seconds_like, similar_run, starts
 from webapp.jobs.estimates.memory import Room, batch_that_fits, gib, need_on, room_of
 from webapp.jobs.inputs import jobs_taken_from
 from webapp.jobs.job_kinds import KINDS
 from webapp.jobs.lifecycle import heartbeats
-from webapp.jobs.lifecycle.queue_order import in_line
+from webapp.jobs.lifecycle.queue_order import queued_jobs
 from webapp.jobs.models import OWNED, Job, Queue, State
 from webapp.projects.models import Project
 
@@ -89,7 +89,7 @@ def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs
     _place(found, queue, running=running, slots=heartbeats.slots_of(queue, workers))
     found.follows = list(project.jobs.filter(pk__in=jobs_taken_from(inputs)).exclude(state=State.DONE))
     if revision:
-        found.judged_by = alike(spec, project)
+        found.judged_by = similar_run(spec, project)
         if found.judged_by:
             found.seconds = seconds_like(spec, revision, found.judged_by)
         found.warnings = list(_warnings(spec, revision, inputs))
@@ -112,7 +112,7 @@ def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
 
 def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:
     """Its place behind all that is queued now, and about when its turn comes."""
-    line = list(in_line(queue))
+    line = list(queued_jobs(queue))
     found.ahead = len(line) + len(running)
     found.idle = not line and len(running) < slots
     if len(line) <= FORETOLD:

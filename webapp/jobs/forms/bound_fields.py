@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_core.specs import FieldInfo, Idle, InputSlot, told
+from ml_core.specs import FieldInfo, Idle, InputSlot, format_field
 from webapp.jobs.forms.input_choices import Option
 
 
@@ -30,18 +30,18 @@ class BoundField:
         return not self.idle and self.value != self.preset_value
 
     @property
-    def told(self) -> str:
-        return self._told(self.value)
+    def value_text(self) -> str:
+        return self._text(self.value)
 
     @property
-    def preset_told(self) -> str:
+    def preset_text(self) -> str:
         """The preset's value as a person reads it."""
-        return self._told(self.preset_value)
+        return self._text(self.preset_value)
 
-    def _told(self, text: str) -> str:
+    def _text(self, text: str) -> str:
         if self.info.kind == "boolean":
             return {"True": "yes", "False": "no"}.get(text, text)
-        return told(self.info, text or None) if text not in self.info.words else self.info.words[text]
+        return format_field(self.info, text or None) if text not in self.info.words else self.info.words[text]
 
     @property
     def limits(self) -> str:

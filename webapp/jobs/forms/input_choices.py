@@ -12,7 +12,7 @@ from django.db.models import Case, When
 from ml_core.specs import SPECS, InputSlot
 from ml_core.specs.architectures import ENCODERS
 from webapp.datasets.models import Dataset, Revision
-from webapp.jobs.inputs import brought_by
+from webapp.jobs.inputs import dataset_provides
 from webapp.jobs.models import Artifact, Job, State
 from webapp.projects.models import Project
 
@@ -81,7 +81,7 @@ def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Optio
                 reference={"revision": revision.pk},
                 revision=revision.pk,
                 default=newest and by_itself,
-                gives=brought_by(revision),
+                gives=dataset_provides(revision),
                 values={"mask layers": sorted(revision.summary.get("masks", {}))},
             )
         )

@@ -14,8 +14,8 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from webapp.jobs.lifecycle.queue_order import in_line
-from webapp.jobs.lifecycle.transitions import change
+from webapp.jobs.lifecycle.queue_order import queued_jobs
+from webapp.jobs.lifecycle.transitions import job_transition
 from webapp.jobs.models import OWNED, Job, State
 
 LEASE = datetime.timedelta(seconds=settings.LEASE_SECONDS)
@@ -40,10 +40,10 @@ def job_claim(queue: str, *, worker: str, device: str) -> Job | None:
     reaches for the next.
     """
     while True:
-        first = in_line(queue).first()
+        first = queued_jobs(queue).first()
         if first is None:
             return None
-        job = change(
+        job = job_transition(
             first.pk,
             to=State.RUNNING,
             sources=[State.QUEUED],
@@ -75,7 +75,7 @@ def stop_wanted(job_id: int, *, epoch: int) -> str:
 
 
 @contextmanager
-def owned(job_id: int, *, epoch: int) -> Iterator[Job]:
+def locked_attempt(job_id: int, *, epoch: int) -> Iterator[Job]:
     """A transaction that holds the job's row, as only attempt `epoch` may. Raises Fenced where it has been fenced.
 
     All events of a job are written inside, so their ids are in the order of their commits. A worker that is stopped

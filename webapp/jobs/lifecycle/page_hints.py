@@ -59,6 +59,6 @@ class _Announcer:
 _announcer = _Announcer()
 
 
-def announce(job_id: int) -> None:
+def hint_pages(job_id: int) -> None:
     """Tells whoever follows the job to look for news; returns at once and never raises."""
     _announcer.announce(job_id)

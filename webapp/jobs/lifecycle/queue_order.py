@@ -32,7 +32,7 @@ def queue_order() -> list[str]:
     return ["turn", "pk"]
 
 
-def in_line(queue: str) -> QuerySet[Job]:
+def queued_jobs(queue: str) -> QuerySet[Job]:
     """The queued jobs of `queue`, the next one first."""
     return Job.objects.filter(state=State.QUEUED, queue=queue).order_by(*queue_order())
 

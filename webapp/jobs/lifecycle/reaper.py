@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from webapp.jobs.lifecycle.queue_order import in_line
-from webapp.jobs.lifecycle.transitions import change, settle
+from webapp.jobs.lifecycle.queue_order import queued_jobs
+from webapp.jobs.lifecycle.transitions import job_release, job_transition
 from webapp.jobs.lifecycle.worker_hints import hints_waiting, send_hint
 from webapp.jobs.models import OWNED, Job, Queue, State
 
@@ -65,12 +65,12 @@ class Reaper:
 
     def _release_waiting(self) -> None:
         for pk in Job.objects.filter(state=State.WAITING).order_by("pk").values_list("pk", flat=True):
-            settle(pk)
+            job_release(pk)
 
     def _hint_again(self) -> None:
         long_ago = Now() - datetime.timedelta(seconds=settings.HINT_AGAIN_SECONDS)
         for queue in Queue.values:
-            queued = in_line(queue)
+            queued = queued_jobs(queue)
             due = list(queued.filter(hinted_at__lt=long_ago).values_list("pk", flat=True)[:100])
             try:
                 # A busy worker leaves hints where they are: there need never be more of them than jobs.
@@ -97,12 +97,12 @@ def lease_end(job_id: int) -> bool:
         lost = {"lost": True}
         if job.stop_wanted == "cancel":
             reason = f"{job.reason} {said}".strip()
-            return change(job_id, to=State.CANCELLED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
+            return job_transition(job_id, to=State.CANCELLED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
         if job.stop_wanted == "pause":
             reason = f"{job.reason} {said} {_kept(job)}".strip()
-            return change(job_id, to=State.PAUSED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
+            return job_transition(job_id, to=State.PAUSED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
         reason = f"{said} {_kept(job)}"
-        return change(job_id, to=State.QUEUED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
+        return job_transition(job_id, to=State.QUEUED, of_epoch=job.epoch, reason=reason, facts=lost) is not None
 
 
 def _kept(job: Job) -> str:

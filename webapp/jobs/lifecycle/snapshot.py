@@ -10,7 +10,7 @@ from webapp.jobs.lifecycle.leases import silent_seconds
 from webapp.jobs.models import OWNED, UNCLAIMED, Job, State
 
 
-def may(job: Job) -> list[str]:
+def allowed_actions(job: Job) -> list[str]:
     """What can be done with the job now, whoever asks: rights are checked at the door."""
     state = State(job.state)
     found = []
@@ -52,5 +52,5 @@ def snapshot(job: Job) -> dict[str, Any]:
         "silent_seconds": silent_seconds(job),
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
-        "may": may(job),
+        "may": allowed_actions(job),
     }

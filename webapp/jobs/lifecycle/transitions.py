@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from webapp.jobs.lifecycle.page_hints import announce
+from webapp.jobs.lifecycle.page_hints import hint_pages
 from webapp.jobs.lifecycle.worker_hints import send_hint
 from webapp.jobs.models import ENDED, OWNED, Event, Job, State
 
@@ -32,7 +32,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 }
 
 
-def change(
+def job_transition(
     job_id: int,
     *,
     to: State,
@@ -59,11 +59,11 @@ def change(
         if not matching.update(**columns):  # cannot be, under the lock; and if it could, nothing would be written
             return None
         job = Job.objects.get(pk=job_id)
-        told = {"from": before, "to": to, "reason": reason, "worker": job.worker, "device": job.device, **(facts or {})}
-        Event.objects.create(job=job, epoch=job.epoch, kind="state", time=Now(), data=told)
+        data = {"from": before, "to": to, "reason": reason, "worker": job.worker, "device": job.device, **(facts or {})}
+        Event.objects.create(job=job, epoch=job.epoch, kind="state", time=Now(), data=data)
         if to == State.QUEUED:
             transaction.on_commit(partial(send_hint, job_id, queue=job.queue))
-        transaction.on_commit(partial(announce, job_id))
+        transaction.on_commit(partial(hint_pages, job_id))
         if to in ENDED or before in ENDED:
             settle_followers(job)
     return job
@@ -83,7 +83,7 @@ def _columns(before: State, to: State) -> dict[str, Any]:
     return {}
 
 
-def standing(job: Job) -> tuple[State, str]:
+def initial_state(job: Job) -> tuple[State, str]:
     """Whether the jobs that `job` comes after let it be queued; else the sentence that says what it waits for."""
     before = list(job.after.exclude(state=State.DONE).order_by("pk"))
     if not before:
@@ -95,20 +95,20 @@ def standing(job: Job) -> tuple[State, str]:
     return State.WAITING, f"After {' and '.join(str(b) for b in before)}."
 
 
-def settle(job_id: int) -> None:
+def job_release(job_id: int) -> None:
     """Queues a waiting job whose earlier jobs are done; else says on it what it waits for."""
     with transaction.atomic():
         job = Job.objects.select_for_update(skip_locked=True).filter(pk=job_id, state=State.WAITING).first()
         if job is None:
             return
-        state, reason = standing(job)
+        state, reason = initial_state(job)
         if state == State.QUEUED:
-            change(job.pk, to=State.QUEUED, sources=[State.WAITING])
+            job_transition(job.pk, to=State.QUEUED, sources=[State.WAITING])
         elif reason != job.reason:
             Job.objects.filter(pk=job.pk, state=State.WAITING).update(reason=reason)
-            transaction.on_commit(partial(announce, job.pk))
+            transaction.on_commit(partial(hint_pages, job.pk))
 
 
 def settle_followers(job: Job) -> None:
     for follower in job.followers.filter(state=State.WAITING).order_by("pk").values_list("pk", flat=True):
-        settle(follower)
+        job_release(follower)

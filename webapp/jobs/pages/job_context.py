@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ml_core.specs import SpecError, differences, fields_of, load_spec, told, without_effect
-from webapp.jobs.inputs import brought_by, revision_in
+from ml_core.specs import SpecError, differences, fields_of, format_field, load_spec, without_effect
+from webapp.jobs.inputs import dataset_provides, revision_in
 from webapp.jobs.lifecycle import snapshot as lifecycle_snapshot
 from webapp.jobs.models import Job
 from webapp.jobs.results.classification_scores import class_rows, confusion_of, mistakes_of
 from webapp.jobs.results.headline import headline
-from webapp.jobs.results.predictions import shown
+from webapp.jobs.results.predictions import link_images
 from webapp.jobs.results.result_facts import fact_lines
 from webapp.jobs.results.result_rows import notes_of, result_rows
 from webapp.jobs.results.run_record import device_of, inputs_of, software_of, steps_of
@@ -41,7 +41,7 @@ def context_of(job: Job) -> dict[str, Any]:
 
 def _results(job: Job) -> dict[str, Any]:
     figure, scores = headline(job), score_rows(job)
-    worst, mistakes = shown(job, worst_images(job), mistakes_of(job))
+    worst, mistakes = link_images(job, worst_images(job), mistakes_of(job))
     return {
         "figure": None if scores else figure,
         "notes": notes_of(job.results, figure.key) if figure else (),
@@ -78,8 +78,10 @@ def _spec_rows(job: Job) -> list[dict[str, str]]:
     silent: list[str] = []
     for info in fields_of(job.kind):
         if info.name not in idle:
-            row = {"label": info.label, "text": told(info, getattr(spec, info.name))}
-            rows.append(row | ({"preset_text": told(info, changed[info.name][0])} if info.name in changed else {}))
+            row = {"label": info.label, "text": format_field(info, getattr(spec, info.name))}
+            rows.append(
+                row | ({"preset_text": format_field(info, changed[info.name][0])} if info.name in changed else {})
+            )
         elif idle[info.name]:
             rows.append({"label": info.label, "text": f"taken from the {idle[info.name]}"})
         else:
@@ -89,7 +91,7 @@ def _spec_rows(job: Job) -> list[dict[str, str]]:
 
 def _without_effect(job: Job) -> dict[str, str]:
     revision = revision_in(job.inputs)
-    return without_effect(job.kind, job.spec, given={*job.inputs, *(brought_by(revision) if revision else ())})
+    return without_effect(job.kind, job.spec, given={*job.inputs, *(dataset_provides(revision) if revision else ())})
 
 
 def _about(job: Job) -> str:

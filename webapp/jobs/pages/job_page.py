@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from ml_core.specs import SpecError
-from webapp.datasets.queries.item_pages import halves
+from webapp.datasets.queries.item_pages import split_file_name
 from webapp.jobs import services
 from webapp.jobs.inputs import revision_in
 from webapp.jobs.models import Job
@@ -61,7 +61,7 @@ def job_images(request: HttpRequest, job_id: int) -> HttpResponse:
             "older": urlencode({**asked, "page": page.number + 1}) if page.has_next() else "",
         },
         "revision": revision,
-        "cells": [(answer, items.get(answer.name), *halves(answer.name)) for answer in page],
+        "cells": [(answer, items.get(answer.name), *split_file_name(answer.name)) for answer in page],
     }
     return render(request, "jobs/images.html", context)
 

@@ -58,7 +58,7 @@ class Row(Seen):
 
 
 @dataclass
-class Lane:
+class QueueSection:
     """One queue: its devices where it has any, what runs elsewhere than on those, and who comes next."""
 
     title: str
@@ -148,11 +148,11 @@ def _lane(
     filters: Filters,
     devices: Sequence[Device],
     workers: Sequence[Mapping[str, Any]],
-) -> Lane:
+) -> QueueSection:
     """One queue's part of the page. Places, starts and who is last are of the whole line, whatever is filtered out."""
     running = [job for job in jobs if job.queue == queue and job.state in OWNED]
     line = [job for job in jobs if job.queue == queue and job.state == State.QUEUED]
-    lane = Lane(*_TITLES[queue])
+    lane = QueueSection(*_TITLES[queue])
     foretold: dict[int, datetime.datetime] = {}
     if queue == Queue.DEVICE:
         foretold = starts(line[:FORETOLD], running, slots=slots_of(queue, workers), now=timezone.now())

@@ -20,7 +20,7 @@ TABLE = "predictions.csv"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """One image: its class, the one that it was taken for, and how sure the answer was, 0 to 1."""
 
     name: str
@@ -29,7 +29,7 @@ class Answer:
     confidence: float
 
 
-def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Answer]:
+def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Prediction]:
     """The judged images of class `label` that were taken for `predicted`, the surest first; empty stands for any class.
 
     Nothing where the job kept no table.
@@ -40,7 +40,7 @@ def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Answer
     with default_storage.open(table.sha256) as file:
         rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         found = [
-            Answer(row["name"], row["label"], row["predicted"], float(row["confidence"]))
+            Prediction(row["name"], row["label"], row["predicted"], float(row["confidence"]))
             for row in rows
             if row["part"] == job.results.get("part")
             and label in ("", row["label"])
@@ -66,7 +66,7 @@ class Shown:
     """In the viewer, with what this job predicted for it where that was kept; empty where the image has gone."""
 
 
-def shown(job: Job, *tables: list[dict[str, Any]]) -> list[list[Shown]]:
+def link_images(job: Job, *tables: list[dict[str, Any]]) -> list[list[Shown]]:
     """Tables of results about images, whose rows have a `name` and, where the job keeps predictions, the `item` that
     these go by."""
     revision = revision_in(job.inputs)

@@ -101,12 +101,12 @@ def run_record(job: Job) -> dict[str, Any]:
 
 
 def _input(found: Input) -> dict[str, Any]:
-    told: dict[str, Any] = {"sha256": found.sha256}
+    row: dict[str, Any] = {"sha256": found.sha256}
     if found.revision:
-        told |= {"dataset": found.revision.dataset.name, "number": found.revision.number}
+        row |= {"dataset": found.revision.dataset.name, "number": found.revision.number}
     if found.job:
-        told["name"] = found.job.name
-    return told
+        row["name"] = found.job.name
+    return row
 
 
 def _said(time: datetime.datetime | None) -> str | None:

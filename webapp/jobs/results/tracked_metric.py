@@ -33,7 +33,7 @@ _QUANTITIES: dict[str, tuple[_Quantity, ...]] = {
 
 
 @dataclass(frozen=True)
-class Watched:
+class TrackedMetric:
     """What a job reached so far. `best` and its epoch are None for a quantity of which lower is no better."""
 
     words: str
@@ -42,7 +42,7 @@ class Watched:
     best_epoch: int | None
 
 
-def watched(job: Job) -> Watched | None:
+def watched(job: Job) -> TrackedMetric | None:
     """The quantity that stands for `job`; None before its first point, and for kinds that draw no curve."""
     kept = job.watched
     quantity = next((q for q in _QUANTITIES.get(job.kind, ()) if q.name == kept.get("name")), None)
@@ -50,7 +50,7 @@ def watched(job: Job) -> Watched | None:
         return None
     best, per_epoch = kept.get("best"), job.record.get("steps_per_epoch")
     epoch = math.ceil(kept["best_step"] / per_epoch) if best is not None and per_epoch else None
-    return Watched(quantity.words, kept["value"], best, epoch)
+    return TrackedMetric(quantity.words, kept["value"], best, epoch)
 
 
 def watched_after(job: Job, points: Iterable[Event]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lightly.transforms import BYOLView1Transform, BYOLView2Transform
 from skimage import color
 
 from ml_core.data.loading import byol_views
-from ml_core.data.loading.view_pairs import Pairs, source_size, tone_of
+from ml_core.data.loading.view_pairs import Pairs, mean_and_deviation, source_size
 from ml_core.specs import PretrainSpec
 
 CPU = torch.device("cpu")
@@ -194,7 +194,7 @@ def test_lab_is_shown_as_the_colour_that_it_stands_for() -> None:
 
 def test_tone_is_mean_and_deviation_of_the_grey_values() -> None:
     images = _grey(9, 32).numpy()
-    mean, deviation = tone_of(images)
+    mean, deviation = mean_and_deviation(images)
     assert mean == pytest.approx(images.mean() / 255, abs=1e-5)
     assert deviation == pytest.approx(images.std() / 255, abs=1e-5)
-    assert tone_of(np.full((2, 8, 8), 7, np.uint8))[1] > 0
+    assert mean_and_deviation(np.full((2, 8, 8), 7, np.uint8))[1] > 0

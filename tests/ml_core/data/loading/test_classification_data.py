@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ml_core.data.loading.classification_data import Labelled, labelled
+from ml_core.data.loading.classification_data import ClassificationData, labelled
 from ml_core.data.manifests.manifest import FileRef, Manifest, ManifestItem
 from ml_core.errors import UserError
 
@@ -17,7 +17,7 @@ def _item(name: str, *, label: str = "", group: str = "", index: int = 0, split:
     return ManifestItem(name, ref, 8, 8, "uint8", 0, 255, label=label, group=group, index=index, split=split)
 
 
-def _labelled(items: Sequence[ManifestItem], *, rule: str = "dataset", seed: int = 0) -> Labelled:
+def _labelled(items: Sequence[ManifestItem], *, rule: str = "dataset", seed: int = 0) -> ClassificationData:
     return labelled(Manifest("set", tuple(items)), rule=rule, seed=seed)  # type: ignore[arg-type]
 
 
@@ -25,7 +25,7 @@ def _singles(**counts: int) -> list[ManifestItem]:
     return [_item(f"{label}{n}.png", label=label) for label, count in counts.items() for n in range(count)]
 
 
-def _counts(data: Labelled) -> list[list[int]]:
+def _counts(data: ClassificationData) -> list[list[int]]:
     parts = [data.labels[data.places(part)] for part in ("train", "validation", "test")]
     return [np.bincount(part, minlength=len(data.classes)).tolist() for part in parts]
 

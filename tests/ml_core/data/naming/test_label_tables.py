@@ -9,7 +9,7 @@ import pytest
 from ml_core.data.formats.image_file import Refused
 from ml_core.data.manifests import folder_manifest
 from ml_core.data.naming import label_tables, published_sets
-from ml_core.data.naming.label_tables import Entry, Finder
+from ml_core.data.naming.label_tables import Entry, LabelLookup
 from ml_core.data.naming.pairing import Entry as File
 from ml_core.data.naming.pairing import pair, places, role_of
 from tests.fuzz.corpus import GREY, picture
@@ -44,14 +44,14 @@ def test_what_is_no_table_is_refused(text):
 
 
 def test_an_entry_is_found_by_path_then_by_own_name_then_by_what_the_name_begins_with():
-    finder = Finder(
+    finder = LabelLookup(
         [Entry("a/1.png", "path"), Entry("2.png", "own"), Entry("EMPIAR-7", "many"), Entry("x", "stem")], folder="set"
     )
     found = {
         name: finder.find(name) for name in ("set/a/1.png", "deep/2.png", "EMPIAR-7_0012-3.tiff", "x.tif", "y.tif")
     }
     assert [entry.label if entry else None for entry in found.values()] == ["path", "own", "many", "stem", None]
-    twice = Finder([Entry("a/1.png", "one"), Entry("b/1.png", "two"), Entry("c.png")])
+    twice = LabelLookup([Entry("a/1.png", "one"), Entry("b/1.png", "two"), Entry("c.png")])
     assert twice.find("other/1.png") is None, "which of the two is meant nobody knows"
     assert twice.unused == ["a/1.png", "b/1.png", "c.png"]
 

@@ -135,7 +135,7 @@ def test_photographs_come_back_as_photographs_and_earlier_revisions_as_what_they
     made = services.dataset_create(project=project, user=alice, name="Photos")
     upload(made, {"a.png": encoded(green, "a.png")}, user=alice, folder=tmp_path)
     before = newest(made)
-    kinds.dataset_turn(made, kind="photographs", base=1, user=alice)
+    kinds.dataset_set_content(made, kind="photographs", base=1, user=alice)
     revision = newest(made)
     assert revision_manifest(revision).kind == "photographs"
     back = services.dataset_create(project=project, user=alice, name="Photos")

@@ -74,7 +74,7 @@ def test_intake_of_a_large_slice_takes_at_most_300_mb_and_one_and_a_half_slices(
     decoder = Decoder()
     try:
         began = time.monotonic()
-        [page] = decoder.look(tmp_path / name, name=name, mask=False, thumbnails=tmp_path, size=160)
+        [page] = decoder.inspect_file(tmp_path / name, name=name, mask=False, thumbnails=tmp_path, size=160)
         took, most = time.monotonic() - began, peak(decoder._started().pid)
     finally:
         decoder.close()

@@ -60,7 +60,7 @@ def paged(revision: Revision, filters: Filters, *, back: bool = False) -> list[i
     """Every match, page by page."""
     found: list[Item] = []
     key = None if not back else (10**9, 10**9)
-    while page := item_pages.items_beyond(revision, filters, key, number=11, back=back):
+    while page := item_pages.next_items(revision, filters, key, number=11, back=back):
         found += page
         key = (page[-1].position, page[-1].pk)
     return numbers(found)
@@ -117,7 +117,7 @@ def test_labels_with_a_side_are_counted_without_the_items(revision: Revision, dj
         assert counts.count(revision, Filters(label=("worm",), mask="unpaired")) == (63, False)
         assert counts.count(revision, Filters(label=("worm", "nothing"), mask="paired")) == (7, False)
         assert counts.count(revision, Filters(label=("nothing",), mask="mito")) == (0, False)
-        assert item_pages.items_beyond(revision, Filters(label=("nothing",)), None, number=9) == []
+        assert item_pages.next_items(revision, Filters(label=("nothing",)), None, number=9) == []
 
 
 @pytest.mark.parametrize(

@@ -45,15 +45,15 @@ def test_colour_is_a_problem_of_micrographs_and_none_of_photographs(
     assert kinds_of_problems(made(project, alice, tmp_path, kind="photographs"), "a.png") == []
     dataset = made(project, alice, tmp_path, kind="micrographs", name="Mixed")
     assert kinds_of_problems(dataset, "a.png") == ["colour"]
-    second = dataset_edits.dataset_turn(dataset, kind="photographs", base=1, user=alice)
+    second = dataset_edits.dataset_set_content(dataset, kind="photographs", base=1, user=alice)
     assert (second.number, second.summary["problems"]) == (2, {})
     assert (kinds_of_problems(dataset, "a.png"), second.items.count()) == ([], 2)
-    third = dataset_edits.dataset_turn(dataset, kind="micrographs", base=2, user=alice)
+    third = dataset_edits.dataset_set_content(dataset, kind="micrographs", base=2, user=alice)
     assert third.summary["problems"] == {"colour": 1}
     with pytest.raises(EditRefused, match="holds micrographs already"):
-        dataset_edits.dataset_turn(dataset, kind="micrographs", base=3, user=alice)
+        dataset_edits.dataset_set_content(dataset, kind="micrographs", base=3, user=alice)
     with pytest.raises(EditRefused, match="Choose micrographs or colour photographs"):
-        dataset_edits.dataset_turn(dataset, kind="films", base=3, user=alice)
+        dataset_edits.dataset_set_content(dataset, kind="films", base=3, user=alice)
 
 
 def test_photographs_are_shown_in_colour_and_micrographs_in_grey(
@@ -72,7 +72,7 @@ def test_photographs_are_shown_in_colour_and_micrographs_in_grey(
     with default_storage.open(dataset.all_items.get(name="a.png").thumbnail) as file:
         small = np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3).mean(axis=0)
     assert small[1] > small[0] + 100
-    dataset_edits.dataset_turn(dataset, kind="micrographs", base=1, user=alice)
+    dataset_edits.dataset_set_content(dataset, kind="micrographs", base=1, user=alice)
     assert picture("a.png").mode == "L"
 
 

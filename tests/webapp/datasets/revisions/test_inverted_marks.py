@@ -93,11 +93,11 @@ def test_a_few_that_came_first_are_named_once_the_others_are_there(
 
 def test_photographs_have_no_polarity(dataset: Dataset, alice: User, tmp_path: Path) -> None:
     upload(dataset, stack(*range(14)), user=alice, folder=tmp_path)
-    dataset_edits.dataset_turn(dataset, kind="photographs", base=1, user=alice)
+    dataset_edits.dataset_set_content(dataset, kind="photographs", base=1, user=alice)
     assert called(dataset) == []
     upload(dataset, stack(14), user=alice, folder=tmp_path)
     assert called(dataset) == []
-    dataset_edits.dataset_turn(dataset, kind="micrographs", base=3, user=alice)
+    dataset_edits.dataset_set_content(dataset, kind="micrographs", base=3, user=alice)
     assert called(dataset) == sorted(TURNED)
 
 

@@ -34,12 +34,12 @@ def sides(revision: Revision) -> dict[str, str]:
 def test_look_alikes_go_to_the_side_where_most_of_them_stand(dataset: Dataset, alice: User) -> None:
     before = with_twins(dataset, alice)
     assert [leak["kind"] for leak in before.summary["leaks"]] == ["alike"]
-    made = near_duplicates.twins_join(dataset, base=2, user=alice)
+    made = near_duplicates.near_duplicates_align(dataset, base=2, user=alice)
     assert made.change == "1 image put on the side of those that look the same."
     assert sides(made) == {**sides(before), "0": "train"}
     assert made.summary["leaks"] == []
     with pytest.raises(EditRefused, match="No two images"):
-        near_duplicates.twins_join(dataset, base=3, user=alice)
+        near_duplicates.near_duplicates_align(dataset, base=3, user=alice)
 
 
 def test_or_those_in_training_are_left_out_by_a_button_of_the_doctor(

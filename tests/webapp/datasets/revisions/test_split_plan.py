@@ -12,7 +12,7 @@ from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Item
 from webapp.datasets.revisions import dataset_edits
-from webapp.datasets.revisions.split_plan import FOLDERS, Asked, Plan, split_plan
+from webapp.datasets.revisions.split_plan import FOLDERS, SplitPlan, SplitRequest, split_plan
 from webapp.projects.models import Project, User
 
 __all__ = ["seen_by"]
@@ -33,13 +33,13 @@ def stacks(dataset: Dataset, count: int, *, of: int) -> None:
         Item.objects.filter(pk=row.pk).update(group=f"mouse {number // of}", index=number % of, split="")
 
 
-def images(plan: Plan) -> dict[str, int]:
+def images(plan: SplitPlan) -> dict[str, int]:
     return {side.name: side.images for side in plan.sides}
 
 
 def test_a_plan_says_what_each_side_gets_and_by_which_rule_and_is_what_is_made(dataset: Dataset, alice: User) -> None:
     stacks(dataset, 80, of=10)
-    plan = split_plan(newest(dataset).items, Asked(validation=0.25, test=0.25, seed=3))
+    plan = split_plan(newest(dataset).items, SplitRequest(validation=0.25, test=0.25, seed=3))
     assert plan.sentence == "By stack: all images of a stack are on one side (8 groups, seed 3)."
     assert images(plan) == {"train": 40, "validation": 20, "test": 20, "": 0}
     assert [(side.share, side.stacks) for side in plan.sides] == [("50", 4), ("25", 2), ("25", 2), ("0", 0)]
@@ -51,12 +51,12 @@ def test_a_plan_says_what_each_side_gets_and_by_which_rule_and_is_what_is_made(d
     for item in newest(dataset).items:
         sides[item.group].add(item.split)
     assert {len(each) for each in sides.values()} == {1}
-    assert split_plan(newest(dataset).items, Asked(validation=0.25, test=0.25, seed=3)).moved == 0
+    assert split_plan(newest(dataset).items, SplitRequest(validation=0.25, test=0.25, seed=3)).moved == 0
 
 
 def test_a_lone_stack_is_planned_in_blocks_and_the_slices_of_the_gaps_get_no_side(dataset: Dataset) -> None:
     stacks(dataset, 100, of=100)
-    plan = split_plan(newest(dataset).items, Asked(validation=0.2, test=0.2, seed=1))
+    plan = split_plan(newest(dataset).items, SplitRequest(validation=0.2, test=0.2, seed=1))
     assert "All images are of one stack (mouse 0): contiguous blocks with a gap of 10 slices" in plan.sentence
     assert images(plan)[""] == 20
     assert [side.stacks for side in plan.sides] == [1, 1, 1, 1]
@@ -67,7 +67,7 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
     for row in Item.objects.filter(dataset=dataset):
         folder = ("Train_In", "set/testing/images", "other")[int(row.name[-8:-4]) % 3]
         Item.objects.filter(pk=row.pk).update(name=row.name.replace("images", folder), split="")
-    plan = split_plan(newest(dataset).items, Asked(rule=FOLDERS))
+    plan = split_plan(newest(dataset).items, SplitRequest(rule=FOLDERS))
     assert images(plan) == {"train": 3, "validation": 0, "test": 3, "": 3}
     assert plan.sentence.endswith("3 images lie in no such folder and get no side.")
     dataset_edits.dataset_split(dataset, rule=FOLDERS, base=1, user=alice)
@@ -79,9 +79,9 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
 def test_where_no_folder_names_a_side_the_plan_says_what_else_can_be_done(dataset: Dataset) -> None:
     fill(dataset, 3)
     with pytest.raises(EditRefused, match="No image lies in a folder that is called train, validation or test"):
-        split_plan(newest(dataset).items, Asked(rule=FOLDERS))
+        split_plan(newest(dataset).items, SplitRequest(rule=FOLDERS))
     with pytest.raises(EditRefused, match="by shares or by folders"):
-        split_plan(newest(dataset).items, Asked(rule="moon"))
+        split_plan(newest(dataset).items, SplitRequest(rule="moon"))
 
 
 def test_the_page_shows_the_split_before_a_button_makes_it(

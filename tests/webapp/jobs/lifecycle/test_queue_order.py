@@ -14,8 +14,8 @@ from django.utils import timezone
 from tests.counting import make_revision, pretrain
 from webapp.datasets.models import Revision
 from webapp.jobs.lifecycle.leases import job_claim
-from webapp.jobs.lifecycle.queue_order import MoveRefused, Where, in_line, job_move
-from webapp.jobs.lifecycle.transitions import change
+from webapp.jobs.lifecycle.queue_order import MoveRefused, Where, job_move, queued_jobs
+from webapp.jobs.lifecycle.transitions import job_transition
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Membership, Project, Role, User
 
@@ -38,7 +38,7 @@ def admin(db: None) -> User:
 
 
 def line() -> list[str]:
-    return list(in_line("device").values_list("name", flat=True))
+    return list(queued_jobs("device").values_list("name", flat=True))
 
 
 def queue(*names: str, of: Revision) -> dict[str, Job]:
@@ -82,15 +82,15 @@ def test_a_job_that_lost_its_worker_keeps_its_place_before_the_others(revision: 
     claimed = job_claim("device", worker="w", device="cpu")
     assert claimed
     job_move(jobs["c"], user=bob, where="front")
-    assert change(claimed.pk, to=State.QUEUED, of_epoch=claimed.epoch)
+    assert job_transition(claimed.pk, to=State.QUEUED, of_epoch=claimed.epoch)
     assert line() == ["a", "c", "b"]
 
 
 def test_a_paused_job_comes_back_at_the_end(revision: Revision, bob: User) -> None:
     jobs = queue(*"abc", of=revision)
     job_move(jobs["b"], user=bob, where="front")
-    change(jobs["b"].pk, to=State.PAUSED)
-    change(jobs["b"].pk, to=State.QUEUED)
+    job_transition(jobs["b"].pk, to=State.PAUSED)
+    job_transition(jobs["b"].pk, to=State.QUEUED)
     assert line() == ["a", "c", "b"]
 
 
@@ -196,7 +196,7 @@ def test_several_people_and_workers_at_once_lose_and_double_no_place(revision: R
     _together(*(lambda n=n: move(n) for n in range(4)), claim, claim)
     assert len(set(claimed)) == 4
     assert set(Job.objects.values_list("turn", flat=True)) == turns, "the turns are handed around, no more"
-    assert sorted([*in_line("device").values_list("pk", flat=True), *claimed]) == [job.pk for job in jobs]
+    assert sorted([*queued_jobs("device").values_list("pk", flat=True), *claimed]) == [job.pk for job in jobs]
 
 
 def test_a_turn_is_the_time_of_queueing_until_somebody_moves_the_job(revision: Revision) -> None:
