@@ -97,10 +97,10 @@ class ForkServer:
                 connection, _ = self._listener.accept()
                 self._selector.register(connection, selectors.EVENT_READ, "client")
             elif isinstance(key.fileobj, socket.socket):
-                self._hear(key.fileobj)
+                self._read_requests(key.fileobj)
         return True
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _read_requests(self, connection: socket.socket) -> None:
         descriptors: list[int] = []
         try:
             packet, descriptors, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, _STREAMS)
@@ -112,9 +112,9 @@ class ForkServer:
                 raise ValueError("a request carries three streams")
             pid = self._fork(request, descriptors)
             self._asked[pid] = connection
-            _say(connection, {"pid": pid})
+            _send(connection, {"pid": pid})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _say(connection, {"error": str(error)})
+            _send(connection, {"error": str(error)})
             self._drop(connection)
         finally:
             for descriptor in descriptors:
@@ -167,7 +167,7 @@ class ForkServer:
             if done:
                 connection = self._asked.pop(pid)
                 if connection is not None:
-                    _say(connection, {"status": os.waitstatus_to_exitcode(status)})
+                    _send(connection, {"status": os.waitstatus_to_exitcode(status)})
                     self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
@@ -190,7 +190,7 @@ def _train(argv: Sequence[str]) -> int:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
 
 
-def _say(connection: socket.socket, answer: Mapping[str, Any]) -> None:
+def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
         connection.send(json.dumps(answer).encode())
 
@@ -262,10 +262,10 @@ def _preload() -> None:
             importlib.import_module(name)
         except ImportError as error:
             # The trainer that needs it will say so to the person whose job it is.
-            _tell(f"{name} cannot be imported: {error}")
+            _report(f"{name} cannot be imported: {error}")
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(f"fork server: {text}\n")
     sys.stderr.flush()
 
@@ -286,12 +286,12 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _preload()
     if (threads := _threads()) != 1:
-        _tell(f"{threads} threads after loading; trainers start by themselves instead.")
+        _report(f"{threads} threads after loading; trainers start by themselves instead.")
         server.close()
         return UNFIT
     gc.collect()
     gc.freeze()  # so that counting references does not copy every page
-    _tell(f"ready after {time.monotonic() - began:.1f} s")
+    _report(f"ready after {time.monotonic() - began:.1f} s")
     server.run()
     server.close()
     os._exit(0)  # the libraries' own farewells are long and say nothing

@@ -40,7 +40,7 @@ class LeaseKeeper:
         self._done.set()
         self._thread.join()
 
-    def lead(self, trainer: Trainer) -> None:
+    def attach(self, trainer: Trainer) -> None:
         """Has the trainer share the lease, and killed the moment the job is another's."""
         with self._lock:
             self._trainer = trainer

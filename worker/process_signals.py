@@ -40,7 +40,7 @@ def _follow_parent() -> None:
 
 
 @worker_ready.connect
-def say_hello(sender: Any, **_: Any) -> None:
+def announce_start(sender: Any, **_: Any) -> None:
     for queue in sender.controller.app.amqp.queues.consume_from:
         _beats.append(Heartbeat(str(queue), slots=sender.controller.concurrency))
 
@@ -52,6 +52,6 @@ def leave(**_: Any) -> None:
 
 
 @worker_shutdown.connect
-def say_goodbye(**_: Any) -> None:
+def announce_end(**_: Any) -> None:
     for beat in _beats:
         beat.close()

@@ -106,7 +106,7 @@ class Supervisor:
             self._start()
             code = self._follow()
             self._retry_outage(self._collector.collect_all)
-            return self._judge(code)
+            return self._decide(code)
         except InputGone as gone:
             return Ending(State.FAILED, str(gone))
         except OSError as error:
@@ -173,7 +173,7 @@ class Supervisor:
             self._folder, forkable=forkable, slot=self._slot, lease=settings.LEASE_SECONDS
         )
         attempt_folders.note_trainer(self._folder, pid=self._trainer.pid)
-        self._keeper.lead(self._trainer)
+        self._keeper.attach(self._trainer)
 
     # --- while it runs ---
 
@@ -185,7 +185,7 @@ class Supervisor:
             code = self._trainer.poll()
             collected = 0
             try:
-                self._look()
+                self._check_row()
                 collected = self._collector.collect()
                 self._refused = 0
             except Error as error:
@@ -199,7 +199,7 @@ class Supervisor:
             if not collected:
                 time.sleep(TICK_SECONDS)
 
-    def _look(self) -> None:
+    def _check_row(self) -> None:
         """What people want, fresher than the renewals say it."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._keeper.wanted = stop_wanted(self._job.pk, epoch=self._job.epoch)
@@ -245,7 +245,7 @@ class Supervisor:
 
     # --- the end ---
 
-    def _judge(self, code: int) -> Ending:
+    def _decide(self, code: int) -> Ending:
         def judge() -> Ending:
             with locked_attempt(self._job.pk, epoch=self._job.epoch) as row:
                 return decide(self._how_it_ended(code=code, row=row))

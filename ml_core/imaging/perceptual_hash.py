@@ -30,7 +30,7 @@ def difference_hash(pixels: NDArray[np.uint8]) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def alike_across(bits: Sequence[str], sides: Sequence[int]) -> list[tuple[int, int]]:
+def near_duplicates_across(bits: Sequence[str], sides: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of positions (i, j) on different sides whose bits differ in at most ALIKE places.
 
     `sides` are numbers; what stands on side 0, or has no bits, is left alone. Of each image, the first partner on each

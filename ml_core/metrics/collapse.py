@@ -28,7 +28,7 @@ class CollapseWatch:
         self._low = 0
         self._warned = False
 
-    def hear(self, name: str, step: int, value: float) -> None:
+    def update(self, name: str, step: int, value: float) -> None:
         self.latest[name] = value
         if name != "embedding_std":
             return

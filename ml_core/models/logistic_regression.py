@@ -144,12 +144,12 @@ class Convergence:
             loss.backward()
             return loss
 
-        if not self._settled(after=(step - 1) % self._epochs):
+        if not self._converged(after=(step - 1) % self._epochs):
             self.optimizer.step(closure)
         with torch.inference_mode():
             return functional.cross_entropy(self.linear(self._train.x), self._train.y).clone()
 
-    def _settled(self, *, after: int) -> bool:
+    def _converged(self, *, after: int) -> bool:
         """Whether, in the first `after` steps of this weight decay, one ended before its iterations: at the optimum,
         where float32 tells no direction from another. Read from what a checkpoint keeps, so a resumed run agrees."""
         return int(self.optimizer.state[self.linear.weight].get("n_iter", 0)) < after * ITERATIONS
@@ -159,7 +159,7 @@ class Convergence:
 
 
 @torch.inference_mode()
-def judged(linear: nn.Linear, examples: Examples) -> tuple[float, float]:
+def evaluated(linear: nn.Linear, examples: Examples) -> tuple[float, float]:
     """Cross-entropy and accuracy of `linear` on scaled examples."""
     logits = linear(examples.x)
     return (
@@ -174,6 +174,6 @@ def converged(train: Examples, *, validation: Examples, classes: int, epochs: in
     for step in range(1, descent.total_steps + 1):
         descent.step(step)
         if descent.offers(step):
-            best.offer(descent.linear, score=-judged(descent.linear, validation)[0], step=step)
+            best.offer(descent.linear, score=-evaluated(descent.linear, validation)[0], step=step)
     descent.linear.load_state_dict(best.weights)
     return descent.linear

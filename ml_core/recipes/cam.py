@@ -107,7 +107,7 @@ def _held_out(manifest: Manifest, facts: Mapping[str, Any], *, seed: int) -> NDA
         # A dataset that a classifier was not trained on may have no labels, or too few for parts.
         with contextlib.suppress(UserError):
             data = labelled(manifest, rule=facts["split"], seed=int(facts["seed"]))
-            places = data.places(data.judged)
+            places = data.places(data.evaluated)
             turn = np.concatenate([np.arange(np.sum(data.labels[places] == k)) for k in range(len(data.classes))])
             by_class = places[np.argsort(data.labels[places], kind="stable")]
             return data.positions[by_class[np.argsort(turn, kind="stable")]]

@@ -19,9 +19,9 @@ from ml_core.errors import Stopped, UserError
 from ml_core.exchange import imagenet
 from ml_core.models import encoders
 from ml_core.models.linear_classifier import Classifier
-from ml_core.models.logistic_regression import Batches, Convergence, Examples, Scale, Solver, judged
+from ml_core.models.logistic_regression import Batches, Convergence, Examples, Scale, Solver, evaluated
 from ml_core.models.unet import segmenter_from
-from ml_core.recipes.classify_evaluation import Answers, grey_accuracy, say_results
+from ml_core.recipes.classify_evaluation import Answers, grey_accuracy, report_results
 from ml_core.recipes.dataset_inputs import open_images, open_manifest
 from ml_core.runtime import weights
 from ml_core.runtime.training_loop import Best, Context, Loop
@@ -68,7 +68,7 @@ def run(context: Context[ClassifySpec]) -> None:
     chosen: dict[str, float] = (
         {"weight_decay": descent.weight_decay(best.step)} if isinstance(descent, Convergence) else {}
     )
-    say_results(
+    report_results(
         context,
         Answers.of(network.linear, x, data=data, manifest=manifest),
         images=images,
@@ -96,7 +96,7 @@ def _train(context: Context[ClassifySpec], descent: Solver, validation: Examples
     for step in loop:
         loop.point("loss/train", descent.step(step))
         if loop.ends_epoch:
-            loss, accuracy = judged(descent.linear, validation)
+            loss, accuracy = evaluated(descent.linear, validation)
             loop.measure("loss/validation", loss)
             loop.measure("accuracy/validation", accuracy)
             if descent.offers(step):

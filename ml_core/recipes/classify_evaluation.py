@@ -19,7 +19,7 @@ from ml_core.imaging.picture_sheets import SURROUND, fitted, grey_picture, sheet
 from ml_core.job.files import write_whole
 from ml_core.metrics.bootstrap import over_groups
 from ml_core.metrics.classification import ClassScores, confusion_of
-from ml_core.models.logistic_regression import Examples, Scale, converged, judged
+from ml_core.models.logistic_regression import Examples, Scale, converged, evaluated
 from ml_core.runtime.training_loop import Context
 from ml_core.specs import ClassifySpec
 
@@ -66,7 +66,7 @@ class Answers:
 
     def mistakes(self) -> NDArray[np.int64]:
         """Places of the judged items that were taken for another class, the surest first."""
-        places = self.data.places(self.data.judged)
+        places = self.data.places(self.data.evaluated)
         wrong = places[self.predicted[places] != self.data.labels[places]]
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
@@ -80,12 +80,12 @@ def grey_accuracy(images: Prepared, data: ClassificationData, *, epochs: int, de
     x = torch.from_numpy(_grey_statistics(images, data)).to(device)
     y = torch.from_numpy(data.labels).to(device)
     train, validation, shown = (
-        torch.from_numpy(data.places(part)).to(device) for part in ("train", "validation", data.judged)
+        torch.from_numpy(data.places(part)).to(device) for part in ("train", "validation", data.evaluated)
     )
     scale = Scale.of(x[train])
     parts = [Examples(scale(x[rows]), y[rows]) for rows in (train, validation, shown)]
     linear = converged(parts[0], validation=parts[1], classes=len(data.classes), epochs=epochs)
-    return judged(linear, parts[2])[1]
+    return evaluated(linear, parts[2])[1]
 
 
 def _grey_statistics(images: Prepared, data: ClassificationData) -> NDArray[np.float32]:
@@ -97,7 +97,7 @@ def _grey_statistics(images: Prepared, data: ClassificationData) -> NDArray[np.f
     return found
 
 
-def say_results(
+def report_results(
     context: Context[ClassifySpec],
     answers: Answers,
     *,
@@ -107,7 +107,7 @@ def say_results(
 ) -> None:
     """Says the figures of the judged part, and keeps tables of all answers and of the confusion, and the mistakes."""
     data, reporter = answers.data, context.reporter
-    places = data.places(data.judged)
+    places = data.places(data.evaluated)
     true, predicted = data.labels[places], answers.predicted[places]
     scores = ClassScores(confusion_of(true, predicted, classes=len(data.classes)))
     interval = over_groups(
@@ -131,7 +131,7 @@ def say_results(
         beyond_grey=scores.accuracy - best_other,
         shows_nothing=bool(verdict),
         verdict=verdict or None,
-        part=data.judged,
+        part=data.evaluated,
         images=len(places),
         groups=data.split.groups,
         split=data.split.sentence,
@@ -191,7 +191,7 @@ def _keep_tables(context: Context[ClassifySpec], answers: Answers, scores: Class
     _keep_table(context, "predictions.csv", rows, about="every image's answer")
     rows = [["true \\ predicted", *data.classes]]
     rows += [[label, *counts] for label, counts in zip(data.classes, scores.counts.tolist(), strict=True)]
-    _keep_table(context, "confusion.csv", rows, about=f"images of the {data.judged} part")
+    _keep_table(context, "confusion.csv", rows, about=f"images of the {data.evaluated} part")
 
 
 def _keep_table(context: Context[ClassifySpec], name: str, rows: list[list[Any]], *, about: str) -> None:
@@ -221,4 +221,4 @@ def _show_mistakes(
         headings = ("surest mistakes", *[""] * (COLUMNS - 1))
         pictures = sheet(rows, headings=headings, captions=captions)
         path = write_png(pictures.picture, context.artifacts / "mistakes.png")
-        context.reporter.artifact("mistakes", path, items=shown, part=data.judged, panels=pictures.panels())
+        context.reporter.artifact("mistakes", path, items=shown, part=data.evaluated, panels=pictures.panels())

@@ -81,7 +81,7 @@ def _about(context: Context[ColorizeSpec], manifest: Manifest) -> dict[str, Any]
     spec = context.spec
     about = {"origin": spec.method, "image_size": spec.image_size, "manifest": manifest.sha256}
     # There is one eccv16, but many that were trained.
-    return about | {"colorizer": sha256_of(_brought(context))} if spec.method == "trained" else about
+    return about | {"colorizer": sha256_of(_imported(context))} if spec.method == "trained" else about
 
 
 def _colorizer(context: Context[ColorizeSpec]) -> Callable[[Tensor], Tensor]:
@@ -91,7 +91,7 @@ def _colorizer(context: Context[ColorizeSpec]) -> Callable[[Tensor], Tensor]:
         return structured_ab
     network: nn.Module
     if method == "trained":
-        network = trained_from(_brought(context))
+        network = trained_from(_imported(context))
     else:
         brought = context.inputs.path("colorizer") if context.inputs.slot("colorizer") is not None else None
         network = eccv16_from(brought, keep=context.inputs.prepared / "weights")
@@ -105,7 +105,7 @@ def _colorizer(context: Context[ColorizeSpec]) -> Callable[[Tensor], Tensor]:
     return colorize
 
 
-def _brought(context: Context[ColorizeSpec]) -> Path:
+def _imported(context: Context[ColorizeSpec]) -> Path:
     """The colorizer that was trained here. Raises UserError where none is given."""
     if context.inputs.slot("colorizer") is None:
         raise UserError(

@@ -184,7 +184,7 @@ class _Reading:
             arrived = self._blobs / f"incoming-{number}"
             looked = self._arrived(self._wanted[number], to=arrived)
             progress = self._page_read if alone else None
-            yield partial(self._looked, looked, arrived, progress=progress)
+            yield partial(self._inspected, looked, arrived, progress=progress)
 
     def _page_read(self, done: int, total: int) -> None:
         """Of the only file of an upload: a stack is worth counting by its slices."""
@@ -218,7 +218,7 @@ class _Reading:
             to.unlink(missing_ok=True)
             return Looked(name, refused=refused)
 
-    def _looked(self, looked: Looked, arrived: Path, *, progress: Callable[[int, int], None] | None) -> Looked:
+    def _inspected(self, looked: Looked, arrived: Path, *, progress: Callable[[int, int], None] | None) -> Looked:
         if looked.refused is not None:
             return looked
         if PurePosixPath(looked.name).name == manifest.EXPORTED:

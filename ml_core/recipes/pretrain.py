@@ -33,7 +33,7 @@ def run(context: Context[PretrainSpec]) -> None:
     spec, device = context.spec, context.device
     manifest = open_manifest(context.inputs)
     pairs = open_pairs(context, manifest)
-    judged = _judged(context, manifest)
+    judged = _evaluated(context, manifest)
     sampler = ResumableSampler(len(pairs), batch_size=spec.batch_size, seed=spec.seed)
     total_steps = spec.epochs * sampler.steps_per_epoch
 
@@ -44,9 +44,9 @@ def run(context: Context[PretrainSpec]) -> None:
         total_steps=total_steps,
         steps_per_epoch=sampler.steps_per_epoch,
         state={"network": network, "optimizer": optimizer, "watch": watch},
-        watch=watch.hear,
+        watch=watch.update,
     )
-    _say_what_differs(context, loop)
+    _note_differences(context, loop)
     for step in loop:
         view_1, view_2 = pairs.views(sampler.batch(step))
         momentum = momentum_at(step, total=total_steps, base=spec.momentum, schedule=spec.momentum_schedule)
@@ -57,7 +57,7 @@ def run(context: Context[PretrainSpec]) -> None:
         loop.point("embedding_std", embedding_std(embedding))
         if loop.ends_window:
             loop.measure("effective_rank", effective_rank(embedding))
-        if judged is not None and _is_judged_at(loop, every=spec.knn_every):
+        if judged is not None and _is_evaluated_at(loop, every=spec.knn_every):
             accuracy = knn_accuracy(network.encoder, parts=judged, images=pairs.whole, autocast=context.autocast)
             loop.measure("knn_accuracy/validation", accuracy)
         if step == 1 or step % spec.pictures_every == 0:
@@ -153,7 +153,7 @@ def starting_encoder(context: Context[PretrainSpec]) -> nn.Module:
     return encoder
 
 
-def _judged(context: Context[PretrainSpec], manifest: Manifest) -> LabelledParts | None:
+def _evaluated(context: Context[PretrainSpec], manifest: Manifest) -> LabelledParts | None:
     """The labelled images by which nearest neighbours judge the encoder; None without labels, or where not wanted."""
     if not context.spec.knn_every:
         return None
@@ -167,12 +167,12 @@ def _judged(context: Context[PretrainSpec], manifest: Manifest) -> LabelledParts
     return parts
 
 
-def _is_judged_at(loop: Loop, *, every: int) -> bool:
+def _is_evaluated_at(loop: Loop, *, every: int) -> bool:
     """At the end of each `every`-th epoch, and of the last."""
     return loop.ends_epoch and (loop.epoch % every == 0 or loop.step + 1 == loop.total_steps)
 
 
-def _say_what_differs(context: Context[PretrainSpec], loop: Loop) -> None:
+def _note_differences(context: Context[PretrainSpec], loop: Loop) -> None:
     """An extended run with a constant momentum is the longer run; on a cosine it cannot be, and the page says so."""
     extended = context.inputs.extend
     if extended is None or context.spec.momentum_schedule == "constant" or loop.step != checkpoints.step_of(extended):

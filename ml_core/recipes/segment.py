@@ -20,7 +20,7 @@ from ml_core.models import casser_unet, encoders
 from ml_core.models.feature_cache import FeatureCache
 from ml_core.models.unet import CASSER, Segmenter, segmentation_loss
 from ml_core.recipes.dataset_inputs import open_masked
-from ml_core.recipes.segment_evaluation import HALF, evaluate, precision_recall, say_results
+from ml_core.recipes.segment_evaluation import HALF, evaluate, precision_recall, report_results
 from ml_core.runtime import weights
 from ml_core.runtime.sampler import ResumableSampler
 from ml_core.runtime.training_loop import Best, Context, Loop, Stateful
@@ -114,7 +114,7 @@ def run(context: Context[SegmentSpec]) -> None:
     chosen = curve.best_threshold() if curve is not None and spec.threshold == "validation" else None
     threshold = HALF if chosen is None else chosen
     _keep_segmenter(context, judged, data, kind="segmenter", origin=origin, step=kept_step, threshold=threshold)
-    say_results(
+    report_results(
         context,
         judged,
         data,
@@ -133,7 +133,7 @@ def _segmenter(context: Context[SegmentSpec], data: SegmentationData) -> tuple[S
     if encoder is None:
         if spec.weights == "frozen":
             context.reporter.note("No pretrained encoder was given, so the encoder is trained from random weights.")
-        mean, deviation = mean_and_deviation(data.tone_sample())
+        mean, deviation = mean_and_deviation(data.intensity_sample())
         channels = casser_unet.CHANNELS if spec.encoder == CASSER else encoders.CHANNELS
         segmenter = Segmenter(
             architecture=spec.encoder,
@@ -226,7 +226,7 @@ def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Segment
     meter = ConfusionMeter(classes=data.classes)
     losses: list[Tensor] = []
     shown = {}
-    for item in evaluate(context, segmenter, data, data.validation, threshold=HALF, keep=_shown(data)):
+    for item in evaluate(context, segmenter, data, data.validation, threshold=HALF, keep=_pictured(data)):
         losses.append(item.loss)
         meter.add_counts(item.counts)
         if item.classes is not None:
@@ -244,7 +244,7 @@ def _validate(context: Context[SegmentSpec], segmenter: Segmenter, data: Segment
     return Validation(points=points, score=score or 0.0, shown=shown, per_image=per_image)
 
 
-def _shown(data: SegmentationData) -> list[int]:
+def _pictured(data: SegmentationData) -> list[int]:
     """The positions of the items on sheets: spread over the validation part."""
     places = np.linspace(0, len(data.validation) - 1, min(SHOWN, len(data.validation))).round().astype(int)
     return [int(p) for p in data.validation[places]]

@@ -151,7 +151,7 @@ def precision_recall(
     return curve
 
 
-def say_results(
+def report_results(
     context: Context[SegmentSpec],
     segmenter: Segmenter,
     data: SegmentationData,

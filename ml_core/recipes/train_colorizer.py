@@ -83,7 +83,7 @@ def run(context: Context[TrainColorizerSpec]) -> None:
         loop.point("loss/train", loss)
         loop.point("learning_rate", optimizer.param_groups[0]["lr"])
         if loop.ends_epoch:
-            found = _judge(context, network, data, marginal, _spread(data.split.validation, VALIDATED))
+            found = _evaluate(context, network, data, marginal, _spread(data.split.validation, VALIDATED))
             for name, value in found.as_points().items():
                 loop.measure(name, value)
             best.offer(network, score=-found.loss, step=step)
@@ -92,7 +92,7 @@ def run(context: Context[TrainColorizerSpec]) -> None:
 
     network.load_state_dict(best.weights)
     _keep(context, network, data, step=best.step)
-    _say_results(context, network, data, marginal, step=best.step, epoch=best.step // sampler.steps_per_epoch)
+    _report_results(context, network, data, marginal, step=best.step, epoch=best.step // sampler.steps_per_epoch)
 
 
 def rate_at(step: int, *, total: int, spec: TrainColorizerSpec) -> float:
@@ -154,7 +154,7 @@ def _marginal(context: Context[TrainColorizerSpec], data: _Data, *, bins: Tensor
     return counter.marginal(balance=context.spec.balance)
 
 
-def _judge(
+def _evaluate(
     context: Context[TrainColorizerSpec],
     network: TrainedColorizer,
     data: _Data,
@@ -172,7 +172,7 @@ def _judge(
     return meter.figures()
 
 
-def _say_results(
+def _report_results(
     context: Context[TrainColorizerSpec],
     network: TrainedColorizer,
     data: _Data,
@@ -184,7 +184,7 @@ def _say_results(
     """Judges the kept weights on the test part, where there is one."""
     part = "test" if len(data.split.test) else "validation"
     positions = data.split.test if part == "test" else data.split.validation
-    found = _judge(context, network, data, marginal, positions)
+    found = _evaluate(context, network, data, marginal, positions)
     context.reporter.results(
         **found.as_results(),
         part=part,

@@ -63,13 +63,13 @@ class Meter:
             if windowed:
                 self._put(name, at, number)
             else:
-                self._say(name, at, number, None, None)
+                self._report(name, at, number, None, None)
         self._close(before=step + 1)
 
     def finish(self, step: int) -> None:
         """Says the windows that the end of the run left open, with its last step."""
         for name, window in self._windows.items():
-            self._say(name, step, window["total"] / window["count"], window["low"], window["high"])
+            self._report(name, step, window["total"] / window["count"], window["low"], window["high"])
         self._windows = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,9 +94,9 @@ class Meter:
     def _close(self, *, before: int) -> None:
         for name in [name for name, window in self._windows.items() if window["end"] < before]:
             window = self._windows.pop(name)
-            self._say(name, window["end"], window["total"] / window["count"], window["low"], window["high"])
+            self._report(name, window["end"], window["total"] / window["count"], window["low"], window["high"])
 
-    def _say(self, name: str, step: int, value: float, low: float | None, high: float | None) -> None:
+    def _report(self, name: str, step: int, value: float, low: float | None, high: float | None) -> None:
         self._reporter.point(name, step, value, low=low, high=high)
         if self._watch is not None:
             self._watch(name, step, value)

@@ -101,7 +101,7 @@ class JobConsumer(AsyncWebsocketConsumer):
     async def _allowed(self) -> bool:
         try:
             return self.user.is_authenticated and await _ask(
-                _may_look, self.user.pk, self.job_id, self.scope.get("session")
+                _may_view, self.user.pk, self.job_id, self.scope.get("session")
             )
         except Error:
             log.warning("The database did not say who may follow job %d.", self.job_id)
@@ -189,7 +189,7 @@ class JobConsumer(AsyncWebsocketConsumer):
         return True
 
 
-def _may_look(user_id: int, job_id: int, session: SessionBase | None) -> bool:
+def _may_view(user_id: int, job_id: int, session: SessionBase | None) -> bool:
     """Whether the person still may, and is still signed in where the socket came with a session."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None or (session is not None and not session.exists(session.session_key or "")):

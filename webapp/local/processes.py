@@ -101,7 +101,7 @@ class Watch:
         self._pause = FIRST_PAUSE
         self._next: float | None = None
 
-    def look(self) -> str | None:
+    def check(self) -> str | None:
         """A sentence when something has happened. To be called a few times a second."""
         now = time.monotonic()
         if self._next is not None:

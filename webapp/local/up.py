@@ -91,7 +91,7 @@ class Up:
                 while True:
                     self._tick()
             except Stopped:
-                self._say("Stopping. Running jobs write a checkpoint and go on at the next start.")
+                self._print("Stopping. Running jobs write a checkpoint and go on at the next start.")
         finally:
             self.stopping = True
             self._stop()
@@ -113,7 +113,7 @@ class Up:
         return claim
 
     def _start(self) -> None:
-        variables.settle(data=self.data, host=self.host, port=self.port)
+        variables.set_defaults(data=self.data, host=self.host, port=self.port)
         own = [name for name in ("DATABASE_URL", "REDIS_URL") if name not in os.environ]
         if "DATABASE_URL" in own:
             self._engine("DATABASE_URL", Postgres(self.data / "postgres"))
@@ -128,7 +128,7 @@ class Up:
             "REDIS_URL",
         ]
         variables.publish(self.data, [name for name in shared if name in os.environ])
-        self._say("Bringing the tables up to date")
+        self._print("Bringing the tables up to date")
         self._command("migrate", "--verbosity", "0")
         self._service("reaper", "reapjobs", grace=REAPER_GRACE)
         self._service("web", "web", "--host", self.host, "--port", str(self.port), grace=WEB_GRACE)
@@ -136,7 +136,7 @@ class Up:
 
     def _engine(self, variable: str, engine: Postgres | Redis) -> None:
         self._go_on()
-        self._say(f"Starting {engine.name} ({engine.folder})")
+        self._print(f"Starting {engine.name} ({engine.folder})")
         self.parts.append(engine)
         engine.start()
         os.environ[variable] = engine.url
@@ -157,9 +157,9 @@ class Up:
             return
         try:
             if done := self._command("demo"):
-                self._say(done)
+                self._print(done)
         except CannotStart as error:
-            self._say(f"There is no demo project: {error}")  # everything else works without it
+            self._print(f"There is no demo project: {error}")  # everything else works without it
 
     def _greet(self) -> None:
         """Says where to go, once the web answers."""
@@ -168,11 +168,11 @@ class Up:
             self._tick()
             if not announced and time.monotonic() - began > SLOW_SECONDS:
                 announced = True
-                self._say(
+                self._print(
                     f"The web has not answered for {SLOW_SECONDS:.0f} s. What it says is in {self.data / 'logs'}."
                 )
         link = self._command("signin-link", "--make", *(["demo"] if self.demo else []))
-        self._say(
+        self._print(
             f"\nCristae runs at {os.environ['CRISTAE_URL']}\n\n  Sign in (once, within 24 hours): {link}\n\n"
             "Another link: manage.py signin-link. Ctrl-C stops everything.\n"
         )
@@ -184,16 +184,16 @@ class Up:
         self._go_on()
         self._show()
         for watch in self.watches:
-            if sentence := watch.look():
-                self._say(sentence)
+            if sentence := watch.check():
+                self._print(sentence)
         time.sleep(TICK_SECONDS)
 
     def _show(self) -> None:
         for service in self.services:
             for line in service.new_lines():
-                self._say(f"{service.name:<6} | {line}")
+                self._print(f"{service.name:<6} | {line}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; the work goes on
             print(text, flush=True)
 

@@ -32,7 +32,7 @@ def address(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def settle(*, data: Path, host: str, port: int) -> None:
+def set_defaults(*, data: Path, host: str, port: int) -> None:
     """Sets the variables that need no engine, where nobody has: folders, the key, the server's address."""
     os.environ["CRISTAE_DATA"] = str(data)
     if not {"CRISTAE_SECRET_KEY", "CRISTAE_SECRET_KEY_FILE"} & os.environ.keys():

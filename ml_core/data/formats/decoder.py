@@ -68,7 +68,7 @@ class Decoder:
         marked: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[dict[str, Any]]:
-        """What `inspect_file` in this module returns for each page. Raises Refused, also where the file killed the child.
+        """What `inspect_file` returns for each page. Raises Refused, also where the file killed the child.
 
         `progress` is called as (done, total) after each page and may raise.
         """
@@ -91,13 +91,13 @@ class Decoder:
             if "page" in answer:
                 pages.append(answer["page"])
                 if progress is not None:
-                    self._tell(progress, len(pages), answer["page"]["pages"])
+                    self._report(progress, len(pages), answer["page"]["pages"])
             elif "refused" in answer:
                 raise Refused(*answer["refused"])
             else:
                 return pages
 
-    def _tell(self, progress: Callable[[int, int], None], done: int, total: int) -> None:
+    def _report(self, progress: Callable[[int, int], None], done: int, total: int) -> None:
         try:
             progress(done, total)
         except BaseException:
@@ -248,15 +248,15 @@ def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
                 size=question["size"],
                 marked=question.get("marked"),
             ):
-                _say(answers, {"page": page})
-            _say(answers, {"end": True})
+                _send(answers, {"page": page})
+            _send(answers, {"end": True})
         except Refused as refused:
-            _say(answers, {"refused": [refused.reason, refused.remedy]})
+            _send(answers, {"refused": [refused.reason, refused.remedy]})
         except MemoryError:
-            _say(answers, {"refused": ["The file needs too much memory to decode.", "Cut it into tiles."]})
+            _send(answers, {"refused": ["The file needs too much memory to decode.", "Cut it into tiles."]})
 
 
-def _say(answers: IO[bytes], what: dict[str, Any]) -> None:
+def _send(answers: IO[bytes], what: dict[str, Any]) -> None:
     answers.write(json.dumps(what).encode() + b"\n")
     answers.flush()
 

@@ -75,7 +75,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def judged(header: Header, *, size: int) -> Header:
+def validated(header: Header, *, size: int) -> Header:
     """The header itself, where a file of `size` bytes that has it can be taken. Raises Refused."""
     pixels = header.width * header.height
     page = pixels * header.channels * np.dtype(header.dtype).itemsize

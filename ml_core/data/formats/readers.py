@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.formats import mrc, npy, png_jpeg, tiff
-from ml_core.data.formats.image_file import MAX_PIXELS, Header, Refused, Source, judged, refusing
+from ml_core.data.formats.image_file import MAX_PIXELS, Header, Refused, Source, refusing, validated
 from ml_core.imaging.windowing import lightness, window, windowed
 
 __all__ = [
@@ -78,7 +78,7 @@ class Opened:
     def header(self) -> Header:
         """Raises Refused where the file cannot be taken."""
         with refusing():  # what should be a number may be a list of them
-            return judged(self._source.header(), size=self._size)
+            return validated(self._source.header(), size=self._size)
 
     def pixels(self, page: int = 0) -> NDArray[np.generic]:
         """One page as the file has it, (H, W) or (H, W, C). Raises Refused."""

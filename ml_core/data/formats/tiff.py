@@ -53,7 +53,7 @@ def _header_of(file: tifffile.TiffFile) -> Header:
         raise Refused(f"The file has more than {MAX_PAGES:,} pages.", "Split the stack into several files.")
     first = file.pages[0].aspage()
     _check_page(first)
-    left_out = count - len(_alike(file)) if count > 1 else 0
+    left_out = count - len(_same_layout(file)) if count > 1 else 0
     pages = _contiguous_images(file) or count - left_out
     channels = first.samplesperpixel
     dtype = np.dtype(np.uint8 if first.dtype == np.bool_ else first.dtype)
@@ -79,10 +79,10 @@ def _header_of(file: tifffile.TiffFile) -> Header:
 def _offsets(path: Path, _changed: int) -> tuple[int, ...]:
     """Where the directories of the pages that count stand: found once, as the way to the last leads by all others."""
     with tifffile.TiffFile(path) as file:
-        return tuple(page.offset for page in _alike(file))
+        return tuple(page.offset for page in _same_layout(file))
 
 
-def _alike(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+def _same_layout(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The pages with the first page's size and type; previews and pyramid levels are others."""
     first = file.pages[0].aspage()
     return [

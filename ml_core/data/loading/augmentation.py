@@ -54,10 +54,11 @@ def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Te
         grey, masks = _dihedral(grey, masks)
         if policy == "elastic":
             grey, masks = _moved_to(_bent(len(grey), like=grey), grey, masks)
-        return _noisy(_gamma(_tone(_blurred(grey), contrast=DIHEDRAL_CONTRAST, brightness=DIHEDRAL_BRIGHTNESS))), masks
+        grey = _contrast(_blurred(grey), contrast=DIHEDRAL_CONTRAST, brightness=DIHEDRAL_BRIGHTNESS)
+        return _noisy(_gamma(grey)), masks
     grey, masks = _turned(grey, masks)
     grey = _blurred(grey)
-    return grey if policy == "paper" else _tone(grey, contrast=CONTRAST, brightness=BRIGHTNESS), masks
+    return grey if policy == "paper" else _contrast(grey, contrast=CONTRAST, brightness=BRIGHTNESS), masks
 
 
 def _turned(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,7 @@ def _blurred(grey: Tensor) -> Tensor:
     return gaussian_blur(grey, sigma=sigma, radius=round(3 * BLUR_MOST))
 
 
-def _tone(grey: Tensor, *, contrast: float, brightness: float) -> Tensor:
+def _contrast(grey: Tensor, *, contrast: float, brightness: float) -> Tensor:
     stretched = 1 + contrast * _either_way(grey)
     shifted = brightness * _either_way(grey)
     return ((grey - 0.5) * stretched + 0.5 + shifted).clamp(0, 1)

@@ -61,10 +61,10 @@ def cropped_grey_and_colour(
     solarized: the colours were made for the contrast as it is. All of it acts on the lightness, and a and b stay.
     """
     light = grey[:, None].float() / 255
-    first = _toned(crop(light, size=size))
+    first = _contrast_changed(crop(light, size=size))
     grid = _crop_grid(light, size=size)
     # The planes are small: taken at the crop's own points they need not be brought to the image's size before.
-    second = _coloured(_toned(_sampled(light, grid)), _sampled(ab.float(), grid), colour_space=colour_space)
+    second = _coloured(_contrast_changed(_sampled(light, grid)), _sampled(ab.float(), grid), colour_space=colour_space)
     return first.expand(-1, 3, -1, -1), second
 
 
@@ -125,7 +125,7 @@ def _coloured(light: Tensor, planes: Tensor, *, colour_space: Literal["lab", "rg
     return lab_to_rgb(torch.cat([lightness, planes - 128], dim=1))
 
 
-def _toned(light: Tensor) -> Tensor:
+def _contrast_changed(light: Tensor) -> Tensor:
     return blurred(jittered(light), share=COLOUR_BLUR_SHARE)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_core.data.manifests.manifest import Manifest
 from ml_core.data.manifests.splits import Split
 from ml_core.data.manifests.stratified_splits import stratified_split
-from ml_core.data.naming.pairing import telling_folders
+from ml_core.data.naming.pairing import label_folders
 from ml_core.errors import UserError
 
 NAMED = 3
@@ -38,7 +38,7 @@ class ClassificationData:
         return np.searchsorted(self.positions, getattr(self.split, part))
 
     @property
-    def judged(self) -> Literal["validation", "test"]:
+    def evaluated(self) -> Literal["validation", "test"]:
         """The part that figures are of: the test part, or the validation part where there is no test part."""
         return "test" if len(self.split.test) else "validation"
 
@@ -69,7 +69,7 @@ def _names(manifest: Manifest) -> tuple[list[str], list[str]]:
     names = [item.label for item in manifest.items]
     if any(names):
         return names, []
-    folders = [telling_folders(item.name) for item in manifest.items]
+    folders = [label_folders(item.name) for item in manifest.items]
     # What all share says nothing: `cem500k/mouse/1.png` and `cem500k/human/2.png` are told apart by their second.
     depth = 0
     while len({f[: depth + 1] for f in folders}) == 1 and len(folders[0]) > depth:

@@ -134,7 +134,7 @@ class SegmentationData:
         image = self._manifest.items[position].image
         return {"image": image.sha256, "page": image.page}
 
-    def tone_sample(self, most: int = 64) -> NDArray[np.uint8]:
+    def intensity_sample(self, most: int = 64) -> NDArray[np.uint8]:
         """Training images as squares (N, s, s), for their mean and deviation."""
         chosen = self.train[np.linspace(0, len(self.train) - 1, min(most, len(self.train))).round().astype(np.int64)]
         side = min(min(self.shape(position)) for position in chosen.tolist())

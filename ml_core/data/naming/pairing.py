@@ -346,7 +346,7 @@ def page_name(name: str, page: int, *, pages: int) -> str:
     return f"{name}#{page + 1:0{len(str(pages))}d}" if pages > 1 else name
 
 
-def telling_folders(name: str) -> tuple[str, ...]:
+def label_folders(name: str) -> tuple[str, ...]:
     """The folders of a file's name that say what it shows: without `images/`, `training/` and their like."""
     folders = PurePosixPath(name).parts[:-1]
     return tuple(f for f in folders if not (_IMAGE_FOLDER.match(f) or _IN_OUT.match(f) or split_of(f)))

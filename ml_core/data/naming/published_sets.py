@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
-from ml_core.data.naming.pairing import in_out_of, telling_folders
+from ml_core.data.naming.pairing import in_out_of, label_folders
 
 CLASS_AT_LEAST = 2
 """Images in a folder that is to be a class."""
@@ -52,7 +52,7 @@ def labels_by_folder(names: Iterable[str]) -> dict[str, str]:
     Folders are classes where two or more of them stand side by side, each with images of its own, and every image lies
     in one. `images/`, `train/` and their like are no classes and are looked through.
     """
-    folders = {name: telling_folders(name) for name in names}
+    folders = {name: label_folders(name) for name in names}
     shared = _shared(folders.values())
     found = {name: path[len(shared)] for name, path in folders.items() if len(path) == len(shared) + 1}
     counts = Counter(found.values())

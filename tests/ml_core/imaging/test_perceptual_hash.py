@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ml_core.data import synthetic
-from ml_core.imaging.perceptual_hash import ALIKE, CROWD, alike_across, difference_hash
+from ml_core.imaging.perceptual_hash import ALIKE, CROWD, difference_hash, near_duplicates_across
 
 
 def _micrograph(seed: int) -> np.ndarray:
@@ -31,15 +31,15 @@ def test_the_same_picture_saved_otherwise_keeps_its_bits_and_another_does_not() 
 
 def test_a_picture_of_one_grey_has_no_bits() -> None:
     assert difference_hash(np.full((50, 60), 7, np.uint8)) == ""
-    assert alike_across(["", "", ""], [1, 2, 3]) == []
+    assert near_duplicates_across(["", "", ""], [1, 2, 3]) == []
 
 
 def test_pairs_are_found_across_sides_only() -> None:
     base = 0x0123456789ABCDEF
     near, far = base ^ 0b111 << 20, base ^ 0b1111 << 20
     bits = [f"{value:016x}" for value in (base, base, near, far, base)]
-    assert alike_across(bits, [1, 1, 2, 2, 0]) == [(0, 2), (1, 2)]
-    assert alike_across(bits, [1, 1, 1, 1, 1]) == []
+    assert near_duplicates_across(bits, [1, 1, 2, 2, 0]) == [(0, 2), (1, 2)]
+    assert near_duplicates_across(bits, [1, 1, 1, 1, 1]) == []
 
 
 @pytest.mark.parametrize("count", [300, CROWD + 200])
@@ -52,11 +52,11 @@ def test_every_planted_pair_is_found_among_many(count: int) -> None:
         flips = sum(1 << int(bit) for bit in rng.choice(63, size=n % (ALIKE + 1), replace=False))
         values[count - 1 - n] = values[n] ^ np.uint64(flips)
         planted.append((n, count - 1 - n))
-    found = alike_across([f"{value:016x}" for value in values.tolist()], sides)
+    found = near_duplicates_across([f"{value:016x}" for value in values.tolist()], sides)
     assert set(planted) <= set(found)
 
 
 def test_a_crowd_of_equal_bits_is_compared_without_comparing_all_with_all() -> None:
     bits = ["00ff00ff00ff00ff"] * (CROWD + 10)
     sides = [1] * 5 + [2] * (CROWD + 5)
-    assert alike_across(bits, sides)
+    assert near_duplicates_across(bits, sides)

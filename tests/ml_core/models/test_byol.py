@@ -143,14 +143,14 @@ def test_a_collapse_is_told_once_and_a_single_low_point_is_not_one() -> None:
     heard = Heard()
     watch = CollapseWatch(heard, size=256)
     for value in (0.06, 0.001, 0.06):
-        watch.hear("embedding_std", 1, value)
+        watch.update("embedding_std", 1, value)
     assert heard.notes == []
     for _ in range(WINDOWS - 1):
-        watch.hear("embedding_std", 1, 0.003)
+        watch.update("embedding_std", 1, 0.003)
     resumed = CollapseWatch(heard, size=256)
     resumed.load_state_dict(watch.state_dict())
     for _ in range(5):
-        resumed.hear("embedding_std", 1, 0.003)
+        resumed.update("embedding_std", 1, 0.003)
     assert [level for level, _ in heard.notes] == ["warning"]
     assert heard.notes[0][1].startswith("The embedding has collapsed: spread 0.003, where 0.062 is healthy.")
 

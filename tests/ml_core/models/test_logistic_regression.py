@@ -18,7 +18,7 @@ from ml_core.models.logistic_regression import (
     Examples,
     Scale,
     converged,
-    judged,
+    evaluated,
 )
 
 
@@ -60,7 +60,7 @@ def test_it_converges_to_scikit_learns_answer(converged_path: dict[float, nn.Lin
     oracle = LogisticRegression(C=1 / (weight_decay * 600), tol=1e-8, max_iter=10_000)
     oracle.fit(train.x.double().numpy(), train.y.numpy())
     ours = converged_path[weight_decay]
-    assert judged(ours, held)[1] == pytest.approx(oracle.score(held.x.numpy(), held.y.numpy()), abs=0.002)
+    assert evaluated(ours, held)[1] == pytest.approx(oracle.score(held.x.numpy(), held.y.numpy()), abs=0.002)
     probabilities = ours(held.x).softmax(dim=1).detach().numpy()
     assert np.abs(probabilities - oracle.predict_proba(held.x.numpy())).max() < 2e-3
 
@@ -68,8 +68,8 @@ def test_it_converges_to_scikit_learns_answer(converged_path: dict[float, nn.Lin
 def test_the_weight_decay_of_least_validation_loss_is_taken(converged_path: dict[float, nn.Linear]) -> None:
     train, validation = _examples(600), _examples(500, seed=2)
     chosen = converged(train, validation=validation, classes=3, epochs=20)
-    losses = {decay: judged(linear, validation)[0] for decay, linear in converged_path.items()}
-    assert judged(chosen, validation)[0] == pytest.approx(min(losses.values()), abs=1e-6)
+    losses = {decay: evaluated(linear, validation)[0] for decay, linear in converged_path.items()}
+    assert evaluated(chosen, validation)[0] == pytest.approx(min(losses.values()), abs=1e-6)
     assert min(losses, key=losses.__getitem__) not in (WEIGHT_DECAYS[0], WEIGHT_DECAYS[-1])
 
 

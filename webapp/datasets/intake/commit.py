@@ -35,7 +35,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
     dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
     read = json.loads((folder / "report.json").read_bytes())
     files = _read_files(folder / "items.jsonl")
-    waiting = _waiting_masks(dataset)
+    waiting = _unpaired_masks(dataset)
 
     staged = StagedItems(dataset)
     brought = manifest_import.manifests_apply(staged, folder, files)
@@ -95,16 +95,16 @@ def _read_files(path: Path) -> dict[str, list[dict[str, Any]]]:
     return files
 
 
-def _waiting_masks(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+def _unpaired_masks(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
     """Masks of earlier uploads whose images had not come."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for upload in _uploads_with_waiting_masks(dataset):
+    for upload in _uploads_with_unpaired_masks(dataset):
         found |= upload.report["waiting_masks"]
     return found
 
 
 def _forget_waiting(dataset: Dataset, *, still: set[str]) -> None:
-    for upload in _uploads_with_waiting_masks(dataset):
+    for upload in _uploads_with_unpaired_masks(dataset):
         left = {name: pages for name, pages in upload.report["waiting_masks"].items() if name in still}
         if len(left) < len(upload.report["waiting_masks"]):
             counts = {**upload.report.get("counts", {}), "unpaired": len(left)}
@@ -112,7 +112,7 @@ def _forget_waiting(dataset: Dataset, *, still: set[str]) -> None:
             Upload.objects.filter(pk=upload.pk).update(report={**upload.report, **changed})
 
 
-def _uploads_with_waiting_masks(dataset: Dataset) -> Iterable[Upload]:
+def _uploads_with_unpaired_masks(dataset: Dataset) -> Iterable[Upload]:
     done = Upload.objects.filter(dataset=dataset, state=Upload.State.DONE, report__has_key="waiting_masks")
     return done.exclude(report__waiting_masks={}).order_by("created_at")
 

@@ -94,7 +94,7 @@ def split(request: HttpRequest, dataset_id: int) -> HttpResponse:
     user = signed_in(request)
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
-    asked, base = split_asked(post), number_of(post, "base")
+    asked, base = split_request(post), number_of(post, "base")
     run_edit(request, lambda: dataset_edits.dataset_split(dataset, **asdict(asked), base=base, user=user)[0])
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=splits")
 
@@ -187,7 +187,7 @@ def _back(dataset: Dataset, post: QueryDict) -> HttpResponse:
     return redirect(f"{reverse('dataset', args=[dataset.pk])}{'?' + urlencode(chosen, doseq=True) if chosen else ''}")
 
 
-def split_asked(given: QueryDict) -> SplitRequest:
+def split_request(given: QueryDict) -> SplitRequest:
     """What the form of the page of splits asks for, or its address."""
     shares = {name: (_size(given.get(name, "")) or 0.0) / 100 for name in ("validation", "test")}
     return SplitRequest(rule=given.get("rule", "") or SHARES, seed=number_of(given, "seed"), **shares)

@@ -16,7 +16,7 @@ from webapp.datasets import services
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision, Upload
 from webapp.datasets.pages import doctor_tab, masks_tab, upload_reports
-from webapp.datasets.pages.dataset_actions import split_asked
+from webapp.datasets.pages.dataset_actions import split_request
 from webapp.datasets.pages.forms import DatasetForm, pinned_revision
 from webapp.datasets.pictures import colorized
 from webapp.datasets.queries import counts, item_pages, revision_diff
@@ -131,7 +131,7 @@ def _plan(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     """The split that the address asks to be shown, or why there is none of this kind."""
     if not request.GET.get("rule"):
         return {"asked": SplitRequest()}
-    asked = split_asked(request.GET)
+    asked = split_request(request.GET)
     try:
         return {"asked": asked, "plan": split_plan(revision.items, asked)}
     except EditRefused as refused:

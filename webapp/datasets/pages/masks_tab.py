@@ -59,7 +59,7 @@ CHANGES: dict[str, Callable[[QueryDict], tuple[Change, dict[str, Any]]]] = {
 
 TWINS: dict[str, Change] = {
     "join-twins": near_duplicates.near_duplicates_align,
-    "remove-twins": near_duplicates.twins_remove,
+    "remove-twins": near_duplicates.near_duplicates_remove,
 }
 """What the buttons below look-alikes on two sides do."""
 

@@ -45,14 +45,14 @@ def runs_on(item: Item, *, user: User) -> dict[str, list[dict[str, Any]]]:
     )
     newest: dict[tuple[object, ...], Artifact] = {}
     for artifact in found:
-        newest.setdefault((artifact.kind, artifact.job_id, *_look(artifact.facts)), artifact)
+        newest.setdefault((artifact.kind, artifact.job_id, *_identity(artifact.facts)), artifact)
     runs: dict[str, list[dict[str, Any]]] = {"prediction": [], "cam": [], "colour": _colours(item, user=user)}
     for (kind, job, *look), artifact in newest.items():
         if kind == "cam_sheet" or len(runs[str(kind)]) == RUNS:
             continue
         run = {"id": artifact.pk, "job": artifact.job_id, "name": artifact.job.name, "url": _url(artifact)}
         sheet = newest.get(("cam_sheet", job, *look))
-        facts = _in_words(artifact.facts) if kind == "cam" else artifact.facts
+        facts = _as_sentence(artifact.facts) if kind == "cam" else artifact.facts
         runs[str(kind)].append({**run, "facts": facts, "sheet": _url(sheet) if sheet else ""})
     return runs
 
@@ -82,11 +82,11 @@ def _has_seen(artifact: Artifact, item: Item) -> bool:
         return False
 
 
-def _look(facts: Mapping[str, Any]) -> tuple[object, ...]:
+def _identity(facts: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple(str(facts.get(name, "")) for name in ("method", "layer", "target"))
 
 
-def _in_words(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _as_sentence(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of an activation map, its method and layer as the form of a CAM calls them."""
     labels = {field.name: dict(field.choices) for field in fields_of("cam")}
     said = {name: labels[name].get(facts[name], facts[name]) for name in ("method", "layer") if name in facts}

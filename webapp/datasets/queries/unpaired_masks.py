@@ -72,7 +72,7 @@ def waiting_page(revision: Revision, *, name: str = "", at: int = 0) -> tuple[li
     rows = _rows(revision, "name ~* %s", [in_order(words)], at=at)
     if not rows and at:  # others were given an image meanwhile
         return waiting_page(revision, name=name)
-    return _told(rows), rows[0][-1] if rows else 0
+    return _as_masks(rows), rows[0][-1] if rows else 0
 
 
 def waiting_one(revision: Revision, key: str) -> UnpairedMask | None:
@@ -80,7 +80,7 @@ def waiting_one(revision: Revision, key: str) -> UnpairedMask | None:
     if "\0" in key:  # PostgreSQL takes no such text, and no name has it
         return None
     page, _, name = key.partition(":")
-    found = _told(_rows(revision, "name = %s AND page::text = %s", [name, page], at=0))
+    found = _as_masks(_rows(revision, "name = %s AND page::text = %s", [name, page], at=0))
     return found[0] if found else None
 
 
@@ -96,7 +96,7 @@ def _rows(revision: Revision, where: str, values: list[str], *, at: int) -> list
         return cursor.fetchall()
 
 
-def _told(rows: list[tuple[Any, ...]]) -> list[UnpairedMask]:
+def _as_masks(rows: list[tuple[Any, ...]]) -> list[UnpairedMask]:
     images = Item.objects.in_bulk([item for _, _, _, item, _, _ in rows if item is not None])
     found = []
     for name, page, said, item, layer, _ in rows:

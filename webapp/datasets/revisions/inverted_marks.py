@@ -57,7 +57,7 @@ def inverted_update(revising: RevisionDraft) -> None:
         revising.update_again(ids, problems=json.loads(problems))
 
 
-def tones_tell_again(revising: RevisionDraft) -> None:
+def inverted_recompute(revising: RevisionDraft) -> None:
     """The same where some image is called inverted; what makes none look so needs no look at all of them."""
     if revising.items.exclude(problems=[]).filter(problems__contains=[{"kind": KIND}]).exists():
         inverted_update(revising)

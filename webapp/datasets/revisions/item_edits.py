@@ -15,7 +15,7 @@ from django.db.models.expressions import F
 from webapp.datasets.exceptions import EditRefused
 from webapp.datasets.models import Dataset, Revision, Split
 from webapp.datasets.revisions.draft import LABEL, RevisionDraft, Selection, images_text
-from webapp.datasets.revisions.inverted_marks import inverted_update, tones_tell_again
+from webapp.datasets.revisions.inverted_marks import inverted_recompute, inverted_update
 from webapp.datasets.revisions.problems import image_problems
 from webapp.projects.models import User
 
@@ -27,8 +27,8 @@ def items_remove(dataset: Dataset, *, selection: Selection, base: int, user: Use
     ids = revising.selected_ids(selection)
     contents = set(revising.items.filter(pk__in=ids).values_list("image", "page"))
     revising.end_rows(ids)
-    _free_twins(revising, contents)
-    tones_tell_again(revising)
+    _release_near_duplicates(revising, contents)
+    inverted_recompute(revising)
     return revising.save(f"{images_text(len(ids))} left out.", user=user)
 
 
@@ -84,7 +84,7 @@ def _set(dataset: Dataset, selection: Selection, *, base: int, user: User, words
     return revising.save(f"{images_text(len(ids))} {words}.", user=user)
 
 
-def _free_twins(revising: RevisionDraft, contents: Iterable[tuple[str, int]]) -> None:
+def _release_near_duplicates(revising: RevisionDraft, contents: Iterable[tuple[str, int]]) -> None:
     """Where one of two equal images has gone, the other is no duplicate any more."""
     images = {image for image, _ in contents}
     rows = revising.items.filter(image__in=images).order_by("position", "id")

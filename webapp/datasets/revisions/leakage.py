@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib.humanize.templatetags.humanize import intcomma
 
 from ml_core.data.manifests.splits import PARTS
-from ml_core.imaging.perceptual_hash import alike_across
+from ml_core.imaging.perceptual_hash import near_duplicates_across
 from webapp.datasets.models import Item
 
 EXAMPLES = 20
@@ -32,7 +32,7 @@ class LeakSearch:
         self._sides: list[int] = []
         self._groups: list[str] = []
 
-    def look(self, item: Item) -> None:
+    def add(self, item: Item) -> None:
         side = _SIDE.get(item.split)
         if side is None:
             return
@@ -83,12 +83,12 @@ class LeakSearch:
         )
         return self._leak("alike", sentence, pairs)
 
-    def twins(self) -> list[tuple[int, int]]:
+    def near_duplicates(self) -> list[tuple[int, int]]:
         """Ids of all images that look the same on two sides, in pairs."""
         return [(self._ids[a], self._ids[b]) for a, b in self._alike_pairs()]
 
     def _alike_pairs(self) -> list[tuple[int, int]]:
-        pairs = alike_across(self._bits, self._sides)
+        pairs = near_duplicates_across(self._bits, self._sides)
         # Slices of one stack are told of as neighbours.
         return [(a, b) for a, b in pairs if not self._groups[a] or self._groups[a] != self._groups[b]]
 

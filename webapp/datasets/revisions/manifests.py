@@ -90,7 +90,7 @@ class _Summary:
             self._counts["problems"].update({problem["kind"] for problem in item.problems})
             if item.group:
                 self._groups.add(item.group)
-            self._leaks.look(item)
+            self._leaks.add(item)
             yield item
 
     def as_json(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> 
     revising = RevisionDraft(dataset.pk, base=base)
 
     def change(item: Item) -> None:
-        if _is_bare(item.masks[layer]):
+        if _has_no_mask(item.masks[layer]):
             item.masks = {name: mask for name, mask in item.masks.items() if name != layer}
 
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
@@ -126,7 +126,7 @@ def masks_accept_empty(dataset: Dataset, *, layer: str, base: int, user: User) -
     revising = RevisionDraft(dataset.pk, base=base)
 
     def change(item: Item) -> None:
-        if _is_bare(mask := item.masks[layer]):
+        if _has_no_mask(mask := item.masks[layer]):
             item.masks = {**item.masks, layer: {**mask, "nothing": True}}
 
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
@@ -291,7 +291,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one[key] == other[key] for key in ("name", "page", "sha256"))
 
 
-def _is_bare(mask: Mapping[str, Any]) -> bool:
+def _has_no_mask(mask: Mapping[str, Any]) -> bool:
     """Whether a mask marks nothing, and nobody has said that this is right."""
     return not mask.get("nothing") and not any(value != "0" for value in mask["values"])
 

@@ -18,7 +18,7 @@ NONE_LEFT = "No two images that look the same stand on two sides any more, so no
 
 
 @transaction.atomic
-def twins_remove(dataset: Dataset, *, base: int, user: User) -> Revision:
+def near_duplicates_remove(dataset: Dataset, *, base: int, user: User) -> Revision:
     """Leaves one of each pair out: the one in training, which has most images; else the second."""
     revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
@@ -77,5 +77,5 @@ def _items(revising: RevisionDraft) -> dict[int, Item]:
 def _pairs(items: dict[int, Item]) -> list[tuple[int, int]]:
     search = LeakSearch()
     for item in items.values():
-        search.look(item)
-    return search.twins()
+        search.add(item)
+    return search.near_duplicates()

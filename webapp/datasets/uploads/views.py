@@ -34,7 +34,7 @@ DIGITS = 18
 View = Callable[..., HttpResponse]
 
 
-def _speaks_tus(view: View) -> View:
+def _is_tus(view: View) -> View:
     """Puts what the protocol asks for on every answer, refusals too, and turns other versions away."""
 
     @wraps(view)
@@ -53,7 +53,7 @@ def _speaks_tus(view: View) -> View:
 
 
 @never_cache
-@_speaks_tus
+@_is_tus
 @require_http_methods(["POST", "OPTIONS"])
 def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
     """Begins an upload: answers 201 with the address that its pieces go to."""
@@ -81,7 +81,7 @@ def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
 
 
 @never_cache
-@_speaks_tus
+@_is_tus
 @require_http_methods(["GET", "DELETE", "OPTIONS", "POST"])
 def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
     """GET: how far the upload is, and what was read from it, as JSON. DELETE, or a POST that says so: gives it up."""

@@ -43,7 +43,7 @@ class Option:
     """Of the network that it is, where that is known: fields that ask for one take it from here."""
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """What a field shows whose value this says."""
         if self.architecture in ENCODERS:
             return f"{ENCODERS[self.architecture]}, taken from {self.label}."
@@ -95,7 +95,7 @@ def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
     return [
         Option(
             value=f"job-{job.pk}-{kind}",
-            label=f"#{job.pk} {job.name}" + _standing(job),
+            label=f"#{job.pk} {job.name}" + _state_text(job),
             reference={"job": job.pk, "artifact": kind},
             revision=job.inputs.get("dataset", {}).get("revision"),
             default=by_itself and job.state != State.PAUSED,
@@ -117,7 +117,7 @@ def _architecture(job: Job, facts: Mapping[str, Any]) -> str:
     return str(facts.get("architecture", asked))
 
 
-def _standing(job: Job) -> str:
+def _state_text(job: Job) -> str:
     if job.state == State.DONE:
         return ""
     return f" ({job.get_state_display().lower()}; this job will wait for it)"

@@ -124,9 +124,9 @@ class JobForm:
                 info,
                 self.texts[info.name],
                 preset[info.name],
-                refusal=_said(self.refusals, info.name),
+                refusal=_refusal_sentence(self.refusals, info.name),
                 idle=info.name in self.idle,
-                taken=self._chosen[slot].says if (slot := self.idle.get(info.name)) else "",
+                taken=self._chosen[slot].description if (slot := self.idle.get(info.name)) else "",
                 offered=[v for option in self._chosen.values() for v in option.values.get(info.source, ())],
             )
             for info in fields_of(self.kind)
@@ -159,7 +159,7 @@ class JobForm:
                 slot,
                 self._options[slot.name],
                 self._picked(slot.name),
-                _said(self.slot_refusals, slot.name),
+                _refusal_sentence(self.slot_refusals, slot.name),
                 alternative=slot.name in SPECS[self.kind].one_of,
                 idle=slot.name in self._idle_slots,
             )
@@ -275,7 +275,7 @@ class JobForm:
         return next((o.revision for o in self._options["dataset"] if o.value == picked), None)
 
 
-def _said(refusals: list[Refusal], name: str) -> str:
+def _refusal_sentence(refusals: list[Refusal], name: str) -> str:
     return next((r.sentence for r in refusals if r.field == name), "")
 
 

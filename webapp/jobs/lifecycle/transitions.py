@@ -65,7 +65,7 @@ def job_transition(
             transaction.on_commit(partial(send_hint, job_id, queue=job.queue))
         transaction.on_commit(partial(hint_pages, job_id))
         if to in ENDED or before in ENDED:
-            settle_followers(job)
+            release_followers(job)
     return job
 
 
@@ -109,6 +109,6 @@ def job_release(job_id: int) -> None:
             transaction.on_commit(partial(hint_pages, job.pk))
 
 
-def settle_followers(job: Job) -> None:
+def release_followers(job: Job) -> None:
     for follower in job.followers.filter(state=State.WAITING).order_by("pk").values_list("pk", flat=True):
         job_release(follower)

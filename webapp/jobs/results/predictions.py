@@ -57,7 +57,7 @@ def items_of(revision: Revision | None, names: Collection[str]) -> dict[str, Ite
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """An image that results name: its row there, and, while the image is still here, where it is to be seen."""
 
     row: dict[str, Any]
@@ -66,21 +66,21 @@ class Shown:
     """In the viewer, with what this job predicted for it where that was kept; empty where the image has gone."""
 
 
-def link_images(job: Job, *tables: list[dict[str, Any]]) -> list[list[Shown]]:
+def link_images(job: Job, *tables: list[dict[str, Any]]) -> list[list[ShownItem]]:
     """Tables of results about images, whose rows have a `name` and, where the job keeps predictions, the `item` that
     these go by."""
     revision = revision_in(job.inputs)
     items = items_of(revision, {row["name"] for rows in tables for row in rows if "name" in row})
     predictions = _predictions(job, {row["item"] for rows in tables for row in rows if "item" in row})
 
-    def one(row: dict[str, Any]) -> Shown:
+    def one(row: dict[str, Any]) -> ShownItem:
         item = items.get(row.get("name", ""))
         if revision is None or item is None:
-            return Shown(row, None, "")
+            return ShownItem(row, None, "")
         asked = {"revision": revision.number}
         if (prediction := predictions.get(row.get("item"))) is not None:
             asked["run"] = prediction
-        return Shown(row, item, f"{reverse('item', args=[item.pk])}?{urlencode(asked)}")
+        return ShownItem(row, item, f"{reverse('item', args=[item.pk])}?{urlencode(asked)}")
 
     return [[one(row) for row in rows] for rows in tables]
 

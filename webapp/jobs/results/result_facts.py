@@ -26,7 +26,7 @@ def fact_lines(job: Job) -> list[str]:
 def _facts(job: Job) -> Iterator[str]:
     results = job.results
     first = headline(job)
-    if (judged := _judged(results)) and not (first and first.key == "images"):
+    if (judged := _evaluated(results)) and not (first and first.key == "images"):
         yield judged
     if stacks := _stacks(results):
         yield stacks
@@ -35,7 +35,7 @@ def _facts(job: Job) -> Iterator[str]:
     yield from _made(job)
 
 
-def _judged(results: dict[str, Any]) -> str:
+def _evaluated(results: dict[str, Any]) -> str:
     """ "judged on the test split: 8 images" """
     counted = [
         number_of(results[key], one, many)

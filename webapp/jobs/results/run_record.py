@@ -88,9 +88,9 @@ def run_record(job: Job) -> dict[str, Any]:
             "step": job.step,
             "worker": job.worker,
             "device": job.device,
-            "created_at": _said(job.created_at),
-            "started_at": _said(job.started_at),
-            "ended_at": _said(job.ended_at),
+            "created_at": _iso(job.created_at),
+            "started_at": _iso(job.started_at),
+            "ended_at": _iso(job.ended_at),
         },
         "spec": job.spec,
         "inputs": {found.slot: _input(found) | job.inputs[found.slot] for found in inputs_of(job)},
@@ -109,5 +109,5 @@ def _input(found: Input) -> dict[str, Any]:
     return row
 
 
-def _said(time: datetime.datetime | None) -> str | None:
+def _iso(time: datetime.datetime | None) -> str | None:
     return time.isoformat() if time else None

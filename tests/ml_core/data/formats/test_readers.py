@@ -13,7 +13,7 @@ from PIL import Image
 
 from ml_core.data.formats import png_jpeg as picture
 from ml_core.data.formats import readers
-from ml_core.data.formats.image_file import judged
+from ml_core.data.formats.image_file import validated
 from ml_core.data.formats.readers import Refused
 from ml_core.imaging.windowing import coarse
 
@@ -263,6 +263,6 @@ def test_a_large_image_is_made_coarse_by_means(dtype):
 
 def test_an_image_of_too_many_bytes_is_refused_by_its_bytes_and_one_of_too_many_pixels_by_its_pixels():
     with pytest.raises(readers.Refused, match=r"takes 1\.1 GB unpacked; up to 1 GB is read"):
-        judged(readers.Header("tiff", 20_000, 20_000, "uint8", channels=3), size=2**31)
+        validated(readers.Header("tiff", 20_000, 20_000, "uint8", channels=3), size=2**31)
     with pytest.raises(readers.Refused, match="up to 450 megapixels are read"):
-        judged(readers.Header("tiff", 21_214, 21_214, "uint8"), size=2**31)
+        validated(readers.Header("tiff", 21_214, 21_214, "uint8"), size=2**31)

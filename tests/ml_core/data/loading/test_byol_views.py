@@ -121,7 +121,7 @@ def test_each_view_of_colour_and_crop_has_its_own_geometry_and_tone_and_the_colo
 
 
 def test_the_colours_of_a_crop_are_those_of_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byol_views, "_toned", lambda light: light)
+    monkeypatch.setattr(byol_views, "_contrast_changed", lambda light: light)
     ramp = torch.linspace(40, 220, 128).expand(30, 128, 128)
     # The first plane says the same as the grey value, at a quarter of the size.
     small = torch.nn.functional.interpolate(ramp[:, None], size=(32, 32), mode="area")

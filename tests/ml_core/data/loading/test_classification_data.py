@@ -101,14 +101,14 @@ def test_the_items_own_split_is_kept_and_validation_taken_from_its_training_part
     data = _labelled(items)
     assert _counts(data) == [[14, 14], [2, 2], [5, 5]]
     assert {items[p].split for p in data.split.test} == {"test"}
-    assert data.judged == "test"
+    assert data.evaluated == "test"
 
 
 def test_where_no_test_part_is_given_the_validation_part_is_judged() -> None:
     items = [_item(f"{s}{c}{n}", label=c, split=s) for s in ("train", "validation") for c in "ab" for n in range(4)]
     data = _labelled(items)
     assert _counts(data) == [[4, 4], [4, 4], [0, 0]]
-    assert data.judged == "validation"
+    assert data.evaluated == "validation"
 
 
 def test_the_folder_is_the_label_where_no_image_has_one() -> None:
