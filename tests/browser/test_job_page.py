@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit
-from tests.webapp.pages.conftest import EventMaker, JobMaker, dataset, make_job, revision, say
+from tests.webapp.conftest import EventMaker, JobMaker, dataset, make_job, revision, say
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User
 

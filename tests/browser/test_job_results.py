@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, dataset, make_job, revision, say
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, dataset, make_job, revision, say
 from webapp.datasets.models import Item, Revision
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.webapp.pages.conftest import JobMaker, dataset, make_job, revision
+from tests.webapp.conftest import JobMaker, dataset, make_job, revision
 from webapp.datasets.models import Revision
 from webapp.experiments.services import experiment_start
 from webapp.jobs.models import Job, State

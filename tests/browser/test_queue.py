@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.webapp.pages.conftest import JobMaker, dataset, make_job, revision
+from tests.webapp.conftest import JobMaker, dataset, make_job, revision
 from webapp.jobs.lifecycle.queue_order import queued_jobs
 from webapp.jobs.models import Job, State
 from webapp.projects.models import Project, User

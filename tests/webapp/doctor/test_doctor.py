@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.webapp.pages.conftest import JobMaker, Page
+from tests.webapp.conftest import JobMaker, Page
 from webapp.doctor import selftest
 from webapp.doctor.checks import CHECKS
 from webapp.doctor.findings import Finding, examine

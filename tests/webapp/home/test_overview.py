@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tests.webapp.pages.conftest import JobMaker, Page
+from tests.webapp.conftest import JobMaker, Page
 from webapp.datasets.models import Dataset, Revision
 from webapp.jobs.models import State
 from webapp.projects.models import Project, User

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tests.webapp.pages.conftest import EventMaker
+from tests.webapp.conftest import EventMaker
 from webapp.jobs.models import Artifact, Job
 
 

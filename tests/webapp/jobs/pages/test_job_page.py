@@ -13,9 +13,9 @@ from django.conf import settings
 from django.test import Client
 
 from ml_core.specs import from_preset
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
-from tests.webapp.pages.reading import markup_without_chance
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, Page
+from tests.webapp.markup import markup_without_chance
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User
 

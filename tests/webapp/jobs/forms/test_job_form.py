@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 
 from ml_core.specs import SpecError, from_preset
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, Page
 from webapp.datasets.models import Revision
 from webapp.jobs.forms.job_form import JobForm
 from webapp.jobs.models import Job, State

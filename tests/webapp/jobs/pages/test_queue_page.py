@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.webapp.pages.conftest import JobMaker, Page
-from tests.webapp.pages.reading import words
+from tests.webapp.conftest import JobMaker, Page
+from tests.webapp.markup import words
 from webapp.jobs import services
 from webapp.jobs.lifecycle.queue_order import queued_jobs
 from webapp.jobs.models import Job, State

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from ml_core.specs import from_preset
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
-from tests.webapp.pages.reading import words
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, Page
+from tests.webapp.markup import words
 from webapp.datasets.models import Revision
 from webapp.jobs.models import Job, State
 from webapp.projects.models import User

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from ml_core.specs import fields_of, from_preset, presets_of
-from tests.webapp.pages.conftest import JobMaker, Page
+from tests.webapp.conftest import JobMaker, Page
 from webapp.datasets.models import Dataset, Revision
 from webapp.jobs.forms.job_form import KINDS, JobForm
 from webapp.jobs.models import Job, State

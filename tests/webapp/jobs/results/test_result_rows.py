@@ -8,9 +8,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
-from tests.webapp.pages.reading import markup_without_chance, words
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, Page
+from tests.webapp.markup import markup_without_chance, words
 from webapp.datasets.models import Item, Revision
 from webapp.jobs.models import Job, State
 from webapp.jobs.results.headline import headline

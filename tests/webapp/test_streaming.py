@@ -11,8 +11,8 @@ from django.core.files.storage import default_storage
 from django.db import connections
 from django.test import AsyncClient
 
-from tests.webapp.pages.artifacts import keep
-from tests.webapp.pages.conftest import EventMaker, JobMaker, Page
+from tests.webapp.artifacts import keep
+from tests.webapp.conftest import EventMaker, JobMaker, Page
 from webapp.jobs.models import State
 from webapp.projects.models import User
 from webapp.streaming import PART

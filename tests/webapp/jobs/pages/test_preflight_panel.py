@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from ml_core.specs import SegmentSpec, from_preset
-from tests.webapp.pages.conftest import JobMaker, Page
-from tests.webapp.pages.reading import words
+from tests.webapp.conftest import JobMaker, Page
+from tests.webapp.markup import words
 from webapp.datasets.models import Item, Revision
 from webapp.jobs.estimates.memory import GIB, Room, batch_that_fits, need_on
 from webapp.jobs.forms.job_form import JobForm
