@@ -1,1 +1,1 @@
-"""Works the queue off: claims jobs, runs a trainer for each, collects what it says."""
+"""Claims jobs from the queue, runs a trainer for each, and stores the events that it writes."""

@@ -1,0 +1,1 @@
+"""Weights from and for other programs: conversion, export, other libraries' state dicts."""

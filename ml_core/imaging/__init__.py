@@ -1,0 +1,1 @@
+"""Operations on pixels: windows, Lab colour, blur, perceptual hashes, sheets of pictures."""

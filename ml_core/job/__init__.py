@@ -1,0 +1,1 @@
+"""A job's folder: specification, inputs, events, checkpoints. Imports no torch."""

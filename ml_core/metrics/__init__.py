@@ -1,0 +1,1 @@
+"""Scores of segmentation, classification and colorization, their intervals, and monitors of pretraining."""

@@ -1,0 +1,1 @@
+"""Networks: encoders, BYOL, U-Net, linear classifier, activation maps, tiled prediction."""

@@ -1,0 +1,1 @@
+"""What every recipe runs on: the training loop, the device, weights, the sampler, the profiler."""

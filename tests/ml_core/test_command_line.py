@@ -199,13 +199,14 @@ def test_a_specification_that_cannot_be_used_is_refused_with_a_sentence(
 def test_the_torch_free_part_stays_free_of_torch() -> None:
     modules = (
         "specs",
-        "reporting",
-        "terminal",
-        "inputs",
-        "context",
-        "checkpoints",
+        "errors",
+        "job.reporting",
+        "job.terminal",
+        "job.inputs",
+        "job.context",
+        "job.checkpoints",
         "__main__",
-        "data.sampler",
+        "runtime.sampler",
     )
     code = "import sys\n" + "".join(f"import ml_core.{name}\n" for name in modules) + "print('torch' in sys.modules)"
     ended = subprocess.run(

@@ -51,6 +51,11 @@ def environment(data: Path, *, trainer: str = "process") -> dict[str, str]:
     return {**kept, "CRISTAE_DATA": str(data), "CRISTAE_TRAINER": trainer, "CRISTAE_LEASE_SECONDS": "30"}
 
 
+def reset_hang_up() -> None:
+    """For `preexec_fn`: a suite that was started under `nohup` ignores HUP, and its children would inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Running:
     """A `manage.py up` that was started, and all that it says."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.up.conftest import ROOT, until
+from tests.up.conftest import ROOT, reset_hang_up, until
 
 SETUP = ["/bin/sh", str(ROOT / "bin" / "setup")]
 STAGE = """
@@ -79,7 +79,8 @@ def test_who_stops_it_leaves_no_process_though_a_script_started_it(tmp_path: Pat
     # A shell without job control starts background commands with INT ignored; the stage starts one of its own.
     work = f"sh -c 'echo $$ > {tmp_path}/inner; sleep 100' & sleep 100"
     script = '"$@" & echo $! > "$0/pid"; wait'
-    shell = subprocess.Popen(["sh", "-c", script, str(tmp_path), *stage(tmp_path, work)])
+    command = ["sh", "-c", script, str(tmp_path), *stage(tmp_path, work)]
+    shell = subprocess.Popen(command, preexec_fn=reset_hang_up)
     inner = psutil.Process(int(until(lambda: read(tmp_path / "inner"), seconds=20, what="the stage to run")))
     os.kill(int(read(tmp_path / "pid")), number)
     shell.wait(20)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.up.conftest import ROOT, Running, answers, environment, until
+from tests.up.conftest import ROOT, Running, answers, environment, reset_hang_up, until
 
 Starter = Callable[..., Running]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -27,7 +27,7 @@ class Terminal:
             [*words, *up.command],
             env=environment(up.data),
             cwd=up.data.parent,  # nohup writes a file where it is called
-            preexec_fn=lambda: os.login_tty(inside),
+            preexec_fn=lambda: (reset_hang_up(), os.login_tty(inside)),
         )
         os.close(inside)
 

@@ -1,0 +1,1 @@
+"""Datasets: uploads, their intake, revisions, items, pictures and pages."""

@@ -1,0 +1,1 @@
+"""Experiments: several jobs made from one form, and the page that shows them together."""

@@ -1,0 +1,1 @@
+"""Home, search and the page of one project: the pages above all other apps."""

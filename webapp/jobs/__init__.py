@@ -1,0 +1,1 @@
+"""Jobs: rows, inputs, services, the live socket and pages."""

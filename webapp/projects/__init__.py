@@ -1,0 +1,1 @@
+"""People, projects and their members: who may see and change what."""

@@ -1,0 +1,1 @@
+"""The registry of encoders and models, made here or brought in."""

@@ -1,0 +1,1 @@
+"""Zip and tar uploads, read member by member within limits. Imports no torch."""

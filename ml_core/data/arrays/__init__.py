@@ -1,0 +1,1 @@
+"""Prepared memory-mapped arrays that all jobs of a revision share. Imports no torch."""

@@ -1,0 +1,1 @@
+"""From prepared arrays to batches on the device: views, augmentation, masks, labels."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ml_core.data.formats import readers
 from ml_core.data.manifests.manifest import VERSION, FileRef, Manifest, ManifestItem, json_line
-from ml_core.data.naming import label_tables, pairing, published_sets
+from ml_core.data.naming import label_tables, pairing, published_sets, stacks
 from ml_core.errors import UserError
 from ml_core.imaging import mask_values
 from ml_core.imaging.mask_values import only_value
@@ -32,10 +32,10 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
     if not paired.images:
         raise UserError(f"There are no PNG, JPEG, TIFF, MRC or .npy images in {folder}.")
     hashes = {name: sha256_of(folder / name) for name in names}
-    places = pairing.places([(e.name, headers[e.name].width, headers[e.name].height) for e in paired.images])
+    places = stacks.places([(e.name, headers[e.name].width, headers[e.name].height) for e in paired.images])
     finders = _tables(folder)
     items: list[ManifestItem] = []
-    for image in sorted(paired.images, key=lambda entry: pairing.natural(entry.name)):
+    for image in sorted(paired.images, key=lambda entry: stacks.natural(entry.name)):
         header = headers[image.name]
         low, high = readers.window_of(folder / image.name, header)
         told = next((entry for finder in finders if (entry := finder.find(image.name))), label_tables.Entry(""))
@@ -43,7 +43,7 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
             place = places[image.name].at(page, of=image)
             items.append(
                 ManifestItem(
-                    name=pairing.page_name(image.name, page, pages=header.pages),
+                    name=stacks.page_name(image.name, page, pages=header.pages),
                     image=_ref(folder, image.name, page, hashes),
                     width=header.width,
                     height=header.height,

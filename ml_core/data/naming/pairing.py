@@ -29,7 +29,7 @@ _MASK_SUFFIX = re.compile(
 )
 
 
-_IMAGE_FOLDER = re.compile(r"^(?:images?|imgs?|raw|em|micrographs?|inputs?|data)$", re.IGNORECASE)
+IMAGE_FOLDER = re.compile(r"^(?:images?|imgs?|raw|em|micrographs?|inputs?|data)$", re.IGNORECASE)
 
 
 _SPLITS = {
@@ -48,19 +48,6 @@ _IN_OUT = re.compile(r"^(?P<part>train|test|val|validation)[_-](?P<side>in|out)$
 
 
 _KNOWN_SETS = re.compile(r"^(?P<name>lucchi|kasthuri)(?:\+\+|[_-]?pp)$", re.IGNORECASE)
-
-
-_PATCH = re.compile(
-    r"^(?P<group>.*(?:slice|section|stack|volume|animal|mouse|cell)[ _-]?\d+)[ _-]+\D*(?P<index>\d{1,9})$",
-    re.IGNORECASE,
-)
-
-
-_SLICE = re.compile(r"^(?P<group>.*?)[ ._-]*(?:[a-z]+)?(?P<index>\d{3,9})$", re.IGNORECASE)
-
-
-STACK_AT_LEAST = 8
-"""So many numbered files of one size in one folder are taken for the slices of a stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +135,7 @@ def role_of(name: str) -> Role:
         return Role(layer, scope=place.images, below=PurePosixPath(), stem=stem, by_folder=place.is_mask)
     folders, stem = path.parts[:-1], path.name.removesuffix(path.suffix)
     for depth in reversed(range(len(folders))):
-        if _IMAGE_FOLDER.match(folders[depth]):
+        if IMAGE_FOLDER.match(folders[depth]):
             break  # `mito-labels/images/x.png` is an image, whatever the project's folder is called.
         if match := _MASK_FOLDER.match(folders[depth]):
             suffix = _MASK_SUFFIX.match(stem)
@@ -290,11 +277,11 @@ class _Index:
 
 
 def _without_image_folders(folder: PurePosixPath) -> tuple[str, ...]:
-    return tuple(part for part in folder.parts if not _IMAGE_FOLDER.match(part))
+    return tuple(part for part in folder.parts if not IMAGE_FOLDER.match(part))
 
 
 def _rank(folder: PurePosixPath, scope: PurePosixPath) -> tuple[bool, str]:
-    named = any(_IMAGE_FOLDER.match(part) for part in folder.relative_to(scope).parts)
+    named = any(IMAGE_FOLDER.match(part) for part in folder.relative_to(scope).parts)
     return not named and folder != scope, str(folder)
 
 
@@ -336,69 +323,10 @@ _KEYS: dict[str, Callable[[Entry], Hashable]] = {
 """Rule -> what image and mask must have in common; None where a file has no such thing."""
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """A key that sorts `slice_9` before `slice_10`."""
-    return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in re.split(r"(\d+)", name.lower()) if p]
-
-
-def page_name(name: str, page: int, *, pages: int) -> str:
-    """What a page is called: as its file, with the slice's number where the file has several."""
-    return f"{name}#{page + 1:0{len(str(pages))}d}" if pages > 1 else name
-
-
 def label_folders(name: str) -> tuple[str, ...]:
     """The folders of a file's name that say what it shows: without `images/`, `training/` and their like."""
     folders = PurePosixPath(name).parts[:-1]
-    return tuple(f for f in folders if not (_IMAGE_FOLDER.match(f) or _IN_OUT.match(f) or split_of(f)))
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an image stands: its stack (or volume, or animal), its place in it, and the split that a folder names.
-
-    `group` is empty for an image that stands alone.
-    """
-
-    group: str
-    index: int
-    split: str
-
-    def at(self, page: int, *, of: Entry) -> Place:
-        """The place of one page of a file: a file with pages is a stack of its own."""
-        return Place(of.name, page, self.split) if of.pages > 1 else self
-
-
-def places(images: Iterable[tuple[str, int, int]]) -> dict[str, Place]:
-    """Guesses group, index and split of each image (name, width, height) from its name and its neighbours' names.
-
-    Numbered files of one size in one folder are slices of one stack where there are STACK_AT_LEAST of them and the
-    numbers have three digits or more; `Slice_100_Sample_7` belongs to slice 100.
-    """
-    found: dict[str, Place] = {}
-    stacks: dict[tuple[str, int, int], list[tuple[str, int]]] = defaultdict(list)
-    for name, width, height in images:
-        path = PurePosixPath(name)
-        stem = path.name.removesuffix(path.suffix)
-        split = split_by_folder(name)
-        found[name] = Place("", 0, split)
-        if match := _PATCH.match(stem):
-            found[name] = Place(_group_name(path, match.group("group")), int(match.group("index")), split)
-        elif match := _SLICE.match(stem):
-            stacks[_group_name(path, match.group("group")), width, height].append((name, int(match.group("index"))))
-    for (group, width, height), slices in stacks.items():
-        if len(slices) >= STACK_AT_LEAST:
-            one_size = sum(key[0] == group and len(s) >= STACK_AT_LEAST for key, s in stacks.items()) == 1
-            for name, number in slices:
-                found[name] = Place(group if one_size else f"{group} ({width} x {height})", number, found[name].split)
-    return found
-
-
-def _group_name(path: PurePosixPath, own: str) -> str:
-    """`training/images/training_0004.png` belongs to the stack `training`."""
-    parts = [p for p in path.parts[:-1] if not _IMAGE_FOLDER.match(p)]
-    if own and (not parts or parts[-1].lower() != own.lower()):
-        parts.append(own)
-    return "/".join(parts) or "stack"
+    return tuple(f for f in folders if not (IMAGE_FOLDER.match(f) or _IN_OUT.match(f) or split_of(f)))
 
 
 def _layer_of(match: re.Match[str]) -> str:

@@ -1,0 +1,1 @@
+"""Networks and rules that give a grey micrograph its colour."""

@@ -16,7 +16,8 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 
 from ml_core.data.naming import pairing
-from ml_core.data.naming.pairing import Entry, Pairing, natural
+from ml_core.data.naming.pairing import Entry, Pairing
+from ml_core.data.naming.stacks import natural
 from webapp.datasets.intake import labels, manifest_import
 from webapp.datasets.intake import report as left_out
 from webapp.datasets.intake.sort_positions import numbered_anew, positions_between

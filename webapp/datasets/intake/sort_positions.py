@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_core.data.naming.pairing import natural
+from ml_core.data.naming.stacks import natural
 
 ROOM = 1 << 20
 """Between two neighbours at first: twenty halvings before the dataset has to be numbered anew."""

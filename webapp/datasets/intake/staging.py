@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
-from ml_core.data.naming import pairing
 from ml_core.data.naming.label_tables import Entry as LabelEntry
 from ml_core.data.naming.label_tables import LabelLookup
-from ml_core.data.naming.pairing import Entry, Pairing, page_name
+from ml_core.data.naming.pairing import Entry, Pairing
+from ml_core.data.naming.stacks import page_name, places
 from webapp.datasets import classes
 from webapp.datasets.models import Dataset, Item, file_of
 from webapp.datasets.revisions import inverted_marks, problems
@@ -133,13 +133,13 @@ class StagedItems:
         """Guesses stacks anew, as slices may come one by one. An item that has a group keeps it."""
         files = {entry.name: entry for entry in self.files()}
         sizes = {file_of(item.name, item.facts): (item.width, item.height) for item in self._all()}
-        places = pairing.places([(name, *sizes[name]) for name in files])
+        found = places([(name, *sizes[name]) for name in files])
         alone = [row.name for row in self.rows.values() if not row.group]
-        moved = [name for name in alone if name in places and places[name].group]
+        moved = [name for name in alone if name in found and found[name].group]
         items = self.items(moved)
         for item in [*self.new.values(), *items.values()]:
             file = file_of(item.name, item.facts)
-            place = places[file].at(item.page, of=files[file])
+            place = found[file].at(item.page, of=files[file])
             if item.pk is None:
                 item.split = place.split
             if not item.group:

@@ -1,0 +1,1 @@
+"""Thumbnails, tiles and masks, encoded here and never sent as they came."""

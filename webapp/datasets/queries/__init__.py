@@ -1,0 +1,1 @@
+"""Reads the rows of datasets for pages and services; writes nothing."""

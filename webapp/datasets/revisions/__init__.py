@@ -1,0 +1,1 @@
+"""Changes of a dataset, each of which makes one new revision."""

@@ -1,0 +1,1 @@
+"""The HTML pages of jobs, of a new job and of the queue."""

@@ -1,0 +1,1 @@
+"""What a job produced, as figures, tables and sentences for pages and reports."""

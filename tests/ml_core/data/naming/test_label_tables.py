@@ -11,7 +11,8 @@ from ml_core.data.manifests import folder_manifest
 from ml_core.data.naming import label_tables, published_sets
 from ml_core.data.naming.label_tables import Entry, LabelLookup
 from ml_core.data.naming.pairing import Entry as File
-from ml_core.data.naming.pairing import pair, places, role_of
+from ml_core.data.naming.pairing import pair, role_of
+from ml_core.data.naming.stacks import places
 from tests.fuzz.corpus import GREY, picture
 
 

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from ml_core.data.naming.pairing import Entry, Pairing, natural, pair, places
+from ml_core.data.naming.pairing import Entry, Pairing, pair
+from ml_core.data.naming.stacks import natural, places
 
 
 def paired(*names: str, pages: dict[str, int] | None = None) -> Pairing:

@@ -20,7 +20,6 @@ from django.utils import timezone
 
 from tests.counting import wait_until
 from tests.webapp.datasets.server import Browser, begin, offset_of, row
-from webapp.datasets import services
 from webapp.datasets.models import Dataset, Upload
 from webapp.datasets.uploads import services as uploads_services
 from webapp.datasets.uploads import spool
@@ -218,7 +217,7 @@ def test_an_upload_whose_last_piece_comes_while_it_is_swept_keeps_its_bytes(
     """The sweep has looked, and only then the rest arrives."""
     upload = row(path)
     Upload.objects.update(expires_at=timezone.now() - LATE)
-    first_look = services.timezone.now
+    first_look = uploads_services.timezone.now
 
     def now() -> datetime.datetime:
         if looks.pop():
@@ -226,7 +225,7 @@ def test_an_upload_whose_last_piece_comes_while_it_is_swept_keeps_its_bytes(
         return first_look()
 
     looks = [False, False, True, False]  # of what is received: the look, then the change, and so on
-    monkeypatch.setattr(services.timezone, "now", now)
+    monkeypatch.setattr(uploads_services.timezone, "now", now)
     assert uploads_services.uploads_sweep() == 0
     assert uploads_spool.spool_path(upload.pk).exists()
 
