@@ -42,7 +42,7 @@ export function isTurned(item: Item): boolean {
   return item.low > item.high;
 }
 
-export function ownWindow(item: Item): Window {
+export function defaultWindow(item: Item): Window {
   return { low: Math.min(item.low, item.high), high: Math.max(item.low, item.high) };
 }
 
@@ -52,7 +52,7 @@ export function isEightBit(item: Item): boolean {
 
 /** The picture of `item` in `window`; eight bits hold all that an 8-bit image has, so of it there is one. */
 export function rasterOf(item: Item, window: Window): Raster {
-  const drawn = isEightBit(item) ? ownWindow(item) : window;
+  const drawn = isEightBit(item) ? defaultWindow(item) : window;
   const asked = new URLSearchParams({ low: String(drawn.low), high: String(drawn.high) });
   if (Math.max(item.width, item.height) > item.longest) asked.set("max", String(item.longest));
   return { url: `${item.image}?${asked}`, ...drawn };
