@@ -5,14 +5,14 @@ import { bindKeys } from "./shared/keys";
 import { whole } from "./shared/numbers";
 import { AddressBar, readAddress, withoutView, withView } from "./viewer/permalink";
 import { ContrastPanel, tableFor, type Histogram, type Window } from "./viewer/contrast";
-import { addressOf, isEightBit, isTurned, itemOf, defaultWindow, rasterOf, type Item } from "./viewer/item";
+import { addressOf, isEightBit, isInverted, itemOf, defaultWindow, rasterOf, type Item } from "./viewer/item";
 import { Layers } from "./viewer/layers";
 import { Order } from "./viewer/neighbours";
 import { Overlay } from "./viewer/overlay";
 import { copyAddress, picture as pictureOf, saveAs } from "./viewer/screenshot";
 import { Readout } from "./viewer/readout";
 import { ScaleBar } from "./viewer/scalebar";
-import { canWait, Slide, Slides } from "./viewer/prefetch";
+import { canKeepPicture, Slide, Slides } from "./viewer/prefetch";
 import { Stage, type Frame, type Picture, type Raster } from "./viewer/canvas";
 import { Stepper } from "./viewer/stepper";
 import { bindShiftWheel, SliceSlider } from "./viewer/slice_slider";
@@ -29,7 +29,7 @@ const first = itemOf(document);
 let item: Item = first;
 let windowNow: Window = start.window ?? defaultWindow(first);
 let raster: Raster = rasterOf(first, defaultWindow(first));
-invert.checked = start.inverted !== isTurned(first);
+invert.checked = start.inverted !== isInverted(first);
 let windowTimer = 0;
 let detailsTimer = 0;
 
@@ -83,8 +83,8 @@ async function fetchWindow(window: Window): Promise<void> {
   const next = rasterOf(item, window);
   const shown = slide;
   if (!(await stage.show(next, tableFor(next, window, invert.checked)))) return;
-  shown.leave(stage);
-  shown.has(stage.picture);
+  shown.release(stage);
+  shown.setPicture(stage.picture);
   if (windowNow !== window) return;
   raster = next;
   readout.clear();
@@ -126,7 +126,7 @@ function addressInView(id: number): string {
 }
 
 function state(): Parameters<typeof withView>[1] {
-  const shown = { ...slide.layers.shown, inverted: invert.checked !== isTurned(item), view: stage.view };
+  const shown = { ...slide.layers.shown, inverted: invert.checked !== isInverted(item), view: stage.view };
   return isWindowChosen() ? { ...shown, window: windowNow } : shown;
 }
 
@@ -156,7 +156,7 @@ let nextItem = (by: number): number | null => order.item(item.id, by);
 function frameOf(next: Item): Frame & { window: Window } {
   const window = isWindowChosen() && scope.value === "dataset" ? windowNow : defaultWindow(next);
   const drawn = rasterOf(next, window);
-  const inverted = (invert.checked !== isTurned(item)) !== isTurned(next);
+  const inverted = (invert.checked !== isInverted(item)) !== isInverted(next);
   return { window, size: next, tiles: next.tiles, raster: drawn, table: tableFor(drawn, window, inverted) };
 }
 
@@ -188,36 +188,36 @@ async function loadItem(id: number): Promise<void> {
     new Image().src = raster.url.replace(item.image, item.image.replace(/\d+/, String(id)));
   }
   const next = await slides.get(id);
-  await next.layers.follow(slide.layers.chosen);
+  await next.layers.apply(slide.layers.chosen);
   let frame = frameOf(next.item);
   let picture = await next.picture(stage, frame);
-  await stage.whole(picture);
+  await stage.loaded(picture);
   // What the reader did meanwhile counts, so everything is checked once more; mostly it is all loaded.
   frame = frameOf(next.item);
   picture = await next.picture(stage, frame);
-  await Promise.all([stage.whole(picture), next.layers.follow(slide.layers.chosen)]);
-  await stage.dress(picture, frame.table);
+  await Promise.all([stage.loaded(picture), next.layers.apply(slide.layers.chosen)]);
+  await stage.recolour(picture, frame.table);
   show(next, picture, frame);
 }
 
 function show(next: Slide, picture: Picture, frame: Frame & { window: Window }): void {
-  const inverted = invert.checked !== isTurned(item);
+  const inverted = invert.checked !== isInverted(item);
   replaceParts(next);
   item = next.item;
   slide = next;
   raster = frame.raster;
   windowNow = frame.window;
   readout.clear();
-  invert.checked = inverted !== isTurned(item);
+  invert.checked = inverted !== isInverted(item);
   stage.swap(picture);
   showProblem("");
-  contrast.follow(windowNow, !item.dtype.startsWith("float"));
+  contrast.setItem(windowNow, !item.dtype.startsWith("float"));
   showWindowText();
-  order.meet(item);
+  order.add(item);
   showSlice();
   drawLayers();
   viewChanged();
-  slides.tidy(slide);
+  slides.dropUnused(slide);
   clearTimeout(windowTimer);
   clearTimeout(detailsTimer);
   detailsTimer = setTimeout(loadDetails, 150);
@@ -249,7 +249,7 @@ function loadDetails(): void {
 function finishStep(): void {
   addressBar.update();
   showSlice();
-  void order.know(item.id, `${item.around}?${withoutView(query)}`, item.stacked);
+  void order.load(item.id, `${item.around}?${withoutView(query)}`, item.stacked);
   void prefetch();
 }
 
@@ -259,8 +259,8 @@ async function prefetch(): Promise<void> {
     if (id === null || id === item.id || !stepper.resting) continue;
     try {
       const next = await slides.get(id);
-      await next.layers.follow(slide.layers.chosen);
-      if (canWait(next.item, item) && stepper.resting) await next.picture(stage, frameOf(next.item));
+      await next.layers.apply(slide.layers.chosen);
+      if (canKeepPicture(next.item, item) && stepper.resting) await next.picture(stage, frameOf(next.item));
     } catch {
       return; // If the reader goes there, the error is shown then.
     }
@@ -270,19 +270,19 @@ async function prefetch(): Promise<void> {
 function stepBy(by: number): void {
   const sign = Math.sign(by);
   nextItem = (places) => order.item(item.id, sign * places);
-  stepper.to(order.item(stepper.target, by));
+  stepper.goTo(order.item(stepper.target, by));
 }
 
 function sliceBy(by: number): void {
   const sign = Math.sign(by);
   nextItem = (places) => order.slice(item.id, sign * places);
   const beside = item[by > 0 ? "sliceAfter" : "sliceBefore"];
-  stepper.to(order.slice(stepper.target, by) ?? (stepper.resting ? beside : null));
+  stepper.goTo(order.slice(stepper.target, by) ?? (stepper.resting ? beside : null));
 }
 
 function showSliceAt(index: number): void {
   nextItem = (places) => order.slice(item.id, places);
-  stepper.to(order.stackOf(item.id)[index] ?? null);
+  stepper.goTo(order.stackOf(item.id)[index] ?? null);
 }
 
 // The arrows are links, for those who open them beside this page and for browsers without scripts.
@@ -335,8 +335,8 @@ bindKeys({
   "3": () => slide.layers.toggle("errors"),
   "4": () => slide.layers.toggle("cam"),
   "5": () => slide.layers.toggle("colour"),
-  "[": () => slide.layers.fade(-10),
-  "]": () => slide.layers.fade(10),
+  "[": () => slide.layers.changeOpacity(-10),
+  "]": () => slide.layers.changeOpacity(10),
   c: () => contrast.auto(),
   i: () => invert.click(),
   b: () => {
@@ -372,14 +372,14 @@ onThemeChange(() => contrast.redraw());
 slides.keep(slide);
 showWindowText();
 if (!isEightBit(item) && start.window) void fetchWindow(start.window);
-void slide.layers.follow(start);
+void slide.layers.apply(start);
 void stage.ready.then((loaded) => {
-  slide.has(stage.picture);
-  if (start.view) stage.look(start.view, true);
+  slide.setPicture(stage.picture);
+  if (start.view) stage.moveTo(start.view, true);
   viewChanged();
   drawLayers();
   if (!loaded) return;
   finishStep();
-  void withWaitNotice(stage.whole(stage.picture!));
+  void withWaitNotice(stage.loaded(stage.picture!));
 });
 loadDetails();

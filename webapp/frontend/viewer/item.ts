@@ -1,4 +1,4 @@
-// What the server says of one item, and how its picture is asked for.
+// One item as the server describes it, and the addresses of its pictures.
 import type { Window } from "./contrast";
 import type { LayerData } from "./layers";
 import type { Raster, Tiles } from "./canvas";
@@ -38,7 +38,7 @@ export function addressOf(id: number): string {
 }
 
 /** An item whose window is stored the other way round is a negative: dark means much. */
-export function isTurned(item: Item): boolean {
+export function isInverted(item: Item): boolean {
   return item.low > item.high;
 }
 
