@@ -1,5 +1,5 @@
-// The page of one item: micrograph, layers, contrast, scale bar, read-out, keys. Other items take its place without a
-// page load; the picture that is shown stays until theirs is complete.
+// The page of one item: micrograph, layers, contrast, scale bar, read-out, keys. Other items take its place without
+// loading a page; the picture that is shown stays until theirs is complete.
 import "./styles/viewer.css";
 import { bindKeys } from "./shared/keys";
 import { whole } from "./shared/numbers";

@@ -23,7 +23,7 @@ export class Slide {
     for (const part of page.querySelectorAll<HTMLElement>("[data-follows]")) this.parts.set(part.dataset["follows"]!, part);
   }
 
-  /** Its picture on the stage, loaded where it is not loaded yet. */
+  /** Its picture on the stage, loaded where that was not done yet. */
   picture(stage: Stage, frame: Frame): Promise<Picture> {
     const { url } = frame.raster;
     if (this.loading?.url !== url) {
