@@ -58,7 +58,7 @@ function cells(): HTMLAnchorElement[] {
   return [...document.querySelectorAll<HTMLAnchorElement>("#grid a")];
 }
 
-/** Arrows move through the grid once it has the focus; columns are counted, since they depend on the width of the window. */
+/** Arrows move through the grid once it has the focus; columns are counted, for they depend on the window. */
 function bindArrows(): void {
   document.addEventListener("keydown", (event) => {
     const all = cells();

@@ -2,9 +2,8 @@
 import type uPlot from "uplot";
 import { token } from "../shared/theme_colours";
 import { whole } from "../shared/numbers";
-import {
-  BREAK_DASH, diamondPath, MARK_OUTLINE, REFERENCE_DASH, scaledPath, trianglePath, type NotFinite, type ReferenceLine,
-} from "./marks";
+import { BREAK_DASH, diamondPath, MARK_OUTLINE, REFERENCE_DASH, scaledPath, trianglePath } from "./marks";
+import type { NotFinite, ReferenceLine } from "./marks";
 import type { Attempt } from "./series";
 import { clockTime } from "../shared/times";
 

@@ -37,6 +37,10 @@ const HEIGHT = 220;
 /** Room beside the plot for the names of the lines. */
 const NAMES_WIDTH = 76;
 
+function valueText(className: string, textContent: string): HTMLElement {
+  return Object.assign(document.createElement("span"), { className, textContent });
+}
+
 export class Chart {
   readonly element: HTMLElement;
   private readonly values: HTMLElement;
@@ -95,19 +99,17 @@ export class Chart {
     const values = this.series.map((series) => {
       const points = series.points;
       const point = x === null ? points.at(-1) : nearest(points, x, place);
-      const value = Object.assign(document.createElement("span"), { className: series.part || "only" });
-      value.textContent = `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim();
-      return value;
+      return valueText(series.part || "only", `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim());
     });
     const best = this.best();
     if (best) {
-      values.push(Object.assign(document.createElement("span"), { className: "best", textContent: `best ${this.bestText()}` }));
+      values.push(valueText("best", `best ${this.bestText()}`));
     }
     for (const { label, value } of this.around.references) {
-      values.push(Object.assign(document.createElement("span"), { className: "reference", textContent: `${label}: ${figure(value, this.ratio)}` }));
+      values.push(valueText("reference", `${label}: ${figure(value, this.ratio)}`));
     }
     if (this.options.smoothing && this.smooths.some(Boolean)) {
-      values.push(Object.assign(document.createElement("span"), { className: "caption", textContent: `EMA ${this.options.smoothing}` }));
+      values.push(valueText("caption", `EMA ${this.options.smoothing}`));
     }
     this.values.replaceChildren(...values);
   }

@@ -1,8 +1,7 @@
 // A chart as a file: SVG drawn from the same points, and PNG at twice its size made of that SVG. Black on white, marks
 // and line weights instead of colours alone, so that it can be read in a grey print.
-import {
-  BREAK_DASH, diamondPath, DOT, lineWidth, MARK_OUTLINE, REFERENCE_DASH, trianglePath, type NotFinite, type ReferenceLine,
-} from "./marks";
+import { BREAK_DASH, diamondPath, DOT, lineWidth, MARK_OUTLINE, REFERENCE_DASH, trianglePath } from "./marks";
+import type { NotFinite, ReferenceLine } from "./marks";
 
 export interface Figure {
   title: string;
@@ -28,6 +27,10 @@ const BOX = { left: 72, top: 56, right: 100, bottom: 52 };
 const INK = "#17202b";
 const LINE = "#2789e0";
 const GRID = "#d3d9e1";
+
+function dashes(lengths: number[]): string {
+  return `stroke-dasharray="${lengths.join(" ")}"`;
+}
 
 function round(value: number): number {
   return Number(value.toFixed(1));
@@ -62,7 +65,7 @@ export function svgOf(figure: Figure): string {
   const middle = BOX.top + height / 2;
   text(16, middle, figure.yName, `text-anchor="middle" transform="rotate(-90 16 ${middle})"`);
   for (const { x, words } of figure.breaks.filter(({ x }) => inside(x))) {
-    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" stroke-dasharray="${BREAK_DASH.join(" ")}"/>`);
+    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" ${dashes(BREAK_DASH)}/>`);
     text(px(x), BOX.top - 4, words, 'text-anchor="middle"');
   }
   for (const { x, words } of figure.notFinite.filter(({ x }) => inside(x))) {
@@ -70,16 +73,17 @@ export function svgOf(figure: Figure): string {
     text(px(x) + 8, BOX.top + 10, words);
   }
   for (const { value, label } of figure.references) {
-    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" stroke-dasharray="${REFERENCE_DASH.join(" ")}"/>`);
+    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" ${dashes(REFERENCE_DASH)}/>`);
     text(WIDTH - BOX.right + 4, py(value) + 4, label);
   }
   for (const line of figure.lines) {
     const shown = line.points.filter((point) => inside(point.x) && point.y !== null) as { x: number; y: number }[];
-    out.push(
-      `<path d="${path(shown, figure.breaks.map(({ x }) => x), px, py)}" fill="none" stroke="${LINE}" stroke-width="${lineWidth(line.marked)}"/>`,
-    );
+    const drawn = path(shown, figure.breaks.map(({ x }) => x), px, py);
+    out.push(`<path d="${drawn}" fill="none" stroke="${LINE}" stroke-width="${lineWidth(line.marked)}"/>`);
     if (line.marked) {
-      for (const point of shown) out.push(`<circle cx="${px(point.x).toFixed(1)}" cy="${py(point.y).toFixed(1)}" r="${DOT / 2}" fill="${LINE}"/>`);
+      for (const { x, y } of shown) {
+        out.push(`<circle cx="${px(x).toFixed(1)}" cy="${py(y).toFixed(1)}" r="${DOT / 2}" fill="${LINE}"/>`);
+      }
     }
     const last = shown.at(-1);
     if (last) text(px(last.x) + 6, py(last.y) + (line.marked ? -4 : 12), line.name);

@@ -16,7 +16,7 @@ export interface NotFinite {
 export const BREAK_DASH = [2, 3];
 export const REFERENCE_DASH = [6, 4];
 
-/** SVG path commands relative to where the pen is: below the upper edge, and around the one point that is pointed out. */
+/** SVG path commands, from the upper edge downwards, and around the one point that is pointed out. */
 const TRIANGLE = "m-5 0h10l-5 8z";
 const DIAMOND = "m0-6l6 6-6 6-6-6z";
 

@@ -117,7 +117,8 @@ export class Transfer {
 
   private async open(): Promise<File | ZipSource> {
     if (!this.parcel.packed) return this.parcel.files[0]!.open();
-    return new ZipSource(this.parcel.files, (done) => this.row.show(`Checking again what was sent before: ${bytes(done)}`));
+    const progress = (done: number): void => this.row.show(`Checking again what was sent before: ${bytes(done)}`);
+    return new ZipSource(this.parcel.files, progress);
   }
 
   private async send(isCurrent: () => boolean): Promise<void> {
@@ -191,7 +192,7 @@ export class Transfer {
     return true;
   }
 
-  /** A file that was changed or removed since it was picked looks like a lost connection, and trying again does not help. */
+  /** A file that was changed or removed since it was picked looks like a lost connection, but no retry helps. */
   private async checkFile(): Promise<void> {
     if (!(this.body instanceof File)) return;
     await this.body
@@ -215,7 +216,8 @@ export class Transfer {
       const { job } = await stateOf(this.upload!.url!);
       if (job !== null) await new Promise<void>((ended) => followReading(job, (now) => this.showReading(now), ended));
     } catch (error) {
-      this.row.showProblem(`Arrived. The progress of reading it cannot be shown: ${(error as Error).message}. Reload the page.`);
+      const reason = (error as Error).message;
+      this.row.showProblem(`Arrived. The progress of reading it cannot be shown: ${reason}. Reload the page.`);
       return;
     }
     this.row.element.remove();

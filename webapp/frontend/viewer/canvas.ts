@@ -21,7 +21,7 @@ export interface Size {
   height: number;
 }
 
-/** What is to be seen: a picture of an item of this size, each grey value shown as `table` says. */
+/** What is to be seen: a picture of an item of this size, each grey value shown as `table` gives. */
 export interface Frame {
   size: Size;
   tiles: Tiles | null;

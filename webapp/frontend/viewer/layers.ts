@@ -123,9 +123,13 @@ export class Layers {
   constructor(
     panel: Element,
     private readonly data: LayerData,
-    private readonly handlers: { changed: (layers: Layers) => void; failed: (sentence: string, layers: Layers) => void },
+    private readonly handlers: {
+      changed: (layers: Layers) => void;
+      failed: (sentence: string, layers: Layers) => void;
+    },
   ) {
-    this.all = [...panel.querySelectorAll<HTMLElement>(".layer")].map((each) => new Layer(each, (l) => this.layerChanged(l)));
+    const elements = [...panel.querySelectorAll<HTMLElement>(".layer")];
+    this.all = elements.map((each) => new Layer(each, (layer) => this.layerChanged(layer)));
     const errors = this.find("errors");
     if (errors) errors.on.disabled = !(data.masks.length && data.predictions.length);
     if (errors?.on.disabled) errors.element.classList.add("absent");
@@ -155,7 +159,8 @@ export class Layers {
       const layer = this.find(kind);
       if (!layer?.run) continue;
       const wantedKey = shown.runs?.get(kind);
-      const wanted = wantedKey === undefined ? shown[kind] : this.runsOf(kind).find((run) => runKey(run) === wantedKey)?.id;
+      const same = (run: Run): boolean => runKey(run) === wantedKey;
+      const wanted = wantedKey === undefined ? shown[kind] : this.runsOf(kind).find(same)?.id;
       if (wanted === undefined || wanted === Number(layer.run.value)) continue;
       if (![...layer.run.options].some((option) => option.value === String(wanted))) continue;
       layer.run.value = String(wanted);
@@ -268,7 +273,8 @@ export class Layers {
       if (layer.run?.value === run) layer.figure = figure;
     } catch {
       layer.on.checked = false;
-      this.handlers.failed(`The layer ${layer.kind === "cam" ? "CAM" : layer.kind} could not be read. Reload the page.`, this);
+      const name = layer.kind === "cam" ? "CAM" : layer.kind;
+      this.handlers.failed(`The layer ${name} could not be read. Reload the page.`, this);
     }
     this.handlers.changed(this);
   }
@@ -335,8 +341,12 @@ export class Layers {
     const run = layer?.shown ? this.chosenRun("cam") : undefined;
     if (!run) return "";
     const { confidence_drop: drop, random_correlation: alike } = run.facts;
-    if (typeof drop === "number" && drop <= LEAST_DROP) return "Hiding the brightest part does not lower the confidence: this map is not reliable";
-    if (typeof alike === "number" && alike >= MOST_ALIKE) return "Random weights give nearly the same map: it is not reliable";
+    if (typeof drop === "number" && drop <= LEAST_DROP) {
+      return "Hiding the brightest part does not lower the confidence: this map is not reliable";
+    }
+    if (typeof alike === "number" && alike >= MOST_ALIKE) {
+      return "Random weights give nearly the same map: it is not reliable";
+    }
     return "";
   }
 

@@ -1,10 +1,10 @@
-// The line that says where the pointer is and what grey value lies there.
+// The line with the position of the pointer and the grey value there.
 import { whole } from "../shared/numbers";
 import { readBytes, type ByteMap } from "./class_map";
 import { isEightBit, type Item } from "./item";
 import { type Raster, type Stage } from "./canvas";
 
-/** Of the picture `values` that was drawn of the item as `raster` says; without values the place alone. */
+/** `values` are those of the picture that `raster` describes; without them, the position alone. */
 function readoutText(at: { x: number; y: number }, item: Item, raster: Raster, values: ByteMap | null): string {
   const place = `x ${whole(at.x)} y ${whole(at.y)}`;
   const byte = values?.values[Math.floor(at.y / values.factor) * values.width + Math.floor(at.x / values.factor)];

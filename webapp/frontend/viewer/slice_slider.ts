@@ -28,7 +28,7 @@ export class SliceSlider {
   }
 }
 
-/** `turn` is called with the direction of each slice; where `wanted` is false, the wheel does what it does otherwise. */
+/** `turn` is called with the direction of each slice; where `wanted` is false, the wheel zooms as usual. */
 export function bindShiftWheel(stage: HTMLElement, wanted: () => boolean, turn: (by: number) => void): void {
   let turned = 0;
   stage.addEventListener(

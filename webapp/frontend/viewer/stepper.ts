@@ -1,4 +1,4 @@
-// From item to item in place: only the newest target counts, so that a held key skips pictures and never queues them up.
+// From item to item without loading a page: only the newest target counts, so that a held key skips pictures.
 
 export class Stepper {
   private wanted: number | null = null;
