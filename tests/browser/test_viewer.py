@@ -235,7 +235,7 @@ def test_a_map_whose_check_failed_says_so_on_the_map(visit: Visit, dataset: Data
     page = visit(alice, f"/items/{first.pk}/")
     expect(page.locator("#cam-warning")).to_be_hidden()
     page.get_by_label("CAM").first.check()
-    expect(page.locator("#cam-warning")).to_contain_text("trust this map little")
+    expect(page.locator("#cam-warning")).to_contain_text("this map is not reliable")
     words = page.locator('[data-part="cam-words"]')
     expect(words).to_contain_text("Grad-CAM, Stage 4 (coarse), target mitochondria. Confidence falls -0.02")
 

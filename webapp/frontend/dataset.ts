@@ -2,13 +2,13 @@
 import "./styles/dataset.css";
 import { bindKeys } from "./shared/keys";
 import { bindSelection, keepChosen, toggleFocused } from "./dataset/selection";
-import { sayTimesLocally } from "./shared/times";
+import { showLocalTimes } from "./shared/times";
 import { followReading, readingWords } from "./upload/intake_progress";
 import { Uploader } from "./upload/uploader";
 
 const REFRESHED = ["heading", "main-actions", "zone-words", "contents", "reports"];
 
-/** Takes the page's parts anew. Thumbnails that stay are kept as they are, so nothing flickers or moves. */
+/** Loads the parts of the page again. Thumbnails that stay are kept as they are, so nothing flickers or moves. */
 async function refresh(): Promise<void> {
   const answer = await fetch(location.href, { credentials: "same-origin" });
   if (!answer.ok || answer.redirected) {
@@ -16,7 +16,7 @@ async function refresh(): Promise<void> {
     return;
   }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const choose = keepChosen();
+  const restoreChosen = keepChosen();
   for (const id of REFRESHED) {
     const [old, now] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !now) continue;
@@ -26,13 +26,13 @@ async function refresh(): Promise<void> {
     }
     old.replaceWith(document.adoptNode(now));
   }
-  choose();
+  restoreChosen();
   document.querySelector("#uploads")?.classList.toggle("alone", !document.querySelector("#grid"));
-  sayTimesLocally();
+  showLocalTimes();
 }
 
-/** Uploads that the server is reading since before this page was opened. */
-function followEarlier(): void {
+/** Uploads that the server was already reading when this page was opened. */
+function followOpenReadings(): void {
   for (const row of document.querySelectorAll<HTMLElement>("[data-reading-job]")) {
     const words = row.querySelector<HTMLElement>('[data-part="words"]')!;
     const bar = row.querySelector<HTMLProgressElement>("progress")!;
@@ -58,7 +58,7 @@ function cells(): HTMLAnchorElement[] {
   return [...document.querySelectorAll<HTMLAnchorElement>("#grid a")];
 }
 
-/** Arrows move through the grid once it has the focus; columns are counted, since the window decides on them. */
+/** Arrows move through the grid once it has the focus; columns are counted, for they depend on the window. */
 function bindArrows(): void {
   document.addEventListener("keydown", (event) => {
     const all = cells();
@@ -72,7 +72,7 @@ function bindArrows(): void {
   });
 }
 
-function pick(): void {
+function openFilePicker(): void {
   document.querySelector<HTMLInputElement>("#pick-files")?.click();
 }
 
@@ -83,20 +83,20 @@ function bindFilters(): void {
     if (select.matches("#filters select")) select.closest("form")!.requestSubmit();
   });
   document.addEventListener("click", (event) => {
-    if ((event.target as HTMLElement).closest("[data-pick]")) pick();
+    if ((event.target as HTMLElement).closest("[data-pick]")) openFilePicker();
   });
 }
 
 const uploads = document.querySelector<HTMLElement>("#uploads");
 if (uploads?.dataset["endpoint"]) new Uploader(uploads, () => void refresh());
-followEarlier();
+followOpenReadings();
 bindFilters();
 bindArrows();
 bindSelection();
 bindKeys({
   x: toggleFocused,
   o: () => (document.activeElement?.matches("#grid a") ? (document.activeElement as HTMLElement).click() : undefined),
-  u: pick,
+  u: openFilePicker,
   "[": () => document.querySelector<HTMLAnchorElement>("a[rel=prev]")?.click(),
   "]": () => document.querySelector<HTMLAnchorElement>("a[rel=next]")?.click(),
 });

@@ -1,4 +1,4 @@
-// On every page: style, theme, keys, times in the reader's own zone, and htmx's manners.
+// On every page: style, theme, keys, times in the reader's own time zone, and how htmx refreshes parts of a page.
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/forms.css";
@@ -6,7 +6,7 @@ import "./styles/frame.css";
 import "./styles/pages.css";
 import htmx from "htmx.org";
 import { bindFrameKeys } from "./shared/keys";
-import { sayTimesLocally } from "./shared/times";
+import { showLocalTimes } from "./shared/times";
 
 function bindTheme(): void {
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name="theme"]')) {
@@ -20,10 +20,10 @@ function bindTheme(): void {
   }
 }
 
-// A refresh that went wrong keeps the old rows; one that met the sign-in page goes there.
+// A refresh that went wrong keeps the old rows; one that was sent to the sign-in page goes there.
 function bindRefreshes(): void {
   htmx.config.includeIndicatorCSS = false;
-  // Nobody looks: the next refresh after the tab is opened again brings all.
+  // The tab is hidden: the next refresh after it is shown again brings everything.
   document.addEventListener("htmx:before:request", (event) => {
     if (document.hidden) event.preventDefault();
   });
@@ -38,10 +38,10 @@ function bindRefreshes(): void {
       event.preventDefault();
     }
   });
-  document.addEventListener("htmx:after:swap", () => sayTimesLocally());
+  document.addEventListener("htmx:after:swap", () => showLocalTimes());
 }
 
 bindTheme();
 bindFrameKeys();
 bindRefreshes();
-sayTimesLocally();
+showLocalTimes();

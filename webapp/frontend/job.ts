@@ -1,4 +1,4 @@
-// The page of one job: curves, pictures, log and state as they come.
+// The page of one job: curves, pictures, log and state, updated while it runs.
 import "./styles/job.css";
 import "./styles/results.css";
 import { Charts } from "./charts/chart_set";
@@ -11,7 +11,7 @@ import { whole } from "./shared/numbers";
 import { Pictures } from "./job/picture_sheets";
 import { Points } from "./charts/series";
 import { drawThresholds } from "./charts/threshold_chart";
-import { clockTime, duration, sayTimesLocally } from "./shared/times";
+import { clockTime, duration, showLocalTimes } from "./shared/times";
 
 interface Page {
   id: number;
@@ -22,7 +22,7 @@ interface Page {
 
 const element = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const page = JSON.parse(element("page").textContent) as Page;
-const OWNED = new Set(["running", "stopping"]);
+const RUNNING = new Set(["running", "stopping"]);
 /** Parts that the server writes; fetched again when the job's state changes. */
 const SERVER_PARTS = ["actions", "sentence", "results", "record"];
 
@@ -32,7 +32,7 @@ const charts = new Charts(points, element("charts"), element("readout"), element
 const pictures = new Pictures(element("pictures"), element("sheets"));
 const log = new Log(element("notes"), element("log-text"), element("log-details"), element("follow"));
 
-function take(event: JobEvent): void {
+function addEvent(event: JobEvent): void {
   if (points.add(event)) charts.changed();
   if (event.kind === "point") {
     if (element("curves").hidden) {
@@ -45,21 +45,21 @@ function take(event: JobEvent): void {
 
 function receive({ job, events }: Message): void {
   points.stepsPerEpoch = job.steps_per_epoch;
-  for (const event of events) take(event);
-  show(job);
+  for (const event of events) addEvent(event);
+  showJob(job);
 }
 
 let shown = { state: page.snapshot.state, may: page.snapshot.may.join() };
 
-function show(job: JobSnapshot): void {
+function showJob(job: JobSnapshot): void {
   const may = job.may.join();
   if (job.state !== shown.state || may !== shown.may) {
     if (job.state !== shown.state) showChip(job.state);
     if (job.state === "failed") element<HTMLDetailsElement>("log-details").open = true;
     shown = { state: job.state, may };
-    void refetch();
+    void reloadParts();
   }
-  const running = OWNED.has(job.state);
+  const running = RUNNING.has(job.state);
   log.setRunning(running);
   element("no-points").hidden = !running || points.series.size > 0;
   showProgress(job, running);
@@ -106,7 +106,7 @@ function progressWords(job: JobSnapshot): string {
     const done = whole(progress.done ?? 0);
     parts.push(progress.total ? `${stage}${done} of ${whole(progress.total)} ${progress.unit}` : `${stage}${done} ${progress.unit} so far`);
   }
-  // What a silent worker said last is no news: neither rate nor time left stands there as if it were.
+  // The last report of a silent worker is out of date: no rate and no time left.
   if (job.silent_seconds !== null) return parts.join(" · ");
   if (progress.rate) parts.push(rateWords(progress.rate, progress.unit ?? ""));
   if (progress.left !== null && progress.left !== undefined) parts.push(`about ${duration(progress.left)} left`);
@@ -120,16 +120,16 @@ function rateWords(rate: number, unit: string): string {
 
 function secondLine(job: JobSnapshot, running: boolean): string {
   if (!running) return "";
-  const said: string[] = [];
-  if (job.silent_seconds !== null) said.push(`No word for ${duration(job.silent_seconds)}`);
-  if (job.attempt > 1) said.push(`attempt ${whole(job.attempt)}`);
-  if (job.device) said.push(job.device);
-  if (job.checkpoint_step !== null) said.push(`checkpoint at step ${whole(job.checkpoint_step)}`);
-  return said.join(" · ");
+  const parts: string[] = [];
+  if (job.silent_seconds !== null) parts.push(`No signal from the worker for ${duration(job.silent_seconds)}`);
+  if (job.attempt > 1) parts.push(`attempt ${whole(job.attempt)}`);
+  if (job.device) parts.push(job.device);
+  if (job.checkpoint_step !== null) parts.push(`checkpoint at step ${whole(job.checkpoint_step)}`);
+  return parts.join(" · ");
 }
 
-/** Takes over what only the server can say about the new state. */
-async function refetch(): Promise<void> {
+/** Loads again the parts of the page that the server writes for the new state. */
+async function reloadParts(): Promise<void> {
   const answer = await fetch(location.pathname, { credentials: "same-origin" }).catch(() => null);
   if (!answer?.ok || answer.redirected) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -139,7 +139,7 @@ async function refetch(): Promise<void> {
     document.getElementById(id)?.replaceWith(document.adoptNode(part));
   }
   element("to-results").hidden = element("results").hidden;
-  sayTimesLocally();
+  showLocalTimes();
   void drawThresholds(page.caption);
 }
 
@@ -161,5 +161,5 @@ bindKeys({
 });
 bindCopying();
 void drawThresholds(page.caption);
-show(page.snapshot);
+showJob(page.snapshot);
 connect(page.id, receive, { onLost: showLost });

@@ -1,15 +1,17 @@
-// What a chart says beside its lines: restarts, references, values that were not finite, the best.
+// What a chart draws beside its lines: restarts, references, values that were not finite, the best.
 import type uPlot from "uplot";
 import { token } from "../shared/theme_colours";
 import { whole } from "../shared/numbers";
+import { BREAK_DASH, diamondPath, MARK_OUTLINE, REFERENCE_DASH, scaledPath, trianglePath } from "./marks";
+import type { NotFinite, ReferenceLine } from "./marks";
 import type { Attempt } from "./series";
 import { clockTime } from "../shared/times";
 
 export interface Annotations {
   /** `from`: where the pause before it began; the same place unless the axis is clock time. */
   breaks: { x: number; from: number; attempt: Attempt }[];
-  references: { value: number; label: string }[];
-  notFinite: { x: number; words: string }[];
+  references: ReferenceLine[];
+  notFinite: NotFinite[];
   best: { x: number; y: number } | null;
   /** Names at the right ends of the lines. */
   ends: { y: number; words: string }[];
@@ -32,24 +34,24 @@ export function annotate(plot: uPlot, { breaks, references, notFinite, best, end
 }
 
 /** "resumed 14:03, step 12,400" */
-export function sayBreak(attempt: Attempt): string {
+export function breakText(attempt: Attempt): string {
   return `resumed ${clockTime(new Date(attempt.start * 1000))}, step ${whole(attempt.resumedStep ?? 0)}`;
 }
 
-/** Dotted verticals, named above the plot where there is room, so that no word lies over a line; on clock time
+/** Dotted verticals, named above the plot where there is room, so that no text lies over a line; on clock time
  * the pause is shaded. */
 function drawBreaks(plot: uPlot, breaks: Annotations["breaks"]): void {
   const { ctx, bbox } = plot;
   const unit = devicePixelRatio;
   const right = bbox.left + bbox.width;
   let free = bbox.left;
-  ctx.setLineDash([2 * unit, 3 * unit]);
+  ctx.setLineDash(BREAK_DASH.map((length) => length * unit));
   for (const { x: place, from, attempt } of breaks) {
     const x = plot.valToPos(place, "x", true);
     if (x < bbox.left || x > right) continue;
     if (from < place) shade(plot, Math.max(bbox.left, plot.valToPos(from, "x", true)), x);
     stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
-    const words = sayBreak(attempt);
+    const words = breakText(attempt);
     const width = ctx.measureText(words).width;
     const start = Math.min(Math.max(bbox.left, x - width / 2), right - width);
     if (start < free) continue;
@@ -88,7 +90,7 @@ function nameEnds(plot: uPlot, ends: Annotations["ends"]): void {
 function drawReferences(plot: uPlot, references: Annotations["references"], ends: Annotations["ends"]): void {
   const { ctx, bbox } = plot;
   const unit = devicePixelRatio;
-  ctx.setLineDash([6 * unit, 4 * unit]);
+  ctx.setLineDash(REFERENCE_DASH.map((length) => length * unit));
   for (const { value, label } of references) {
     const y = plot.valToPos(value, "y", true);
     if (y < bbox.top || y > bbox.top + bbox.height) continue;
@@ -108,11 +110,7 @@ function markNotFinite(plot: uPlot, places: Annotations["notFinite"]): void {
   for (const { x: place, words } of places) {
     const x = plot.valToPos(place, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.beginPath();
-    ctx.moveTo(x - 5 * unit, bbox.top);
-    ctx.lineTo(x + 5 * unit, bbox.top);
-    ctx.lineTo(x, bbox.top + 8 * unit);
-    ctx.fill();
+    ctx.fill(scaledPath(trianglePath(x / unit, bbox.top / unit), unit));
     const width = ctx.measureText(words).width;
     const start = Math.min(x + 8 * unit, bbox.left + bbox.width - width);
     if (start < free) continue;
@@ -126,18 +124,13 @@ function markBest(plot: uPlot, place: number, value: number): void {
   const x = plot.valToPos(place, "x", true);
   const y = plot.valToPos(value, "y", true);
   if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1 || y < bbox.top || y > bbox.top + bbox.height) return;
-  const size = 6 * devicePixelRatio;
-  ctx.beginPath();
-  ctx.moveTo(x, y - size);
-  ctx.lineTo(x + size, y);
-  ctx.lineTo(x, y + size);
-  ctx.lineTo(x - size, y);
-  ctx.closePath();
+  const unit = devicePixelRatio;
+  const diamond = scaledPath(diamondPath(x / unit, y / unit), unit);
   ctx.fillStyle = token("run-1");
   ctx.strokeStyle = token("text");
-  ctx.lineWidth = 1.5 * devicePixelRatio;
-  ctx.fill();
-  ctx.stroke();
+  ctx.lineWidth = MARK_OUTLINE * unit;
+  ctx.fill(diamond);
+  ctx.stroke(diamond);
 }
 
 function stroke(ctx: CanvasRenderingContext2D, x1: number, y1: number, x2: number, y2: number): void {

@@ -1,4 +1,4 @@
-// The shared x axis of a job's charts: what it is called, and how a place on it is said.
+// The shared x axis of a job's charts: what it is called, and how a place on it is written.
 import { figure, whole } from "../shared/numbers";
 import type { XAxis } from "./series";
 import { clockTime, duration } from "../shared/times";
@@ -18,7 +18,7 @@ export function tickText(x: number, axis: XAxis): string {
 }
 
 /** A place on the axis, in words. */
-export function sayPlace(x: number, axis: XAxis): string {
+export function placeText(x: number, axis: XAxis): string {
   if (axis === "step") return `step ${whole(x)}`;
   return axis === "epoch" ? `epoch ${x.toFixed(2)}` : tickText(x, axis);
 }

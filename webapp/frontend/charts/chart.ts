@@ -1,12 +1,13 @@
 // One chart: a quantity over steps, epochs or time, drawn by uPlot from what was measured.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { annotate, sayBreak, type Annotations } from "./annotations";
+import { annotate, breakText, type Annotations } from "./annotations";
 import { AXIS_NAMES, tickText } from "./axis";
 import { token } from "../shared/theme_colours";
 import { exportButtons, type Figure } from "./chart_export";
 import { figure, quantityName, whole } from "../shared/numbers";
 import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./series";
+import { DOT, lineWidth, type ReferenceLine } from "./marks";
 import { ratioRange, xRange, yRange, type View } from "./axis_limits";
 
 export interface Options {
@@ -20,10 +21,8 @@ export interface Options {
   view: View | null;
 }
 
-export interface Reference {
+export interface Reference extends ReferenceLine {
   quantity: string;
-  value: number;
-  label: string;
 }
 
 interface Surroundings {
@@ -37,6 +36,10 @@ interface Surroundings {
 const HEIGHT = 220;
 /** Room beside the plot for the names of the lines. */
 const NAMES_WIDTH = 76;
+
+function valueText(className: string, textContent: string): HTMLElement {
+  return Object.assign(document.createElement("span"), { className, textContent });
+}
 
 export class Chart {
   readonly element: HTMLElement;
@@ -83,7 +86,7 @@ export class Chart {
     const data = this.data();
     if (this.plot) this.plot.setData(data);
     else if (this.plotHolder.clientWidth) this.plot = new uPlot(this.plotOptions(), data, this.plotHolder);
-    this.say(null);
+    this.showValues(null);
   }
 
   moveCursor(x: number): void {
@@ -91,26 +94,24 @@ export class Chart {
   }
 
   /** Writes each series' value at `x`, or its last one, into the row above the plot. */
-  say(x: number | null): void {
+  showValues(x: number | null): void {
     const place = this.points.placer(this.options.x);
-    const said = this.series.map((series) => {
+    const values = this.series.map((series) => {
       const points = series.points;
       const point = x === null ? points.at(-1) : nearest(points, x, place);
-      const value = Object.assign(document.createElement("span"), { className: series.part || "only" });
-      value.textContent = `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim();
-      return value;
+      return valueText(series.part || "only", `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim());
     });
     const best = this.best();
     if (best) {
-      said.push(Object.assign(document.createElement("span"), { className: "best", textContent: `best ${this.sayBest()}` }));
+      values.push(valueText("best", `best ${this.bestText()}`));
     }
     for (const { label, value } of this.around.references) {
-      said.push(Object.assign(document.createElement("span"), { className: "reference", textContent: `${label}: ${figure(value, this.ratio)}` }));
+      values.push(valueText("reference", `${label}: ${figure(value, this.ratio)}`));
     }
     if (this.options.smoothing && this.smooths.some(Boolean)) {
-      said.push(Object.assign(document.createElement("span"), { className: "caption", textContent: `EMA ${this.options.smoothing}` }));
+      values.push(valueText("caption", `EMA ${this.options.smoothing}`));
     }
-    this.values.replaceChildren(...said);
+    this.values.replaceChildren(...values);
   }
 
   private best(): Point | null {
@@ -122,7 +123,7 @@ export class Chart {
   }
 
   /** "0.842 @ epoch 31" */
-  private sayBest(): string {
+  private bestText(): string {
     const best = this.best();
     if (!best) return "";
     const epochs = this.points.stepsPerEpoch;
@@ -177,9 +178,9 @@ export class Chart {
       const validation = series.part === "validation";
       const shape: uPlot.Series = {
         stroke: line,
-        width: validation ? 2 : 1.25,
+        width: lineWidth(validation),
         spanGaps: false,
-        points: validation ? { show: true, size: 6, fill: line, stroke: line } : { show: series.points.length < 2 },
+        points: validation ? { show: true, size: DOT, fill: line, stroke: line } : { show: series.points.length < 2 },
       };
       lines.push(this.smooths[index] ? { ...shape, alpha: 0.35 } : shape);
       if (this.smooths[index]) lines.push({ ...shape, width: 2 });
@@ -297,12 +298,12 @@ export class Chart {
       x: this.xRange(Math.min(...places), Math.max(...places)),
       y: this.logarithmic ? [least, most] : this.yRange(least, most),
       log: this.logarithmic,
-      sayX: (x) => tickText(x, this.options.x),
+      xText: (x) => tickText(x, this.options.x),
       lines,
-      breaks: breaks.map(({ x, attempt }) => ({ x, words: sayBreak(attempt) })),
+      breaks: breaks.map(({ x, attempt }) => ({ x, words: breakText(attempt) })),
       references: this.around.references,
       notFinite,
-      mark: best ? { ...best, text: `best ${this.sayBest()}` } : null,
+      mark: best ? { ...best, text: `best ${this.bestText()}` } : null,
     };
   }
 }

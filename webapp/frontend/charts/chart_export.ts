@@ -1,5 +1,7 @@
 // A chart as a file: SVG drawn from the same points, and PNG at twice its size made of that SVG. Black on white, marks
 // and line weights instead of colours alone, so that it can be read in a grey print.
+import { BREAK_DASH, diamondPath, DOT, lineWidth, MARK_OUTLINE, REFERENCE_DASH, trianglePath } from "./marks";
+import type { NotFinite, ReferenceLine } from "./marks";
 
 export interface Figure {
   title: string;
@@ -10,13 +12,12 @@ export interface Figure {
   x: [number, number];
   y: [number, number];
   log: boolean;
-  sayX: (x: number) => string;
+  xText: (x: number) => string;
   lines: { name: string; marked: boolean; points: { x: number; y: number | null }[] }[];
   breaks: { x: number; words: string }[];
-  references: { value: number; label: string }[];
-  /** Values that were not finite: a mark on the upper edge. */
-  notFinite: { x: number; words: string }[];
-  /** The one point that is pointed out, as the best or the one taken. */
+  references: ReferenceLine[];
+  notFinite: NotFinite[];
+  /** The one point that is pointed out: the best one, or the one that was used. */
   mark: { x: number; y: number; text: string } | null;
 }
 
@@ -27,6 +28,14 @@ const INK = "#17202b";
 const LINE = "#2789e0";
 const GRID = "#d3d9e1";
 
+function dashes(lengths: number[]): string {
+  return `stroke-dasharray="${lengths.join(" ")}"`;
+}
+
+function round(value: number): number {
+  return Number(value.toFixed(1));
+}
+
 function escape(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }
@@ -34,10 +43,10 @@ function escape(text: string): string {
 export function svgOf(figure: Figure): string {
   const width = WIDTH - BOX.left - BOX.right;
   const height = HEIGHT - BOX.top - BOX.bottom;
-  const bend = (value: number): number => (figure.log ? Math.log10(value) : value);
-  const [y0, y1] = [bend(figure.y[0]), bend(figure.y[1])];
+  const scaled = (value: number): number => (figure.log ? Math.log10(value) : value);
+  const [y0, y1] = [scaled(figure.y[0]), scaled(figure.y[1])];
   const px = (x: number): number => BOX.left + ((x - figure.x[0]) / (figure.x[1] - figure.x[0] || 1)) * width;
-  const py = (y: number): number => BOX.top + height - ((bend(y) - y0) / (y1 - y0 || 1)) * height;
+  const py = (y: number): number => BOX.top + height - ((scaled(y) - y0) / (y1 - y0 || 1)) * height;
   const inside = (x: number): boolean => x >= figure.x[0] && x <= figure.x[1];
   const out: string[] = [];
   const text = (x: number, y: number, words: string, more = ""): void => {
@@ -50,37 +59,38 @@ export function svgOf(figure: Figure): string {
     out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${GRID}"/>`);
     text(BOX.left - 8, py(value) + 4, String(Number(value.toPrecision(6))), 'text-anchor="end"');
   }
-  for (const x of roundTicks(...figure.x)) text(px(x), HEIGHT - 30, figure.sayX(x), 'text-anchor="middle"');
+  for (const x of roundTicks(...figure.x)) text(px(x), HEIGHT - 30, figure.xText(x), 'text-anchor="middle"');
   if (figure.mark) text(WIDTH - 16, 22, figure.mark.text, 'text-anchor="end"');
   text(BOX.left + width / 2, HEIGHT - 10, figure.xName, 'text-anchor="middle"');
   const middle = BOX.top + height / 2;
   text(16, middle, figure.yName, `text-anchor="middle" transform="rotate(-90 16 ${middle})"`);
   for (const { x, words } of figure.breaks.filter(({ x }) => inside(x))) {
-    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" stroke-dasharray="2 3"/>`);
+    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top}v${height}" stroke="${INK}" ${dashes(BREAK_DASH)}/>`);
     text(px(x), BOX.top - 4, words, 'text-anchor="middle"');
   }
   for (const { x, words } of figure.notFinite.filter(({ x }) => inside(x))) {
-    out.push(`<path d="M${px(x).toFixed(1)} ${BOX.top + 8}l-5-8h10z" fill="${INK}"/>`);
+    out.push(`<path d="${trianglePath(round(px(x)), BOX.top)}" fill="${INK}"/>`);
     text(px(x) + 8, BOX.top + 10, words);
   }
   for (const { value, label } of figure.references) {
-    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" stroke-dasharray="6 4"/>`);
+    out.push(`<path d="M${BOX.left} ${py(value).toFixed(1)}h${width}" stroke="${INK}" ${dashes(REFERENCE_DASH)}/>`);
     text(WIDTH - BOX.right + 4, py(value) + 4, label);
   }
   for (const line of figure.lines) {
     const shown = line.points.filter((point) => inside(point.x) && point.y !== null) as { x: number; y: number }[];
-    out.push(
-      `<path d="${path(shown, figure.breaks.map(({ x }) => x), px, py)}" fill="none" stroke="${LINE}" stroke-width="${line.marked ? 2 : 1.25}"/>`,
-    );
+    const drawn = path(shown, figure.breaks.map(({ x }) => x), px, py);
+    out.push(`<path d="${drawn}" fill="none" stroke="${LINE}" stroke-width="${lineWidth(line.marked)}"/>`);
     if (line.marked) {
-      for (const point of shown) out.push(`<circle cx="${px(point.x).toFixed(1)}" cy="${py(point.y).toFixed(1)}" r="3" fill="${LINE}"/>`);
+      for (const { x, y } of shown) {
+        out.push(`<circle cx="${px(x).toFixed(1)}" cy="${py(y).toFixed(1)}" r="${DOT / 2}" fill="${LINE}"/>`);
+      }
     }
     const last = shown.at(-1);
     if (last) text(px(last.x) + 6, py(last.y) + (line.marked ? -4 : 12), line.name);
   }
   if (figure.mark && inside(figure.mark.x)) {
     const [x, y] = [px(figure.mark.x), py(figure.mark.y)];
-    out.push(`<path d="M${x} ${y - 6}l6 6-6 6-6-6z" fill="${LINE}" stroke="${INK}" stroke-width="1.5"/>`);
+    out.push(`<path d="${diamondPath(x, y)}" fill="${LINE}" stroke="${INK}" stroke-width="${MARK_OUTLINE}"/>`);
   }
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" ` +
@@ -88,7 +98,7 @@ export function svgOf(figure: Figure): string {
   );
 }
 
-/** Some 5 round values between the two. */
+/** About 5 round values between the two. */
 function roundTicks(low: number, high: number): number[] {
   const rough = (high - low) / 5;
   if (!(rough > 0)) return [low];
@@ -137,7 +147,7 @@ function fileName(figure: Figure, suffix: string): string {
   return `job ${figure.caption} ${figure.title}`.replace(/[^\w.]+/g, "-").replace(/^-|-$/g, "") + suffix;
 }
 
-/** Buttons that save the figure of the moment, whose subject is `name`. */
+/** Buttons that save the figure as it is then; its subject is `name`. */
 export function exportButtons(name: string, figure: () => Figure): HTMLButtonElement[] {
   return ([["PNG", savePng], ["SVG", saveSvg]] as const).map(([format, save]) => {
     const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: format });

@@ -1,5 +1,5 @@
 // All charts of a job: one per quantity, sharing their x axis, zoom, crosshair and options.
-import { sayPlace } from "./axis";
+import { placeText } from "./axis";
 import { Chart, type Options, type Reference } from "./chart";
 import { onThemeChange } from "../shared/theme_colours";
 import { figure, quantityName, whole } from "../shared/numbers";
@@ -106,7 +106,7 @@ export class Charts {
 
   private redraw(): void {
     for (const chart of this.charts.values()) chart.draw();
-    this.say();
+    this.showPlace();
   }
 
   private range(): [number, number] | null {
@@ -162,16 +162,16 @@ export class Charts {
   private hover(x: number | null): void {
     if (x === this.cursor) return;
     this.cursor = x;
-    for (const chart of this.charts.values()) chart.say(x);
-    this.say();
+    for (const chart of this.charts.values()) chart.showValues(x);
+    this.showPlace();
   }
 
-  private say(): void {
+  private showPlace(): void {
     const range = this.range();
     const x = this.cursor ?? range?.[1];
     if (x === undefined) return;
     const words = this.cursor === null ? "latest" : "at";
-    this.readout.textContent = `${words} ${sayPlace(x, this.options.x)}`;
+    this.readout.textContent = `${words} ${placeText(x, this.options.x)}`;
   }
 
   private fillTable(): void {

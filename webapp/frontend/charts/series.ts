@@ -4,7 +4,7 @@ import type { JobEvent } from "../job/live";
 export interface Point {
   step: number;
   attempt: number;
-  /** null: the value was not finite; `reason` says what it was. */
+  /** null: the value was not finite; `reason` is what it was. */
   value: number | null;
   low: number | null;
   high: number | null;
@@ -16,7 +16,7 @@ export interface Point {
 export interface Attempt {
   epoch: number;
   start: number;
-  /** Where it took up the run; null for a fresh start. */
+  /** The step from which it went on; null for a fresh start. */
   resumedStep: number | null;
 }
 
@@ -41,10 +41,10 @@ export class Series {
       return;
     }
     const at = this.find(point.step);
-    const there = this.points[at];
-    // A resumed attempt says the steps after its checkpoint again: the higher attempt replaces the lower.
-    if (there?.step === point.step) {
-      if (point.attempt >= there.attempt) this.points[at] = point;
+    const found = this.points[at];
+    // A resumed attempt reports the steps after its checkpoint again: the higher attempt replaces the lower.
+    if (found?.step === point.step) {
+      if (point.attempt >= found.attempt) this.points[at] = point;
     } else {
       this.points.splice(at, 0, point);
     }
@@ -67,12 +67,12 @@ export class Points {
   readonly series = new Map<string, Series>();
   readonly attempts: Attempt[] = [];
   stepsPerEpoch: number | null = null;
-  private readonly lastHeard = new Map<number, number>();
+  private readonly lastEvent = new Map<number, number>();
 
-  /** Takes in one event of any kind; says whether a curve has changed. */
+  /** Takes in one event of any kind; returns whether a curve has changed. */
   add(event: JobEvent): boolean {
     const time = Date.parse(event.time) / 1000;
-    this.lastHeard.set(event.epoch, Math.max(time, this.lastHeard.get(event.epoch) ?? 0));
+    this.lastEvent.set(event.epoch, Math.max(time, this.lastEvent.get(event.epoch) ?? 0));
     if (event.kind === "attempt") {
       const resumed = event.data?.["resumed_step"];
       this.attempts.push({ epoch: event.epoch, start: time, resumedStep: typeof resumed === "number" ? resumed : null });
@@ -101,7 +101,7 @@ export class Points {
     let ran = 0;
     for (const { epoch, start } of this.attempts) {
       zero.set(epoch, start - ran);
-      ran += Math.max(0, (this.lastHeard.get(epoch) ?? start) - start);
+      ran += Math.max(0, (this.lastEvent.get(epoch) ?? start) - start);
     }
     return (point) => point.time - (zero.get(point.attempt) ?? this.attempts[0]?.start ?? point.time);
   }
@@ -109,7 +109,7 @@ export class Points {
   /** Where the pause before `attempt` began on `axis`: other axes than clock time know no pause. */
   placeOfPause(attempt: Attempt, axis: XAxis): number {
     if (axis !== "clock") return this.placeOfBreak(attempt, axis);
-    return Math.max(...[...this.lastHeard].filter(([epoch]) => epoch < attempt.epoch).map(([, time]) => time), -Infinity);
+    return Math.max(...[...this.lastEvent].filter(([epoch]) => epoch < attempt.epoch).map(([, time]) => time), -Infinity);
   }
 
   /** Where a break lies on `axis`: after the last step that was kept. */

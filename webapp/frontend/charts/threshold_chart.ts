@@ -1,5 +1,6 @@
 // Precision against recall at every threshold, drawn from the table that the job kept; a slider reads one threshold off.
 import { exportButtons, type Figure } from "./chart_export";
+import { diamondPath } from "./marks";
 
 interface Row {
   threshold: number;
@@ -48,7 +49,7 @@ function shape(name: string, attributes: Record<string, string | number>, words 
 }
 
 class Thresholds {
-  private readonly taken: Row;
+  private readonly used: Row;
   private readonly ring = shape("circle", { r: 5, class: "ring" });
   private readonly slider: HTMLInputElement;
   private readonly output: HTMLOutputElement;
@@ -58,16 +59,16 @@ class Thresholds {
     private readonly rows: Row[],
     private readonly caption: string,
   ) {
-    this.taken = this.at(Number(element.dataset["threshold"]));
+    this.used = this.at(Number(element.dataset["threshold"]));
     this.slider = element.querySelector("input")!;
     this.output = element.querySelector("output")!;
     element.querySelector(".plot")!.replaceChildren(this.draw());
     element.querySelector(".said")!.textContent = this.words();
     element.querySelector(".exports")!.prepend(...exportButtons("precision and recall", () => this.figure()));
-    Object.assign(this.slider, { min: "0", max: "1", step: "any", value: String(this.taken.threshold) });
-    this.slider.addEventListener("input", () => this.say());
+    Object.assign(this.slider, { min: "0", max: "1", step: "any", value: String(this.used.threshold) });
+    this.slider.addEventListener("input", () => this.showValues());
     element.querySelector<HTMLElement>(".slider")!.hidden = false;
-    this.say();
+    this.showValues();
   }
 
   private at(threshold: number): Row {
@@ -75,9 +76,9 @@ class Thresholds {
     return this.rows.reduce((best, row) => (near(row) < near(best) ? row : best));
   }
 
-  private say(): void {
+  private showValues(): void {
     const row = this.at(Number(this.slider.value));
-    const own = row === this.taken ? " ◆ the threshold of this job" : "";
+    const own = row === this.used ? " ◆ the threshold of this job" : "";
     const [precision, recall, iou] = [row.precision, row.recall, row.iou].map((value) => value.toFixed(3));
     this.output.textContent = `${row.threshold.toFixed(3)} · precision ${precision} · recall ${recall} · foreground IoU ${iou}${own}`;
     this.slider.setAttribute("aria-valuetext", this.output.textContent);
@@ -94,12 +95,12 @@ class Thresholds {
         shape("text", { x: px(tick), y: py(0) + 16, "text-anchor": "middle" }, String(tick)),
       );
     }
-    const { recall, precision } = this.taken;
+    const { recall, precision } = this.used;
     svg.append(
       shape("text", { x: px(0.5), y: HEIGHT - 6, "text-anchor": "middle" }, "recall"),
       shape("text", { x: 12, y: py(0.5), "text-anchor": "middle", transform: `rotate(-90 12 ${py(0.5)})` }, "precision"),
       shape("path", { class: "line", d: `M${this.rows.map((row) => `${px(row.recall).toFixed(1)} ${py(row.precision).toFixed(1)}`).join("L")}` }),
-      shape("path", { class: "taken", d: `M${px(recall)} ${py(precision) - 6}l6 6-6 6-6-6z` }),
+      shape("path", { class: "taken", d: diamondPath(px(recall), py(precision)) }),
       this.ring,
     );
     return svg;
@@ -107,13 +108,13 @@ class Thresholds {
 
   private words(): string {
     const average = averagePrecision(this.rows);
-    const { threshold, precision, recall } = this.taken;
+    const { threshold, precision, recall } = this.used;
     const at = `◆ threshold ${threshold.toFixed(2)}: precision ${precision.toFixed(3)}, recall ${recall.toFixed(3)}`;
     return average === null ? at : `average precision ${average.toFixed(3)}, ${at}`;
   }
 
   private figure(): Figure {
-    const { recall, precision } = this.taken;
+    const { recall, precision } = this.used;
     return {
       title: `precision and recall on ${this.element.dataset["part"]}`,
       caption: this.caption,
@@ -122,7 +123,7 @@ class Thresholds {
       x: [0, 1],
       y: [0, 1],
       log: false,
-      sayX: String,
+      xText: String,
       lines: [{ name: "", marked: false, points: this.rows.map((row) => ({ x: row.recall, y: row.precision })) }],
       breaks: [],
       references: [],

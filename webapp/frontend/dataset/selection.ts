@@ -11,13 +11,13 @@ function boxes(): HTMLInputElement[] {
 
 let last: HTMLInputElement | null = null;
 
-/** Says how many are chosen, and shows what can be done with them only where there are some. */
-export function sayChosen(): void {
+/** Shows how many are chosen, and the actions on them only where there are some. */
+export function showChosen(): void {
   const words = document.querySelector<HTMLElement>("#chosen-words");
   if (!words) return;
   const all = document.querySelector<HTMLInputElement>("#choose-all")!.checked;
   const chosen = boxes().filter((box) => box.checked).length;
-  words.textContent = all ? "All that match are chosen." : chosen ? `${whole(chosen)} chosen` : "Choose images to change them.";
+  words.textContent = all ? "All matching images are chosen." : chosen ? `${whole(chosen)} chosen` : "Choose images to change them.";
   document.querySelector("#grid")!.classList.toggle("choosing", all || chosen > 0);
   for (const button of document.querySelectorAll<HTMLButtonElement>("#bulk [data-needs]")) button.hidden = !all && !chosen;
   for (const button of document.querySelectorAll<HTMLButtonElement>("#bulk [data-none]")) button.hidden = all || chosen > 0;
@@ -30,10 +30,10 @@ function choose(box: HTMLInputElement, withRange: boolean): void {
     for (const each of all.slice(from, to + 1)) each.checked = box.checked;
   }
   last = box;
-  sayChosen();
+  showChosen();
 }
 
-/** Keeps what is chosen while the page's parts are taken anew. */
+/** Keeps what is chosen while the parts of the page are loaded again; the function returned restores it. */
 export function keepChosen(): () => void {
   const values = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
   const all = document.querySelector<HTMLInputElement>("#choose-all")?.checked ?? false;
@@ -41,11 +41,11 @@ export function keepChosen(): () => void {
     for (const box of boxes()) box.checked = values.has(box.value);
     const choice = document.querySelector<HTMLInputElement>("#choose-all");
     if (choice) choice.checked = all;
-    sayChosen();
+    showChosen();
   };
 }
 
-/** The box of the image that has the focus changes its mind. */
+/** Changes the box of the image that has the focus. */
 export function toggleFocused(): void {
   const box = document.activeElement?.closest("li")?.querySelector<HTMLInputElement>('input[name="item"]');
   if (!box) return;
@@ -59,7 +59,7 @@ export function bindSelection(): void {
     if (target.matches('#grid input[name="item"]')) choose(target as HTMLInputElement, event.shiftKey);
     else if (target.matches("#choose-all")) {
       for (const box of boxes()) box.checked = (target as HTMLInputElement).checked;
-      sayChosen();
+      showChosen();
     }
   });
   // Enter in a field of a popover presses the button of that popover.
@@ -71,5 +71,5 @@ export function bindSelection(): void {
     event.preventDefault();
     button.click();
   });
-  sayChosen();
+  showChosen();
 }

@@ -1,8 +1,8 @@
-// A job's live link: everything it has said so far, then everything it says, each once and in order.
+// A job's live connection: all its events so far, then each new one, once and in order.
 //
-// The socket carries hints of nothing: the page names the last event that it has, the server answers with what came
-// after. So a cut link, a sleeping tab or a restarted server costs a pause and never an event. When sockets do not get
-// through at all (a proxy of a core facility), the same is asked by plain requests.
+// The page names the last event that it has, the server answers with what came after. So a lost connection, a sleeping
+// tab or a restarted server costs a pause and never an event. When sockets do not get through at all (a proxy of a core
+// facility), the same is asked by plain requests.
 
 export interface JobSnapshot {
   id: number;
@@ -63,7 +63,7 @@ export interface Link {
 }
 
 export interface Options {
-  /** Called with the time since when the link has been down, and with null when it is back. */
+  /** Called with the time since when the connection has been down, and with null when it is back. */
   onLost?: (since: Date | null) => void;
   /** Events up to this id are not wanted. */
   after?: number;
@@ -71,8 +71,8 @@ export interface Options {
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
-/** The server speaks at least this often while it has news, and answers the first request at once. */
-const SILENCE = 20_000;
+/** A socket without its first message by then is closed: the server answers the first request at once. */
+const OPEN_TIMEOUT = 20_000;
 const POLL = 3_000;
 const ENDED = new Set(["done", "failed", "cancelled"]);
 
@@ -85,21 +85,21 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
   let timer = 0;
   let closed = false;
   let lostSince: Date | null = null;
-  let heard = false;
+  let received = false;
 
-  const later = (action: () => void, wait: number): void => {
+  const schedule = (action: () => void, wait: number): void => {
     clearTimeout(timer);
     timer = window.setTimeout(action, wait);
   };
 
-  const lost = (): void => {
+  const reportLost = (): void => {
     if (lostSince) return;
     lostSince = new Date();
     options.onLost?.(lostSince);
   };
 
   const receive = (message: Message): void => {
-    heard = true;
+    received = true;
     if (lostSince) {
       lostSince = null;
       options.onLost?.(null);
@@ -112,36 +112,36 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
   const open = (): void => {
     if (closed) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const mine = new WebSocket(`${scheme}://${location.host}/ws/jobs/${jobId}/`);
-    socket = mine;
+    const own = new WebSocket(`${scheme}://${location.host}/ws/jobs/${jobId}/`);
+    socket = own;
     // A proxy that swallows the upgrade leaves a socket that never opens.
-    later(() => mine.close(), SILENCE);
-    mine.onopen = () => mine.send(JSON.stringify({ after: cursor }));
-    mine.onmessage = (event) => {
+    schedule(() => own.close(), OPEN_TIMEOUT);
+    own.onopen = () => own.send(JSON.stringify({ after: cursor }));
+    own.onmessage = (event) => {
       failures = 0;
       pause = FIRST_PAUSE;
       clearTimeout(timer);
       receive(JSON.parse(event.data as string) as Message);
     };
-    mine.onclose = (event) => {
-      if (closed || socket !== mine) return;
+    own.onclose = (event) => {
+      if (closed || socket !== own) return;
       socket = null;
       if (event.code === 4404) {
-        // No longer a member, or signed out: the page itself says which.
+        // No longer a member, or signed out: the page that the server sends shows which.
         location.reload();
         return;
       }
       failures += 1;
-      if (heard) lost();
+      if (received) reportLost();
       // Where no socket ever got through, the first page must not wait for a second try.
-      if (failures >= 3 || !heard) later(poll, 0);
-      else again();
+      if (failures >= 3 || !received) schedule(poll, 0);
+      else retry();
     };
   };
 
   // Full jitter: after a restart of the server, its readers do not all come back in the same instant.
-  const again = (): void => {
-    later(open, pause / 2 + Math.random() * pause);
+  const retry = (): void => {
+    schedule(open, pause / 2 + Math.random() * pause);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
   };
 
@@ -155,11 +155,11 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
       failures += 1;
       if (ENDED.has(message.job.state) && !message.more) return;
       // Every so often the socket gets another chance.
-      if (failures % 20 === 0) again();
-      else later(poll, message.more ? 0 : POLL);
+      if (failures % 20 === 0) retry();
+      else schedule(poll, message.more ? 0 : POLL);
     } catch {
-      lost();
-      again();
+      reportLost();
+      retry();
     }
   };
 
@@ -167,7 +167,7 @@ export function connect(jobId: number, onMessage: (message: Message) => void, op
   const wake = (): void => {
     if (!closed && !socket && document.visibilityState === "visible") {
       pause = FIRST_PAUSE;
-      later(open, 0);
+      schedule(open, 0);
     }
   };
   document.addEventListener("visibilitychange", wake);

@@ -1,4 +1,4 @@
-// The log: what the job wanted said, line by line, and below it the trainer's own output.
+// The log: the notes of the job, line by line, and below it the trainer's own output.
 import type { JobEvent } from "./live";
 import { clockTime } from "../shared/times";
 
@@ -7,7 +7,7 @@ const REFRESH_MS = 3000;
 
 export class Log {
   private running = false;
-  private said = "";
+  private lastNote = "";
   private shown = "";
 
   constructor(
@@ -30,9 +30,9 @@ export class Log {
   }
 
   add(event: JobEvent): void {
-    const words = sentence(event, this.said);
+    const words = sentence(event, this.lastNote);
     if (!words) return;
-    this.said = words;
+    this.lastNote = words;
     const item = document.createElement("li");
     const time = Object.assign(document.createElement("time"), {
       dateTime: event.time,
@@ -56,12 +56,12 @@ export class Log {
     this.shown = words;
     this.text.textContent = words;
     const error = lastErrorLine(words);
-    if (error && !this.running) this.show(error);
+    if (error && !this.running) this.scrollTo(error);
     else if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
   }
 
   /** Brings a line of the output to the top of its frame. */
-  private show(line: { start: number; end: number }): void {
+  private scrollTo(line: { start: number; end: number }): void {
     const range = document.createRange();
     range.setStart(this.text.firstChild!, line.start);
     range.setEnd(this.text.firstChild!, line.end);
@@ -76,12 +76,12 @@ function lastErrorLine(output: string): { start: number; end: number } | null {
   return line ? { start: line.index, end: line.index + line[0].length } : null;
 }
 
-/** What an event says; a state whose reason was `said` just before does not say it again. */
-function sentence(event: JobEvent, said: string): string {
+/** The text of an event; the reason of a state is left out where it was the note just before. */
+function sentence(event: JobEvent, lastNote: string): string {
   const data = event.data ?? {};
   if (event.kind === "note") return String(data["text"] ?? "");
   if (event.kind === "state") {
-    const reason = data["reason"] && data["reason"] !== said ? `: ${String(data["reason"])}` : "";
+    const reason = data["reason"] && data["reason"] !== lastNote ? `: ${String(data["reason"])}` : "";
     const place = data["device"] && data["to"] === "running" ? ` on ${String(data["device"])}` : "";
     const to = String(data["to"] ?? "");
     return `${to.charAt(0).toUpperCase()}${to.slice(1)}${place}${reason}`;

@@ -22,8 +22,8 @@ interface Picture {
 /** From here on, a map of trained and one of random weights show much the same. */
 const TOO_ALIKE = 0.8;
 
-/** Why a map should not be believed, by the checks that came with it; empty where they passed. */
-function doubtOf(facts: Record<string, unknown>): string {
+/** Why a map is not reliable, by the checks that came with it; empty where they passed. */
+function warningOf(facts: Record<string, unknown>): string {
   const { confidence_drop: drop, random_correlation: alike } = facts;
   if (typeof alike === "number" && alike >= TOO_ALIKE) return "Random weights give nearly the same map: it says little about the training.";
   if (typeof drop === "number" && drop <= 0) return "Hiding the brightest part does not lower the confidence: the network does not rely on it.";
@@ -57,9 +57,9 @@ class Sheet {
   add(picture: Picture): void {
     const newest = this.shown === this.pictures.length - 1;
     this.pictures.push(picture);
-    // Who looks at an earlier one is left alone.
+    // A reader who looks at an earlier one keeps it.
     if (newest) this.show(this.pictures.length - 1);
-    else this.say();
+    else this.showWords();
   }
 
   private show(index: number): void {
@@ -67,26 +67,26 @@ class Sheet {
     if (!picture) return;
     this.shown = index;
     this.link.href = picture.url;
-    this.say();
+    this.showWords();
     this.panels.replaceChildren(...sheetOf(picture.url, picture.facts, `${TITLES[this.kind] ?? this.kind}: ${this.words.textContent}`));
   }
 
-  private say(): void {
+  private showWords(): void {
     const { step, facts } = this.pictures[this.shown]!;
-    const said = [step === null ? "" : `step ${whole(step)}`];
-    if (typeof facts["foreground_iou"] === "number") said.push(`foreground IoU ${figure(facts["foreground_iou"], true)}`);
-    // A sheet whose panels are known says all this of its row.
-    const bare = !facts["panels"];
-    if (bare && this.kind === "cam_sheet") said.unshift(this.name);
-    if (bare && facts["method"]) said.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
-    if (bare && typeof facts["confidence_drop"] === "number") {
-      said.push(`confidence falls ${figure(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
+    const parts = [step === null ? "" : `step ${whole(step)}`];
+    if (typeof facts["foreground_iou"] === "number") parts.push(`foreground IoU ${figure(facts["foreground_iou"], true)}`);
+    // Where the panels are known, all this stands beside each row.
+    const withoutPanels = !facts["panels"];
+    if (withoutPanels && this.kind === "cam_sheet") parts.unshift(this.name);
+    if (withoutPanels && facts["method"]) parts.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
+    if (withoutPanels && typeof facts["confidence_drop"] === "number") {
+      parts.push(`confidence falls ${figure(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
     }
-    if (bare && typeof facts["random_correlation"] === "number") {
-      said.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
+    if (withoutPanels && typeof facts["random_correlation"] === "number") {
+      parts.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
     }
-    this.words.textContent = said.filter(Boolean).join(" · ");
-    const doubt = doubtOf(facts);
+    this.words.textContent = parts.filter(Boolean).join(" · ");
+    const doubt = warningOf(facts);
     this.doubt.hidden = !doubt;
     this.doubt.textContent = doubt ? `⚠ ${doubt}` : "";
     const many = this.pictures.length > 1;
@@ -109,7 +109,7 @@ export class Pictures {
 
   constructor(private readonly section: HTMLElement, private readonly holder: HTMLElement) {}
 
-  /** Takes in an event; says whether it was a picture to show. */
+  /** Takes in an event; returns whether it was a picture to show. */
   add(event: JobEvent): boolean {
     const data = event.data ?? {};
     const kind = String(data["artifact"] ?? "");

@@ -15,13 +15,13 @@ interface Panels {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Where the panels of a picture lie, by the facts of its artifact; null for pictures of before, which say nothing. */
+/** Where the panels of a picture lie, by the facts of its artifact; null for older pictures, which have no such facts. */
 function panelsOf(facts: Record<string, unknown>): Panels | null {
   const found = facts["panels"] as Partial<Panels> | undefined;
   return found?.size && found.rows?.length && found.columns?.length ? (found as Panels) : null;
 }
 
-/** A sheet as one image, or as its rows of panels where it says where these lie. `words` stand for the picture. */
+/** A sheet as one image, or as its rows of panels where their places are known. `words` stand for the picture. */
 export function sheetOf(url: string, facts: Record<string, unknown>, words: string): HTMLElement[] {
   const panels = panelsOf(facts);
   if (!panels) {

@@ -1,5 +1,5 @@
 // Buttons that put a text on the clipboard: `data-copy` holds it, `data-copy-from` is the address to fetch it from.
-const SAID_MS = 2000;
+const MESSAGE_MS = 2000;
 const busy = new WeakSet<HTMLElement>();
 
 async function textOf(button: HTMLElement): Promise<Blob> {
@@ -14,7 +14,7 @@ async function copy(button: HTMLElement): Promise<void> {
   busy.add(button);
   const words = button.textContent;
   try {
-    // The promise itself is handed over: after an await, Safari no longer takes the click for the reader's wish.
+    // The promise itself is handed over: after an await, Safari no longer counts this as done by the click.
     await navigator.clipboard.write([new ClipboardItem({ "text/plain": textOf(button) })]);
     button.textContent = "Copied";
   } catch {
@@ -24,7 +24,7 @@ async function copy(button: HTMLElement): Promise<void> {
   setTimeout(() => {
     button.textContent = words;
     busy.delete(button);
-  }, SAID_MS);
+  }, MESSAGE_MS);
 }
 
 /** Listens once for all such buttons, those that come later included. */

@@ -5,8 +5,8 @@ export function singleKeysWanted(): boolean {
   return localStorage.getItem(SETTING) !== "off";
 }
 
-/** Whether this key press is one of ours: alone, outside of fields, and wanted. */
-function isOurs(event: KeyboardEvent): boolean {
+/** Whether this key press is a shortcut: alone, outside of fields, and not switched off. */
+function isShortcut(event: KeyboardEvent): boolean {
   return !event.ctrlKey && !event.metaKey && !event.altKey && !inField(event.target) && singleKeysWanted();
 }
 
@@ -16,15 +16,15 @@ function inField(target: EventTarget | null): boolean {
 
 /** Calls `actions[key]` when that key is pressed alone. Returns a function that undoes the binding. */
 export function bindKeys(actions: Record<string, () => void>): () => void {
-  const listen = (event: KeyboardEvent): void => {
-    if (!isOurs(event)) return;
+  const handle = (event: KeyboardEvent): void => {
+    if (!isShortcut(event)) return;
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
     action();
   };
-  document.addEventListener("keydown", listen);
-  return () => document.removeEventListener("keydown", listen);
+  document.addEventListener("keydown", handle);
+  return () => document.removeEventListener("keydown", handle);
 }
 
 /** The chosen row is kept by its id: a refresh brings the same rows anew, and in another order where jobs were moved. */
@@ -53,10 +53,10 @@ function moveAlongRows(by: 1 | -1): void {
 }
 
 /** Shift and an arrow press the button of the chosen row that moves its job in the queue. */
-function bindMoves(): void {
+function bindQueueMoves(): void {
   const where: Record<string, string> = { ArrowUp: "up", ArrowDown: "down" };
   document.addEventListener("keydown", (event) => {
-    const to = event.shiftKey && isOurs(event) ? where[event.key] : undefined;
+    const to = event.shiftKey && isShortcut(event) ? where[event.key] : undefined;
     const button = to && chosenRow()?.querySelector<HTMLButtonElement>(`button[name="where"][value="${to}"]`);
     if (!button) return;
     event.preventDefault();
@@ -73,11 +73,11 @@ export function bindFrameKeys(): void {
   const project = document.body.dataset["project"];
   const places: Record<string, string | undefined> = { h: "/", q: "/queue/", p: project };
   // `g` and then a place. The moment of `g` is taken from its own event, so that a key right after it is never too early.
-  let led = -Infinity;
+  let prefixedAt = -Infinity;
   document.addEventListener("keydown", (event) => {
-    if (!isOurs(event)) return;
-    const place = event.timeStamp - led < 1500 ? places[event.key] : undefined;
-    led = event.key === "g" ? event.timeStamp : -Infinity;
+    if (!isShortcut(event)) return;
+    const place = event.timeStamp - prefixedAt < 1500 ? places[event.key] : undefined;
+    prefixedAt = event.key === "g" ? event.timeStamp : -Infinity;
     if (place) location.assign(place);
   });
   bindKeys({
@@ -87,11 +87,11 @@ export function bindFrameKeys(): void {
     k: () => moveAlongRows(-1),
     o: () => chosenRow()?.querySelector<HTMLAnchorElement>("a")?.click(),
   });
-  bindMoves();
+  bindQueueMoves();
   document.addEventListener("htmx:after:swap", markChosen);
   // A button that names its key: <a data-key="n">.
   document.addEventListener("keydown", (event) => {
-    if (!isOurs(event)) return;
+    if (!isShortcut(event)) return;
     if (/^[a-z]$/.test(event.key)) document.querySelector<HTMLElement>(`[data-key="${event.key}"]`)?.click();
   });
 }

@@ -1,4 +1,4 @@
-// Canvas knows no custom properties: reads the tokens as the colours that they are in the theme of now.
+// Colours for canvas, which knows no custom properties: the tokens of the stylesheet, in the present theme.
 export function token(name: string): string {
   const probe = document.createElement("span");
   probe.style.color = `var(--${name})`;

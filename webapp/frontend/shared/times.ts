@@ -1,4 +1,4 @@
-// Times come from the server in its zone; here they are said in the reader's.
+// Times come from the server in its time zone; here they are shown in the reader's.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
@@ -10,7 +10,7 @@ export function clockTime(time: Date, now = new Date()): string {
 }
 
 /** Rewrites every <time data-local> under `root`. */
-export function sayTimesLocally(root: ParentNode = document): void {
+export function showLocalTimes(root: ParentNode = document): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[data-local]")) {
     const time = new Date(element.dateTime);
     const text = clockTime(time);
@@ -19,7 +19,7 @@ export function sayTimesLocally(root: ParentNode = document): void {
   }
 }
 
-/** Seconds as a person would say them: 8 s, 3 min 20 s, 2 h 5 min. */
+/** Seconds in words: 8 s, 3 min 20 s, 2 h 5 min. */
 export function duration(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
   const two = (large: number, unit: string, small: number, rest: string): string => {

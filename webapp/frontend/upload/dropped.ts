@@ -23,27 +23,27 @@ async function named(entry: FileSystemFileEntry): Promise<Named> {
   return { path: entry.fullPath.replace(/^\//, ""), size, lastModified, open };
 }
 
-async function walk(entry: FileSystemEntry, found: Named[], say: (found: number) => void): Promise<void> {
+async function walk(entry: FileSystemEntry, found: Named[], progress: (found: number) => void): Promise<void> {
   if (entry.isFile) {
     found.push(await named(entry as FileSystemFileEntry));
-    if (found.length % 100 === 0) say(found.length);
+    if (found.length % 100 === 0) progress(found.length);
     return;
   }
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   // The list comes in pieces of a hundred; an empty piece is its end.
   for (let piece = await someOf(reader); piece.length; piece = await someOf(reader)) {
     for (let start = 0; start < piece.length; start += ENTRIES_AT_ONCE) {
-      await Promise.all(piece.slice(start, start + ENTRIES_AT_ONCE).map((child) => walk(child, found, say)));
+      await Promise.all(piece.slice(start, start + ENTRIES_AT_ONCE).map((child) => walk(child, found, progress)));
     }
   }
 }
 
-/** Everything in a drop, folders included; `say` is told how many so far. Call it while the drop is being handled. */
-export async function filesDropped(data: DataTransfer, say: (found: number) => void): Promise<Named[]> {
+/** Everything in a drop, folders included; `progress` gets how many so far. Call it while the drop is being handled. */
+export async function filesDropped(data: DataTransfer, progress: (found: number) => void): Promise<Named[]> {
   // The list is emptied as soon as the event is over, so all entries are taken before the first wait.
   const entries = [...data.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   const found: Named[] = [];
-  for (const entry of entries) await walk(entry, found, say);
+  for (const entry of entries) await walk(entry, found, progress);
   return found;
 }
 
@@ -54,7 +54,7 @@ export function filesPicked(list: FileList): Named[] {
   });
 }
 
-/** What goes in one upload: an archive by itself, a large stack by itself, everything else together. */
+/** What goes into one upload: an archive by itself, a large stack by itself, everything else together. */
 export interface Parcel {
   name: string;
   files: Named[];
@@ -65,7 +65,7 @@ export interface Parcel {
 
 export function parcels(files: readonly Named[]): Parcel[] {
   const wanted = files.filter(({ path }) => !NOISE.test(path));
-  // What a table says of files must come with them, and the files of a folder belong together by their paths.
+  // A table of labels must come with the files that it describes, and the files of a folder belong together by their paths.
   const labelled = wanted.some(({ path }) => TABLE.test(path));
   const isAlone = ({ path, size }: Named): boolean =>
     ARCHIVE.test(path) || (!labelled && !path.includes("/") && size >= LARGE);

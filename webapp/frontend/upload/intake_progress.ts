@@ -1,4 +1,4 @@
-// What has arrived is read by a job; its progress in words.
+// The job that reads an upload into the dataset: its progress, in words.
 import { connect, type JobSnapshot } from "../job/live";
 import { whole } from "../shared/numbers";
 import { duration } from "../shared/times";
@@ -16,10 +16,10 @@ export function readingWords(job: JobSnapshot): string {
   return progress.left === null || progress.left < 1 ? counted : `${counted} · ${duration(progress.left)} left`;
 }
 
-/** Calls `ended` once the job has ended; `say` with each snapshot before. */
-export function followReading(jobId: number, say: (job: JobSnapshot) => void, ended: () => void): void {
+/** Calls `ended` once the job has ended; `show` with each snapshot before. */
+export function followReading(jobId: number, show: (job: JobSnapshot) => void, ended: () => void): void {
   const link = connect(jobId, ({ job, more }) => {
-    if (!ENDED.has(job.state)) say(job);
+    if (!ENDED.has(job.state)) show(job);
     else if (!more) {
       link.close();
       ended();

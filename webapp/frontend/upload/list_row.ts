@@ -29,7 +29,7 @@ export class Row {
     return partOf(this.element, "discard");
   }
 
-  say(words: string, done?: number, total?: number): void {
+  show(words: string, done?: number, total?: number): void {
     this.element.classList.remove("trouble");
     this.words.textContent = words;
     this.progress.hidden = !total;
@@ -39,15 +39,15 @@ export class Row {
     }
   }
 
-  /** A sentence that needs the reader. */
-  trouble(words: string): void {
-    this.say(words);
+  /** Shows a sentence that asks the reader to act. */
+  showProblem(words: string): void {
+    this.show(words);
     this.element.classList.add("trouble");
   }
 
-  /** Shows the button as one that goes on, under the name `goOn`, or as one that pauses. */
-  setPaused(goOn: string | null, pause = "Pause"): void {
-    this.pause.setAttribute("aria-pressed", String(goOn !== null));
-    this.pause.textContent = goOn ?? pause;
+  /** Shows the button as one that resumes, under the name `resume`, or as one that pauses. */
+  setPaused(resume: string | null, pause = "Pause"): void {
+    this.pause.setAttribute("aria-pressed", String(resume !== null));
+    this.pause.textContent = resume ?? pause;
   }
 }

@@ -1,5 +1,5 @@
-// One upload on its way: many files as one zip, sent in pieces, resumed after a cut or a reload, followed until
-// it is read. When it may send is the uploader's to say.
+// One upload on its way: many files as one zip, sent in pieces, resumed after a lost connection or a reload, and
+// followed until it is read. The uploader decides when it may send.
 import * as tus from "tus-js-client";
 import { type JobSnapshot } from "../job/live";
 import { markOf, type Parcel } from "./dropped";
@@ -9,18 +9,18 @@ import { type Row } from "./list_row";
 import { Changed, ZipSource } from "./zip";
 
 const PIECE = 8 * 2 ** 20;
-// A cut is tried again for about two minutes; then the row says so and offers to go on.
+// A lost connection is tried again for about two minutes; then the row says so and offers to go on.
 const RETRIES = [0, 1000, 2000, 4000, 8000, 15000, 30000, 60000];
-const CUT = "The link is cut; what has arrived is kept.";
+const LOST = "Connection lost; what has arrived is kept.";
 
-/** `held`: paused, cut off for long or refused; it goes on when somebody says so. `gone`: given up. */
+/** `held`: paused, cut off for long or refused; it goes on when the reader resumes it. `gone`: given up. */
 export type Stage = "waiting" | "sending" | "held" | "arrived" | "gone";
 
 export interface Surroundings {
   endpoint: string;
   token: string;
   dataset: string;
-  /** Something has changed that others may wait for, or that the line of all uploads says. */
+  /** Something has changed that other uploads may wait for, or that the line of all uploads shows. */
   changed: (moved: number) => void;
   /** The server has read it. */
   read: () => void;
@@ -32,13 +32,13 @@ export class Transfer {
   readonly mark: string;
   /** The file itself, or the zip that many files make. */
   private body: File | ZipSource | null = null;
-  /** Counts its turns: what an earlier one still waits for is no longer wanted. */
+  /** Counts its turns: results of an earlier one are dropped. */
   private turn = 0;
   private upload: tus.Upload | null = null;
   private readonly rate = new Rate();
   private known: number | null = null;
-  /** Held by the link alone: being back online is reason enough to go on. */
-  private waitsForLink = false;
+  /** Held only because the connection was lost: resumes once it is back. */
+  private waitsForConnection = false;
 
   constructor(
     private readonly parcel: Parcel,
@@ -46,9 +46,9 @@ export class Transfer {
     private readonly around: Surroundings,
   ) {
     this.mark = markOf(parcel);
-    row.say("Waiting for the others");
+    row.show("Waiting for other uploads");
     row.pause.hidden = row.discard.hidden = false;
-    row.pause.addEventListener("click", () => (this.stage === "held" ? this.goOn() : this.pause()));
+    row.pause.addEventListener("click", () => (this.stage === "held" ? this.resume() : this.pause()));
     row.discard.addEventListener("click", () => this.giveUp());
   }
 
@@ -61,10 +61,10 @@ export class Transfer {
   start(): void {
     this.stage = "sending";
     const turn = (this.turn += 1);
-    const mine = (): boolean => turn === this.turn && this.stage === "sending";
-    void this.send(mine).catch((error: unknown) => {
-      // Gone from where it was picked, or without permission: the browser's own words say it best.
-      if (mine()) this.hold(`${this.parcel.name} could not be read. ${(error as Error).message}`, "Try again");
+    const isCurrent = (): boolean => turn === this.turn && this.stage === "sending";
+    void this.send(isCurrent).catch((error: unknown) => {
+      // Gone from where it was picked, or without permission: the browser's own message describes it best.
+      if (isCurrent()) this.hold(`${this.parcel.name} could not be read. ${(error as Error).message}`, "Try again");
     });
   }
 
@@ -72,25 +72,25 @@ export class Transfer {
     if (this.stage !== "sending" && this.stage !== "waiting") return;
     void this.upload?.abort();
     this.stage = "held";
-    this.row.say("Paused; what has arrived is kept.");
-    this.row.setPaused("Go on");
+    this.row.show("Paused; what has arrived is kept.");
+    this.row.setPaused("Resume");
     this.around.changed(0);
   }
 
   /** Back in the queue. */
-  goOn(): void {
+  resume(): void {
     if (this.stage !== "held") return;
     this.stage = "waiting";
-    this.waitsForLink = false;
-    this.row.say("Waiting for the others");
+    this.waitsForConnection = false;
+    this.row.show("Waiting for other uploads");
     this.row.setPaused(null);
     this.around.changed(0);
   }
 
   /** No need to wait for the next try. */
   backOnline(): void {
-    if (this.waitsForLink && this.stage === "held") this.goOn();
-    else if (this.waitsForLink && this.stage === "sending") {
+    if (this.waitsForConnection && this.stage === "held") this.resume();
+    else if (this.waitsForConnection && this.stage === "sending") {
       void this.upload?.abort();
       this.start();
     }
@@ -108,27 +108,28 @@ export class Transfer {
     this.row.element.remove();
   }
 
-  private hold(words: string, goOn: string): void {
+  private hold(words: string, resume: string): void {
     this.stage = "held";
-    this.row.trouble(words);
-    this.row.setPaused(goOn);
+    this.row.showProblem(words);
+    this.row.setPaused(resume);
     this.around.changed(0);
   }
 
-  private async opened(): Promise<File | ZipSource> {
+  private async open(): Promise<File | ZipSource> {
     if (!this.parcel.packed) return this.parcel.files[0]!.open();
-    return new ZipSource(this.parcel.files, (done) => this.row.say(`Checking once more what went up: ${bytes(done)}`));
+    const progress = (done: number): void => this.row.show(`Checking again what was sent before: ${bytes(done)}`);
+    return new ZipSource(this.parcel.files, progress);
   }
 
-  private async send(mine: () => boolean): Promise<void> {
+  private async send(isCurrent: () => boolean): Promise<void> {
     this.rate.clear();
     this.known = null;
-    this.body ??= await this.opened();
+    this.body ??= await this.open();
     // A new one each time: what the one before still waits for cannot come in between.
     const before = this.upload;
-    const upload = this.made(this.body);
+    const upload = this.newUpload(this.body);
     const [previous] = await upload.findPreviousUploads();
-    if (!mine()) return;
+    if (!isCurrent()) return;
     if (previous) {
       upload.resumeFromPreviousUpload(previous);
       const id = previous.uploadUrl?.split("/").filter(Boolean).at(-1);
@@ -138,7 +139,7 @@ export class Transfer {
     upload.start();
   }
 
-  private made(body: File | ZipSource): tus.Upload {
+  private newUpload(body: File | ZipSource): tus.Upload {
     // The number is that of the zip's layout: what another one has begun cannot go on by this.
     const fingerprint = `cristae-2-${this.around.dataset}-${this.mark}`;
     const upload: tus.Upload = new tus.Upload(body instanceof ZipSource ? new Blob() : body, {
@@ -158,7 +159,7 @@ export class Transfer {
         const changed = changedIn(error);
         if (changed) this.hold(`${changed} Discard this, and add it again.`, "Try again");
         else if (refusal) this.hold(refusal, "Try again");
-        else this.hold(`${CUT} Go on when you are back online.`, "Go on");
+        else this.hold(`${LOST} Resume when you are back online.`, "Resume");
       },
       onSuccess: () => void this.follow(),
     });
@@ -167,12 +168,12 @@ export class Transfer {
 
   private progress(sent: number): void {
     if (this.stage !== "sending") return;
-    this.waitsForLink = false;
+    this.waitsForConnection = false;
     // What an earlier connection brought is not this one's speed.
     const moved = Math.max(0, sent - (this.known ?? sent));
     this.known = this.sent = sent;
     this.rate.add(sent);
-    this.row.say(sendingWords(sent, this.total, this.rate.value), sent, this.total);
+    this.row.show(sendingWords(sent, this.total, this.rate.value), sent, this.total);
     this.around.changed(moved);
   }
 
@@ -182,16 +183,16 @@ export class Transfer {
     if (status !== 0 && status !== 409 && status !== 423 && status < 500) return false;
     this.rate.clear();
     this.known = null;
-    this.waitsForLink = status === 0;
+    this.waitsForConnection = status === 0;
     if (status === 0) void this.checkFile();
     const sentence = refusalIn(error);
-    if (sentence) this.row.trouble(sentence);
-    else if (status >= 500) this.row.trouble("The server has trouble; what has arrived is kept. Trying again.");
-    else this.row.trouble(`${CUT} Trying again.`);
+    if (sentence) this.row.showProblem(sentence);
+    else if (status >= 500) this.row.showProblem("The server has an error; what has arrived is kept. Trying again.");
+    else this.row.showProblem(`${LOST} Trying again.`);
     return true;
   }
 
-  /** A file that was changed or removed since it was picked looks like a cut link, and no trying again helps. */
+  /** A file that was changed or removed since it was picked looks like a lost connection, but no retry helps. */
   private async checkFile(): Promise<void> {
     if (!(this.body instanceof File)) return;
     await this.body
@@ -209,23 +210,24 @@ export class Transfer {
     this.stage = "arrived";
     this.sent = this.total;
     this.row.pause.hidden = this.row.discard.hidden = true;
-    this.row.say("Arrived. Waiting to be read");
+    this.row.show("Arrived. Waiting to be read");
     this.around.changed(0);
     try {
       const { job } = await stateOf(this.upload!.url!);
-      if (job !== null) await new Promise<void>((ended) => followReading(job, (now) => this.sayReading(now), ended));
+      if (job !== null) await new Promise<void>((ended) => followReading(job, (now) => this.showReading(now), ended));
     } catch (error) {
-      this.row.trouble(`Arrived. How it is read cannot be shown: ${(error as Error).message}. Reload the page.`);
+      const reason = (error as Error).message;
+      this.row.showProblem(`Arrived. The progress of reading it cannot be shown: ${reason}. Reload the page.`);
       return;
     }
     this.row.element.remove();
     this.around.read();
   }
 
-  private sayReading(job: JobSnapshot): void {
+  private showReading(job: JobSnapshot): void {
     const { progress } = job;
-    if ("total" in progress) this.row.say(readingWords(job), progress.done, progress.total);
-    else this.row.say(readingWords(job));
+    if ("total" in progress) this.row.show(readingWords(job), progress.done, progress.total);
+    else this.row.show(readingWords(job));
   }
 }
 
@@ -235,7 +237,7 @@ async function stateOf(url: string): Promise<{ job: number | null }> {
   return (await answer.json()) as { job: number | null };
 }
 
-/** Says which file is no more what it was, where that is the error. */
+/** The message for a file that has changed since it was picked; empty for other errors. */
 function changedIn(error: Error | tus.DetailedError): string {
   const cause = "causingError" in error ? error.causingError : error;
   return cause instanceof Changed ? cause.message : "";

@@ -1,11 +1,11 @@
-// Uploads: dropped or picked files wait for their turn, a few go up at once, and one line says how far all of them are.
+// Uploads: dropped or picked files wait for their turn, a few are sent at once, one line shows the progress of all.
 import { whole } from "../shared/numbers";
 import { filesDropped, filesPicked, parcels, type Parcel } from "./dropped";
 import { Rate, sendingWords } from "./rate";
 import { Row } from "./list_row";
 import { Transfer, type Surroundings } from "./transfer";
 
-/** So many at once: a browser opens six connections to a server, and the page needs some for itself. */
+/** This many at once: a browser opens six connections to a server, and the page needs some for itself. */
 const AT_ONCE = 3;
 const TITLE = document.title;
 
@@ -30,7 +30,7 @@ export class Uploader {
       endpoint: root.dataset["endpoint"]!,
       dataset: root.dataset["dataset"]!,
       token: document.querySelector<HTMLInputElement>('input[name="csrfmiddlewaretoken"]')?.value ?? "",
-      changed: (moved) => this.goOn(moved),
+      changed: (moved) => this.startWaiting(moved),
       read: changed,
     };
     this.bind();
@@ -48,10 +48,10 @@ export class Uploader {
     }
     this.all.pause.addEventListener("click", () => {
       const paused = this.all.pause.getAttribute("aria-pressed") === "true";
-      for (const transfer of [...this.transfers]) paused ? transfer.goOn() : transfer.pause();
+      for (const transfer of [...this.transfers]) paused ? transfer.resume() : transfer.pause();
     });
     window.addEventListener("online", () => this.transfers.forEach((transfer) => transfer.backOnline()));
-    // Nobody loses half an hour by closing a tab without a word.
+    // Closing the tab would lose what is not sent yet: the browser asks first.
     window.addEventListener("beforeunload", (event) => {
       if (this.transfers.some(({ stage }) => stage !== "arrived" && stage !== "gone")) event.preventDefault();
     });
@@ -87,11 +87,11 @@ export class Uploader {
   private async drop(data: DataTransfer): Promise<void> {
     const row = Row.added(this.list, this.template, "Dropped");
     try {
-      const files = await filesDropped(data, (found) => row.say(`Looking through it: ${whole(found)} files so far`));
+      const files = await filesDropped(data, (found) => row.show(`Listing its files: ${whole(found)} so far`));
       row.element.remove();
       this.add(parcels(files));
     } catch (error) {
-      row.trouble(`It could not be looked through: ${(error as Error).message}. Drop it again.`);
+      row.showProblem(`Its files could not be listed: ${(error as Error).message}. Drop it again.`);
     }
   }
 
@@ -107,25 +107,25 @@ export class Uploader {
     if (this.transfers.every(({ stage }) => stage === "arrived" || stage === "gone")) this.transfers = [];
     for (const parcel of parcels) {
       const transfer = new Transfer(parcel, Row.added(this.list, this.template, parcel.name), this.around);
-      // The same once more would fight with itself over one upload.
+      // The same files twice would be sent to one upload at the same time.
       if (this.transfers.some(({ mark, stage }) => mark === transfer.mark && stage !== "arrived" && stage !== "gone")) {
         transfer.forget();
       } else this.transfers.push(transfer);
     }
-    this.goOn(0);
+    this.startWaiting(0);
   }
 
-  /** Gives free places to those that wait, and says how far all are. */
-  private goOn(moved: number): void {
+  /** Gives free places to those that wait, and shows the progress of all. */
+  private startWaiting(moved: number): void {
     this.moved += moved;
     for (const transfer of this.transfers) {
       if (this.transfers.filter(({ stage }) => stage === "sending").length >= AT_ONCE) break;
       if (transfer.stage === "waiting") transfer.start();
     }
-    this.sayAll();
+    this.showTotal();
   }
 
-  private sayAll(): void {
+  private showTotal(): void {
     const all = this.transfers.filter(({ stage }) => stage !== "gone");
     const on = all.filter(({ stage }) => stage === "sending" || stage === "waiting").length;
     const held = all.filter(({ stage }) => stage === "held").length;
@@ -138,7 +138,7 @@ export class Uploader {
     this.rate.add(this.moved);
     const counted = `${whole(all.length - on - held)} of ${whole(all.length)} arrived`;
     const words = [counted, ...(held ? [`${whole(held)} stopped`] : []), sendingWords(sent, total, this.rate.value)];
-    this.all.say(words.join(" · "), sent, total);
-    this.all.setPaused(on ? null : "Go on with all", "Pause all");
+    this.all.show(words.join(" · "), sent, total);
+    this.all.setPaused(on ? null : "Resume all", "Pause all");
   }
 }

@@ -103,10 +103,10 @@ export class ZipSource {
   private readonly begun = new Map<number, { at: number; crc: number }>();
   private directory: Uint8Array | null = null;
 
-  /** `say` is told how many bytes have been looked at once more, of files that went up before a reload. */
+  /** `progress` is called with how many bytes have been read again, of files that were sent before a reload. */
   constructor(
     private readonly files: readonly Named[],
-    private readonly say: (bytes: number) => void,
+    private readonly progress: (bytes: number) => void,
   ) {
     this.offsets = new Float64Array(files.length + 1);
     this.crcs = new Uint32Array(files.length);
@@ -208,7 +208,7 @@ export class ZipSource {
   private async directoryAndEnd(): Promise<Uint8Array> {
     let seen = 0;
     const unknown = [...this.files.keys()].filter((index) => !this.known[index]);
-    await several(unknown.map((index) => async () => void (await this.crcOf(index, (n) => this.say((seen += n))))));
+    await several(unknown.map((index) => async () => void (await this.crcOf(index, (n) => this.progress((seen += n))))));
     const count = this.files.length;
     const offset = this.offsets[count]!;
     const made = new Uint8Array(this.size - offset);

@@ -21,7 +21,7 @@ export interface Size {
   height: number;
 }
 
-/** What is to be seen: a picture of an item of this size, each grey value shown as `table` says. */
+/** What is to be seen: a picture of an item of this size, each grey value shown as `table` gives. */
 export interface Frame {
   size: Size;
   tiles: Tiles | null;
@@ -55,12 +55,12 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 export class Stage {
   readonly viewer: OpenSeadragon.Viewer;
   private applying = false;
-  private again = false;
+  private invalidAgain = false;
   private shown: Picture | null = null;
   private size: Size;
-  private asked = "";
+  private requested = "";
   private readonly pictures = new Map<OpenSeadragon.TiledImage, Picture>();
-  /** Who waits until a picture is whole. */
+  /** Called once a picture is complete. */
   private readonly waiting = new Map<OpenSeadragon.TiledImage, (() => void)[]>();
   /** Resolves once the first picture is there. */
   readonly ready: Promise<boolean>;
@@ -68,7 +68,7 @@ export class Stage {
   constructor(
     readonly element: HTMLElement,
     first: Frame,
-    private readonly told: { moved: () => void; failed: (url: string) => void },
+    private readonly handlers: { moved: () => void; failed: (url: string) => void },
   ) {
     this.size = first.size;
     // Where it finds its style sheet in place it does not write one, which the content security policy would refuse. Ours
@@ -106,21 +106,21 @@ export class Stage {
       apply(table, context);
       await event.setData(context, "context2d");
     });
-    this.viewer.addHandler("update-viewport", () => this.moved());
-    this.viewer.addHandler("resize", () => this.moved());
+    this.viewer.addHandler("update-viewport", () => this.viewMoved());
+    this.viewer.addHandler("resize", () => this.viewMoved());
     this.viewer.addHandler("tile-load-failed", (event) => {
       this.release(event.tiledImage); // What can be shown of it is better than what was there before.
-      if (event.tiledImage === this.shown?.image) this.told.failed(this.asked);
+      if (event.tiledImage === this.shown?.image) this.handlers.failed(this.requested);
     });
     this.ready = this.begin(first);
   }
 
   private async begin(first: Frame): Promise<boolean> {
-    this.asked = first.raster.url;
+    this.requested = first.raster.url;
     try {
       this.shown = await this.add(first, 1);
     } catch {
-      this.told.failed(first.raster.url);
+      this.handlers.failed(first.raster.url);
       return false;
     }
     this.viewer.viewport.goHome(true);
@@ -160,9 +160,9 @@ export class Stage {
   }
 
   /** Puts a frame behind the one that is shown, unseen. Throws where it cannot be read. */
-  async bring(frame: Frame): Promise<Picture> {
+  async load(frame: Frame): Promise<Picture> {
     if (!frame.tiles) {
-      // Others that are brought at the same time need not wait for this one in the viewer's queue.
+      // Others that are loaded at the same time need not wait for this one in the viewer's queue.
       const early = new Image();
       early.src = frame.raster.url;
       await early.decode();
@@ -171,7 +171,7 @@ export class Stage {
   }
 
   /** Resolves once all that the present view needs of it could be drawn. */
-  whole({ image }: Picture): Promise<void> {
+  loaded({ image }: Picture): Promise<void> {
     if (image.getFullyLoaded()) return Promise.resolve();
     return new Promise((resolve) => {
       if (!this.waiting.has(image)) {
@@ -196,11 +196,11 @@ export class Stage {
     before?.image.setOpacity(0);
     next.image.setOpacity(1);
     this.shown = next;
-    this.asked = next.raster.url;
+    this.requested = next.raster.url;
     const resized = next.size.width !== this.size.width || next.size.height !== this.size.height;
     this.size = next.size;
     if (resized && fitted) this.fit(true);
-    else if (resized) this.look(view, true);
+    else if (resized) this.moveTo(view, true);
     this.viewer.forceRedraw();
     return before;
   }
@@ -219,17 +219,17 @@ export class Stage {
     const { shown } = this;
     if (!shown) return false;
     const { url } = raster;
-    this.asked = url;
+    this.requested = url;
     let next: Picture;
     try {
-      next = await this.bring({ ...shown, raster, table });
+      next = await this.load({ ...shown, raster, table });
     } catch {
-      if (this.asked === url) this.told.failed(url);
+      if (this.requested === url) this.handlers.failed(url);
       return false;
     }
-    await this.whole(next);
+    await this.loaded(next);
     // The reader may have gone on meanwhile, to another window or to another item.
-    if (this.asked !== url || this.shown !== shown) {
+    if (this.requested !== url || this.shown !== shown) {
       this.drop(next);
       return false;
     }
@@ -241,10 +241,10 @@ export class Stage {
     return this.shown;
   }
 
-  private moved(): void {
+  private viewMoved(): void {
     // Averaging hides the pixels that the reader came to see; below 100 % it only keeps lines from breaking up.
     this.viewer.drawer.setImageSmoothingEnabled(this.zoom < 1);
-    this.told.moved();
+    this.handlers.moved();
   }
 
   get placement(): Placement {
@@ -277,7 +277,7 @@ export class Stage {
     return Math.abs(this.view.zoom / whole - 1) < 0.01;
   }
 
-  look(view: View, immediately = false): void {
+  moveTo(view: View, immediately = false): void {
     const { viewport } = this.viewer;
     viewport.panTo(new OpenSeadragon.Point(view.x / this.size.width, view.y / this.size.width), immediately);
     this.zoomTo(view.zoom, immediately);
@@ -317,19 +317,19 @@ export class Stage {
   }
 
   /** The same of a picture that waits. */
-  async dress(picture: Picture, table: Uint8ClampedArray): Promise<void> {
+  async recolour(picture: Picture, table: Uint8ClampedArray): Promise<void> {
     if (picture.table.every((shown, value) => shown === table[value])) return;
     picture.table = table;
     await picture.image.requestInvalidate(true);
   }
 
   private async invalidate(): Promise<void> {
-    // While one pass runs only the newest of the wishes that come in is kept.
-    this.again = true;
+    // While one pass runs only the newest request is kept.
+    this.invalidAgain = true;
     if (this.applying) return;
     this.applying = true;
-    while (this.again) {
-      this.again = false;
+    while (this.invalidAgain) {
+      this.invalidAgain = false;
       await this.viewer.requestInvalidate(true);
     }
     this.applying = false;

@@ -57,15 +57,15 @@ export function thinned(map: ByteMap, factor: number): ByteMap {
   return { width, height, values, factor: map.factor * factor };
 }
 
-/** Where prediction and mask part: `missed` is in the mask only, `invented` in the prediction only, as 0 and 1. */
+/** Where prediction and mask differ: `missed` is in the mask only, `invented` in the prediction only, as 0 and 1. */
 export function errorsBetween(mask: ByteMap, prediction: ByteMap): { missed: ByteMap; invented: ByteMap } {
   const missed = new Uint8Array(mask.values.length);
   const invented = new Uint8Array(mask.values.length);
   mask.values.forEach((truth, at) => {
-    const said = prediction.values[at]!;
-    if (truth === said) return;
+    const predicted = prediction.values[at]!;
+    if (truth === predicted) return;
     if (truth) missed[at] = 1;
-    if (said) invented[at] = 1;
+    if (predicted) invented[at] = 1;
   });
   return { missed: { ...mask, values: missed }, invented: { ...mask, values: invented } };
 }

@@ -59,7 +59,7 @@ export class ContrastPanel {
   private readonly sliders: [HTMLInputElement, HTMLInputElement];
   private readonly canvas: HTMLCanvasElement;
 
-  /** `whole` says that values are whole numbers; `changed` is called with every window that the reader chooses. */
+  /** `whole`: values are whole numbers; `changed` is called with every window that the reader chooses. */
   constructor(
     private readonly root: HTMLElement,
     private window: Window,
@@ -71,26 +71,26 @@ export class ContrastPanel {
     this.high = find("high");
     this.sliders = [find("low-handle"), find("high-handle")];
     this.canvas = find("histogram");
-    for (const field of [this.low, this.high]) field.addEventListener("change", () => this.typed());
-    this.sliders.forEach((slider, end) => slider.addEventListener("input", () => this.dragged(end as 0 | 1)));
+    for (const field of [this.low, this.high]) field.addEventListener("change", () => this.readFields());
+    this.sliders.forEach((slider, end) => slider.addEventListener("input", () => this.readSlider(end as 0 | 1)));
     find("auto").addEventListener("click", () => this.auto());
     find("full").addEventListener("click", () => this.full());
     new ResizeObserver(() => this.draw()).observe(this.canvas);
-    this.say();
+    this.showWindow();
   }
 
   setHistogram(histogram: Histogram): void {
     this.histogram = histogram;
     this.root.querySelector('[data-contrast="none"]')?.remove();
     for (const slider of this.sliders) slider.disabled = false;
-    this.say();
+    this.showWindow();
   }
 
   /** Another item is shown, in this window. */
-  follow(window: Window, whole: boolean): void {
+  setItem(window: Window, whole: boolean): void {
     this.window = window;
     this.whole = whole;
-    this.say();
+    this.showWindow();
   }
 
   auto(): void {
@@ -104,7 +104,7 @@ export class ContrastPanel {
   choose(window: Window): void {
     const high = window.high > window.low ? window.high : window.low + (this.whole ? 1 : 1e-6);
     this.window = { low: window.low, high };
-    this.say();
+    this.showWindow();
     this.changed(this.window);
   }
 
@@ -112,7 +112,7 @@ export class ContrastPanel {
     this.draw();
   }
 
-  private typed(): void {
+  private readFields(): void {
     const read = (field: HTMLInputElement, old: number): number => {
       const value = Number(field.value.replaceAll(",", ""));
       return field.value.trim() && Number.isFinite(value) ? value : old;
@@ -122,7 +122,7 @@ export class ContrastPanel {
     this.choose(low < high ? { low, high } : { low: high, high: low });
   }
 
-  private dragged(end: 0 | 1): void {
+  private readSlider(end: 0 | 1): void {
     const { from, to } = this.span();
     const value = from + (Number(this.sliders[end].value) / 1000) * (to - from);
     const least = (to - from) / 1000;
@@ -137,7 +137,7 @@ export class ContrastPanel {
     return { from: Math.min(histogram.least, window.low), to: Math.max(histogram.greatest, window.high) };
   }
 
-  private say(): void {
+  private showWindow(): void {
     const digits = { maximumSignificantDigits: 6, maximumFractionDigits: this.whole ? 0 : 6 };
     const { low, high } = this.window;
     this.low.value = low.toLocaleString("en-US", digits);

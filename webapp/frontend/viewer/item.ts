@@ -1,4 +1,4 @@
-// What the server says of one item, and how its picture is asked for.
+// One item as the server describes it, and the addresses of its pictures.
 import type { Window } from "./contrast";
 import type { LayerData } from "./layers";
 import type { Raster, Tiles } from "./canvas";
@@ -38,11 +38,11 @@ export function addressOf(id: number): string {
 }
 
 /** An item whose window is stored the other way round is a negative: dark means much. */
-export function isTurned(item: Item): boolean {
+export function isInverted(item: Item): boolean {
   return item.low > item.high;
 }
 
-export function ownWindow(item: Item): Window {
+export function defaultWindow(item: Item): Window {
   return { low: Math.min(item.low, item.high), high: Math.max(item.low, item.high) };
 }
 
@@ -52,7 +52,7 @@ export function isEightBit(item: Item): boolean {
 
 /** The picture of `item` in `window`; eight bits hold all that an 8-bit image has, so of it there is one. */
 export function rasterOf(item: Item, window: Window): Raster {
-  const drawn = isEightBit(item) ? ownWindow(item) : window;
+  const drawn = isEightBit(item) ? defaultWindow(item) : window;
   const asked = new URLSearchParams({ low: String(drawn.low), high: String(drawn.high) });
   if (Math.max(item.width, item.height) > item.longest) asked.set("max", String(item.longest));
   return { url: `${item.image}?${asked}`, ...drawn };

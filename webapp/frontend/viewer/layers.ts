@@ -1,4 +1,4 @@
-// The list of layers beside the micrograph: what is on, how strong, how drawn, from which run.
+// The list of layers beside the micrograph: which are shown, their opacity, style and run.
 import { errorsBetween, readBytes, readPicture, renumbered, thinned, type ByteMap } from "./class_map";
 import { Activation, Classes, Errors, Painting, type Drawn, type Figure, type Style } from "./overlay";
 import { ramp } from "./colour_maps";
@@ -70,7 +70,7 @@ export class Layer {
       changed(this);
     });
     this.opacity?.addEventListener("input", () => {
-      this.sayOpacity();
+      this.showOpacity();
       changed(this);
     });
   }
@@ -86,23 +86,23 @@ export class Layer {
   setOpacity(percent: number): void {
     if (!this.opacity) return;
     this.opacity.value = String(percent);
-    this.sayOpacity();
+    this.showOpacity();
   }
 
-  private sayOpacity(): void {
+  private showOpacity(): void {
     this.part("percent")!.textContent = `${this.opacity!.value} %`;
   }
 }
 
-/** Masks and predictions are shown where nobody said otherwise. */
-function isUsual(layer: Layer): boolean {
+/** Masks and predictions are shown unless the reader chose otherwise. */
+function isShownByDefault(layer: Layer): boolean {
   return layer.kind === "mask" || layer.kind === "prediction";
 }
 
 const RUNS = ["prediction", "cam", "colour"] as const;
 
-/** What tells the runs of one kind apart, the same for every item. */
-function lookOf(run: Run): string {
+/** Distinguishes the runs of one kind, in the same way for every item. */
+function runKey(run: Run): string {
   const { method, layer, target } = run.facts;
   return JSON.stringify([run.job, method ?? "", layer ?? "", target ?? ""]);
 }
@@ -114,37 +114,41 @@ function token(name: string): string {
 /** All layers of an item. `changed` is called when there is something new to draw. */
 export class Layers {
   readonly all: Layer[];
-  /** The layer that was touched last: the opacity keys act on it. */
+  /** The layer that was changed last: the opacity keys act on it. */
   current: Layer | null = null;
   private readonly maps = new Map<string, Promise<ByteMap>>();
-  /** Chosen for the items that have it: this one may not. */
+  /** As chosen; it may name layers that this item does not have. */
   private choice: Choice = { opacity: {}, style: {} };
 
   constructor(
     panel: Element,
     private readonly data: LayerData,
-    private readonly told: { changed: (layers: Layers) => void; failed: (sentence: string, layers: Layers) => void },
+    private readonly handlers: {
+      changed: (layers: Layers) => void;
+      failed: (sentence: string, layers: Layers) => void;
+    },
   ) {
-    this.all = [...panel.querySelectorAll<HTMLElement>(".layer")].map((each) => new Layer(each, (l) => this.touch(l)));
-    const errors = this.one("errors");
+    const elements = [...panel.querySelectorAll<HTMLElement>(".layer")];
+    this.all = elements.map((each) => new Layer(each, (layer) => this.layerChanged(layer)));
+    const errors = this.find("errors");
     if (errors) errors.on.disabled = !(data.masks.length && data.predictions.length);
     if (errors?.on.disabled) errors.element.classList.add("absent");
   }
 
-  one(kind: Kind): Layer | undefined {
+  find(kind: Kind): Layer | undefined {
     return this.all.find((layer) => layer.kind === kind);
   }
 
-  /** Shows what was chosen. Resolves once all of it is there to be drawn. */
-  async follow(choice: Choice): Promise<void> {
-    this.take(choice);
+  /** Shows what was chosen. Resolves once all of it is loaded. */
+  async apply(choice: Choice): Promise<void> {
+    this.setChoice(choice);
     await Promise.all(this.all.filter((layer) => layer.shown && !layer.figure).map((layer) => this.load(layer)));
   }
 
-  private take(shown: Choice): void {
+  private setChoice(shown: Choice): void {
     this.choice = shown;
     for (const layer of this.all) {
-      const wanted = shown.on ? shown.on.includes(layer.key) || shown.on.includes(layer.kind) : isUsual(layer);
+      const wanted = shown.on ? shown.on.includes(layer.key) || shown.on.includes(layer.kind) : isShownByDefault(layer);
       layer.on.checked = wanted && !layer.on.disabled;
       const opacity = shown.opacity[layer.key];
       if (opacity !== undefined) layer.setOpacity(opacity);
@@ -152,15 +156,16 @@ export class Layers {
       if (style && layer.style) layer.style.value = style;
     }
     for (const kind of RUNS) {
-      const layer = this.one(kind);
+      const layer = this.find(kind);
       if (!layer?.run) continue;
-      const look = shown.runs?.get(kind);
-      const wanted = look === undefined ? shown[kind] : this.runsOf(kind).find((run) => lookOf(run) === look)?.id;
+      const wantedKey = shown.runs?.get(kind);
+      const same = (run: Run): boolean => runKey(run) === wantedKey;
+      const wanted = wantedKey === undefined ? shown[kind] : this.runsOf(kind).find(same)?.id;
       if (wanted === undefined || wanted === Number(layer.run.value)) continue;
       if (![...layer.run.options].some((option) => option.value === String(wanted))) continue;
       layer.run.value = String(wanted);
       layer.figure = null;
-      const errors = this.one("errors");
+      const errors = this.find("errors");
       if (errors && kind === "prediction") errors.figure = null;
     }
   }
@@ -170,15 +175,15 @@ export class Layers {
     const runs = new Map(this.choice.runs);
     for (const kind of RUNS) {
       const run = this.chosenRun(kind);
-      if (run) runs.set(kind, lookOf(run));
+      if (run) runs.set(kind, runKey(run));
     }
     return { ...this.shown, runs };
   }
 
   /** For the address: all but the view and the window. */
   get shown(): Pick<Shown, "on" | "opacity" | "style" | "prediction" | "cam" | "colour"> {
-    const here = new Set(this.all.filter((layer) => !layer.on.disabled).map((layer) => layer.key));
-    const absent = ([key]: [string, unknown]): boolean => !here.has(key);
+    const present = new Set(this.all.filter((layer) => !layer.on.disabled).map((layer) => layer.key));
+    const absent = ([key]: [string, unknown]): boolean => !present.has(key);
     const opacity = Object.fromEntries(Object.entries(this.choice.opacity).filter(absent));
     const style = Object.fromEntries(Object.entries(this.choice.style).filter(absent));
     for (const layer of this.all) {
@@ -186,9 +191,9 @@ export class Layers {
       if (layer.style && layer.style.selectedIndex > 0) style[layer.key] = layer.style.value;
     }
     const on = this.all.filter((layer) => layer.shown).map((layer) => layer.key);
-    const wished = this.choice.on ?? this.all.filter(isUsual).map((layer) => layer.key);
-    on.push(...wished.filter((key) => !here.has(key)));
-    const [prediction, cam, colour] = RUNS.map((kind) => this.one(kind)?.run?.value);
+    const wanted = this.choice.on ?? this.all.filter(isShownByDefault).map((layer) => layer.key);
+    on.push(...wanted.filter((key) => !present.has(key)));
+    const [prediction, cam, colour] = RUNS.map((kind) => this.find(kind)?.run?.value);
     return {
       on, opacity, style,
       ...(prediction ? { prediction: Number(prediction) } : {}),
@@ -209,25 +214,25 @@ export class Layers {
   }
 
   toggle(kind: Kind): void {
-    const layer = this.one(kind);
+    const layer = this.find(kind);
     if (!layer || layer.on.disabled) return;
     layer.on.checked = !layer.on.checked;
-    this.touch(layer);
+    this.layerChanged(layer);
   }
 
-  fade(by: number): void {
+  changeOpacity(by: number): void {
     const layer = this.current ?? this.all.find((each) => each.shown);
     if (!layer?.opacity) return;
     layer.setOpacity(Math.min(100, Math.max(0, Number(layer.opacity.value) + by)));
-    this.touch(layer);
+    this.layerChanged(layer);
   }
 
-  private touch(layer: Layer): void {
+  private layerChanged(layer: Layer): void {
     this.current = layer;
-    const errors = this.one("errors");
+    const errors = this.find("errors");
     if (layer.kind === "prediction" && errors) errors.figure = null;
     for (const each of [layer, errors]) if (each?.shown && !each.figure) void this.load(each);
-    this.told.changed(this);
+    this.handlers.changed(this);
   }
 
   private read(url: string): Promise<ByteMap> {
@@ -244,7 +249,7 @@ export class Layers {
   }
 
   private chosenRun(kind: (typeof RUNS)[number]): Run | undefined {
-    const id = this.one(kind)?.run?.value;
+    const id = this.find(kind)?.run?.value;
     return this.runsOf(kind).find((run) => String(run.id) === id);
   }
 
@@ -263,17 +268,18 @@ export class Layers {
   private async load(layer: Layer): Promise<void> {
     const run = layer.run?.value;
     try {
-      const figure = await this.make(layer);
+      const figure = await this.figure(layer);
       // The reader may have chosen another run meanwhile.
       if (layer.run?.value === run) layer.figure = figure;
     } catch {
       layer.on.checked = false;
-      this.told.failed(`The layer ${layer.kind === "cam" ? "CAM" : layer.kind} could not be read. Reload the page.`, this);
+      const name = layer.kind === "cam" ? "CAM" : layer.kind;
+      this.handlers.failed(`The layer ${name} could not be read. Reload the page.`, this);
     }
-    this.told.changed(this);
+    this.handlers.changed(this);
   }
 
-  private async make(layer: Layer): Promise<Figure> {
+  private async figure(layer: Layer): Promise<Figure> {
     if (layer.kind === "mask") return this.mask(layer);
     if (layer.kind === "cam") return this.cam(layer);
     if (layer.kind === "colour") return new Painting(await readPicture(this.chosenRun("colour")!.url), this.data.width);
@@ -285,9 +291,9 @@ export class Layers {
       return this.classes(layer, map, names, PREDICTION_COLOURS, true);
     }
     const truth = await this.read(this.truth(run).url);
-    const said = thinned(map, truth.factor / map.factor);
-    if (truth.width !== said.width || truth.height !== said.height) throw new Error("sizes differ");
-    const errors = errorsBetween(truth, said);
+    const predicted = thinned(map, truth.factor / map.factor);
+    if (truth.width !== predicted.width || truth.height !== predicted.height) throw new Error("sizes differ");
+    const errors = errorsBetween(truth, predicted);
     const share = (part: ByteMap): string =>
       `${((100 * part.values.reduce((sum, v) => sum + v, 0)) / part.values.length).toFixed(1)} %`;
     layer.part("note")!.textContent = `${share(errors.missed)}, ${share(errors.invented)} of the image`;
@@ -331,18 +337,22 @@ export class Layers {
 
   /** The sentence to show on the map itself where its check failed; empty where it held, or where no map is shown. */
   get warning(): string {
-    const layer = this.one("cam");
+    const layer = this.find("cam");
     const run = layer?.shown ? this.chosenRun("cam") : undefined;
     if (!run) return "";
     const { confidence_drop: drop, random_correlation: alike } = run.facts;
-    if (typeof drop === "number" && drop <= LEAST_DROP) return "Hiding the brightest part costs no confidence: trust this map little";
-    if (typeof alike === "number" && alike >= MOST_ALIKE) return "Random weights draw nearly the same map: trust it little";
+    if (typeof drop === "number" && drop <= LEAST_DROP) {
+      return "Hiding the brightest part does not lower the confidence: this map is not reliable";
+    }
+    if (typeof alike === "number" && alike >= MOST_ALIKE) {
+      return "Random weights give nearly the same map: it is not reliable";
+    }
     return "";
   }
 
   /** The ramp beside the map, in the colours in which it is drawn. */
   paintBar(): void {
-    const layer = this.one("cam");
+    const layer = this.find("cam");
     const context = layer?.part("ramp")?.querySelector("canvas")?.getContext("2d");
     if (!layer || !context) return;
     context.clearRect(0, 0, 256, 10);

@@ -1,4 +1,4 @@
-// The view in the address: what was sent to a colleague shows what was seen.
+// The view in the address: a link that is sent to a colleague shows what the sender saw.
 import type { View } from "./canvas";
 import type { Window } from "./contrast";
 
@@ -14,12 +14,12 @@ export interface Shown {
   cam?: number;
   colour?: number;
   window?: Window;
-  /** Shown the other way round than it is stored. */
+  /** Dark and bright exchanged, compared with how the item is stored. */
   inverted: boolean;
   view?: View;
 }
 
-const OWN = ["on", "opacity", "style", "run", "map", "colour", "low", "high", "inverted", "x", "y", "zoom"];
+const VIEW_PARAMETERS = ["on", "opacity", "style", "run", "map", "colour", "low", "high", "inverted", "x", "y", "zoom"];
 
 function pairs(text: string | null): [string, string][] {
   return (text ?? "").split(",").filter(Boolean).map((part) => {
@@ -50,16 +50,16 @@ export function readAddress(query: URLSearchParams): Shown {
   return shown;
 }
 
-/** `query` without what it says of the view. */
-export function bare(query: URLSearchParams): URLSearchParams {
+/** `query` without the parameters of the view. */
+export function withoutView(query: URLSearchParams): URLSearchParams {
   const next = new URLSearchParams(query);
-  for (const name of OWN) next.delete(name);
+  for (const name of VIEW_PARAMETERS) next.delete(name);
   return next;
 }
 
-/** `query` with `shown` in place of what it said of the view; all else in it stays. */
-export function written(query: URLSearchParams, shown: Shown): URLSearchParams {
-  const next = bare(query);
+/** `query` with `shown` in place of the view that it had; all other parameters stay. */
+export function withView(query: URLSearchParams, shown: Shown): URLSearchParams {
+  const next = withoutView(query);
   const joined = (entries: Record<string, unknown>): string =>
     Object.entries(entries).map(([layer, value]) => `${layer}~${String(value)}`).join(",");
   if (shown.on) next.set("on", shown.on.join(","));
@@ -79,4 +79,28 @@ export function written(query: URLSearchParams, shown: Shown): URLSearchParams {
     next.set("zoom", String(Number(shown.view.zoom.toPrecision(4))));
   }
   return next;
+}
+
+/** The address bar, and the links to other items, which open them as this one is seen. */
+export class AddressBar {
+  private timer = 0;
+
+  constructor(
+    private readonly address: () => string,
+    private readonly linkAddress: (link: URL) => string,
+  ) {}
+
+  /** At most once in a while: browsers refuse more. */
+  updateSoon(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.update(), 200);
+  }
+
+  update(): void {
+    clearTimeout(this.timer);
+    history.replaceState(null, "", this.address());
+    for (const link of document.querySelectorAll<HTMLAnchorElement>("a[data-carry]")) {
+      link.href = this.linkAddress(new URL(link.href));
+    }
+  }
 }

@@ -7,7 +7,7 @@ export interface Bar {
 }
 
 /** The longest round length that fits; `scale` is CSS pixels per image pixel. */
-export function scaleBar(nmPerPixel: number, scale: number, longest = 160): Bar {
+function scaleBar(nmPerPixel: number, scale: number, longest = 160): Bar {
   const nmPerCss = nmPerPixel / scale;
   const most = longest * nmPerCss;
   const power = 10 ** Math.floor(Math.log10(most));
@@ -16,16 +16,35 @@ export function scaleBar(nmPerPixel: number, scale: number, longest = 160): Bar 
 }
 
 /** nm below 1,000 nm, then µm. */
-export function lengthText(nm: number): string {
+function lengthText(nm: number): string {
   const [value, unit] = nm < 1000 ? [nm, "nm"] : [nm / 1000, "µm"];
   return `${value.toLocaleString("en-US", { maximumSignificantDigits: 3 })} ${unit}`;
 }
 
-/** Into `box`, which holds an SVG with one rectangle, and a span for the label. */
-export function drawScaleBar(box: HTMLElement, bar: Bar): void {
-  const svg = box.querySelector("svg")!;
-  const width = String(Math.round(bar.width));
-  svg.setAttribute("width", width);
-  svg.querySelector("rect")!.setAttribute("width", width);
-  box.querySelector("span")!.textContent = bar.label;
+/** The bar on the stage, in `box`: an SVG with one rectangle, and a span for the label. The reader's choice is kept. */
+export class ScaleBar {
+  private wanted = localStorage.getItem("scale-bar") !== "off";
+
+  constructor(private readonly box: HTMLElement) {}
+
+  toggle(): void {
+    this.wanted = !this.wanted;
+    localStorage.setItem("scale-bar", this.wanted ? "on" : "off");
+  }
+
+  /** The bar for this pixel size and scale; null where it is switched off or the pixel size is not known. */
+  bar(nmPerPixel: number | null, scale: number): Bar | null {
+    return this.wanted && nmPerPixel ? scaleBar(nmPerPixel, scale) : null;
+  }
+
+  draw(nmPerPixel: number | null, scale: number): void {
+    const bar = this.bar(nmPerPixel, scale);
+    this.box.hidden = !bar;
+    if (!bar) return;
+    const svg = this.box.querySelector("svg")!;
+    const width = String(Math.round(bar.width));
+    svg.setAttribute("width", width);
+    svg.querySelector("rect")!.setAttribute("width", width);
+    this.box.querySelector("span")!.textContent = bar.label;
+  }
 }
