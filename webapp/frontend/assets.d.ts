@@ -1,1 +1,2 @@
+// Style sheets that modules import.
 declare module "*.css";

@@ -19,7 +19,8 @@ function canOpenSocket(): Promise<boolean> {
 }
 
 async function testLiveLink(row: HTMLElement): Promise<void> {
-  const template = document.querySelector<HTMLTemplateElement>((await canOpenSocket()) ? "#live-link-well" : "#live-link-cut")!;
+  const answer = (await canOpenSocket()) ? "#live-link-well" : "#live-link-cut";
+  const template = document.querySelector<HTMLTemplateElement>(answer)!;
   row.replaceChildren(template.content.cloneNode(true));
 }
 

@@ -7,7 +7,7 @@ import { bindCopying } from "./shared/clipboard";
 import { bindKeys } from "./shared/keys";
 import { connect, type JobEvent, type JobSnapshot, type Message, type Progress } from "./job/live";
 import { Log } from "./job/log";
-import { whole } from "./shared/numbers";
+import { integerText } from "./shared/numbers";
 import { Pictures } from "./job/picture_sheets";
 import { Points } from "./charts/series";
 import { drawThresholds } from "./charts/threshold_chart";
@@ -64,7 +64,7 @@ function showJob(job: JobSnapshot): void {
   element("no-points").hidden = !running || points.series.size > 0;
   showProgress(job, running);
   const steps = document.getElementById("steps");
-  if (steps && job.total_steps) steps.textContent = `${whole(job.step)} of ${whole(job.total_steps)}`;
+  if (steps && job.total_steps) steps.textContent = `${integerText(job.step)} of ${integerText(job.total_steps)}`;
   element("second-line").textContent = secondLine(job, running);
 }
 
@@ -88,7 +88,7 @@ function showProgress(job: JobSnapshot, running: boolean): void {
   else if (job.ended_at && job.started_at) {
     const took = (Date.parse(job.ended_at) - Date.parse(job.started_at)) / 1000;
     words = `${clockTime(new Date(job.ended_at))} · took ${duration(took)}`;
-  } else if (job.checkpoint_step !== null) words = `checkpoint at step ${whole(job.checkpoint_step)}`;
+  } else if (job.checkpoint_step !== null) words = `checkpoint at step ${integerText(job.checkpoint_step)}`;
   const target = element("progress-words");
   if (target.textContent !== words) target.textContent = words;
 }
@@ -100,11 +100,13 @@ function progressWords(job: JobSnapshot): string {
   const parts: string[] = [];
   if (job.steps_per_epoch && job.total_steps) {
     const epochs = Math.ceil(job.total_steps / job.steps_per_epoch);
-    parts.push(`epoch ${whole(Math.min(Math.floor(job.step / job.steps_per_epoch) + 1, epochs))} of ${whole(epochs)}`);
+    const epoch = Math.min(Math.floor(job.step / job.steps_per_epoch) + 1, epochs);
+    parts.push(`epoch ${integerText(epoch)} of ${integerText(epochs)}`);
   } else {
     const stage = progress.stage ? `${progress.stage}: ` : "";
-    const done = whole(progress.done ?? 0);
-    parts.push(progress.total ? `${stage}${done} of ${whole(progress.total)} ${progress.unit}` : `${stage}${done} ${progress.unit} so far`);
+    const done = integerText(progress.done ?? 0);
+    if (progress.total) parts.push(`${stage}${done} of ${integerText(progress.total)} ${progress.unit}`);
+    else parts.push(`${stage}${done} ${progress.unit} so far`);
   }
   // The last report of a silent worker is out of date: no rate and no time left.
   if (job.silent_seconds !== null) return parts.join(" · ");
@@ -115,16 +117,16 @@ function progressWords(job: JobSnapshot): string {
 
 function rateWords(rate: number, unit: string): string {
   if (rate < 1) return `${Number((rate * 60).toPrecision(2))} ${unit}/min`;
-  return `${rate >= 10 ? whole(rate) : Number(rate.toPrecision(2))} ${unit}/s`;
+  return `${rate >= 10 ? integerText(rate) : Number(rate.toPrecision(2))} ${unit}/s`;
 }
 
 function secondLine(job: JobSnapshot, running: boolean): string {
   if (!running) return "";
   const parts: string[] = [];
   if (job.silent_seconds !== null) parts.push(`No signal from the worker for ${duration(job.silent_seconds)}`);
-  if (job.attempt > 1) parts.push(`attempt ${whole(job.attempt)}`);
+  if (job.attempt > 1) parts.push(`attempt ${integerText(job.attempt)}`);
   if (job.device) parts.push(job.device);
-  if (job.checkpoint_step !== null) parts.push(`checkpoint at step ${whole(job.checkpoint_step)}`);
+  if (job.checkpoint_step !== null) parts.push(`checkpoint at step ${integerText(job.checkpoint_step)}`);
   return parts.join(" · ");
 }
 
@@ -152,7 +154,7 @@ function showLost(since: Date | null): void {
 charts.bindOptions(element<HTMLFormElement>("curve-options"));
 element("zoom-in").addEventListener("click", () => charts.zoom(0.5));
 element("zoom-out").addEventListener("click", () => charts.zoom(2));
-element("zoom-all").addEventListener("click", () => charts.whole());
+element("zoom-all").addEventListener("click", () => charts.showAll());
 bindKeys({
   ArrowLeft: () => charts.walk(-1),
   ArrowRight: () => charts.walk(1),

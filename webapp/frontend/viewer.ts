@@ -1,11 +1,12 @@
-// The page of one item: micrograph, layers, contrast, scale bar, read-out, keys. Other items take its place without
-// loading a page; the picture that is shown stays until theirs is complete.
+// The page of one item: micrograph, layers, contrast, scale bar, read-out, keys.
+//
+// Other items take its place without loading a page; the picture that is shown stays until theirs is complete.
 import "./styles/viewer.css";
 import { bindKeys } from "./shared/keys";
-import { whole } from "./shared/numbers";
+import { integerText } from "./shared/numbers";
 import { AddressBar, readAddress, withoutView, withView } from "./viewer/permalink";
 import { ContrastPanel, tableFor, type Histogram, type Window } from "./viewer/contrast";
-import { addressOf, isEightBit, isInverted, itemOf, defaultWindow, rasterOf, type Item } from "./viewer/item";
+import { addressOf, defaultWindow, isEightBit, isInverted, itemOf, rasterOf, type Item } from "./viewer/item";
 import { Layers } from "./viewer/layers";
 import { Order } from "./viewer/neighbours";
 import { Overlay } from "./viewer/overlay";
@@ -114,7 +115,7 @@ async function readHistogram(): Promise<void> {
 function viewChanged(): void {
   overlay.draw();
   const zoom = 100 * stage.zoom;
-  find("#zoom").textContent = `${zoom >= 10 ? whole(zoom) : zoom.toFixed(1)} %`;
+  find("#zoom").textContent = `${zoom >= 10 ? integerText(zoom) : zoom.toFixed(1)} %`;
   scaleBar.draw(item.pixelSize, stage.placement.scale);
   readout.update();
   addressBar.updateSoon();

@@ -1,7 +1,7 @@
 // What a chart draws beside its lines: restarts, references, values that were not finite, the best.
 import type uPlot from "uplot";
 import { token } from "../shared/theme_colours";
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 import { BREAK_DASH, diamondPath, MARK_OUTLINE, REFERENCE_DASH, scaledPath, trianglePath } from "./marks";
 import type { NotFinite, ReferenceLine } from "./marks";
 import type { Attempt } from "./series";
@@ -35,7 +35,7 @@ export function annotate(plot: uPlot, { breaks, references, notFinite, best, end
 
 /** "resumed 14:03, step 12,400" */
 export function breakText(attempt: Attempt): string {
-  return `resumed ${clockTime(new Date(attempt.start * 1000))}, step ${whole(attempt.resumedStep ?? 0)}`;
+  return `resumed ${clockTime(new Date(attempt.start * 1000))}, step ${integerText(attempt.resumedStep ?? 0)}`;
 }
 
 /** Dotted verticals, named above the plot where there is room, so that no text lies over a line; on clock time

@@ -1,5 +1,5 @@
 // The shared x axis of a job's charts: what it is called, and how a place on it is written.
-import { figure, whole } from "../shared/numbers";
+import { integerText, numberText } from "../shared/numbers";
 import type { XAxis } from "./series";
 import { clockTime, duration } from "../shared/times";
 
@@ -14,11 +14,11 @@ export const AXIS_NAMES: Record<XAxis, string> = {
 export function tickText(x: number, axis: XAxis): string {
   if (axis === "clock") return clockTime(new Date(x * 1000));
   if (axis === "running") return duration(x);
-  return Number.isInteger(x) ? whole(x) : figure(x);
+  return Number.isInteger(x) ? integerText(x) : numberText(x);
 }
 
 /** A place on the axis, in words. */
 export function placeText(x: number, axis: XAxis): string {
-  if (axis === "step") return `step ${whole(x)}`;
+  if (axis === "step") return `step ${integerText(x)}`;
   return axis === "epoch" ? `epoch ${x.toFixed(2)}` : tickText(x, axis);
 }

@@ -5,7 +5,7 @@ import { annotate, breakText, type Annotations } from "./annotations";
 import { AXIS_NAMES, tickText } from "./axis";
 import { token } from "../shared/theme_colours";
 import { exportButtons, type Figure } from "./chart_export";
-import { figure, quantityName, whole } from "../shared/numbers";
+import { integerText, numberText, quantityName } from "../shared/numbers";
 import { bestOf, isRatio, nearest, smoothed, type Point, type Points, type Series, type XAxis } from "./series";
 import { DOT, lineWidth, type ReferenceLine } from "./marks";
 import { ratioRange, xRange, yRange, type View } from "./axis_limits";
@@ -99,14 +99,15 @@ export class Chart {
     const values = this.series.map((series) => {
       const points = series.points;
       const point = x === null ? points.at(-1) : nearest(points, x, place);
-      return valueText(series.part || "only", `${series.part} ${point ? figure(point.value, this.ratio) : "–"}`.trim());
+      const text = point ? numberText(point.value, this.ratio) : "–";
+      return valueText(series.part || "only", `${series.part} ${text}`.trim());
     });
     const best = this.best();
     if (best) {
       values.push(valueText("best", `best ${this.bestText()}`));
     }
     for (const { label, value } of this.around.references) {
-      values.push(valueText("reference", `${label}: ${figure(value, this.ratio)}`));
+      values.push(valueText("reference", `${label}: ${numberText(value, this.ratio)}`));
     }
     if (this.options.smoothing && this.smooths.some(Boolean)) {
       values.push(valueText("caption", `EMA ${this.options.smoothing}`));
@@ -127,8 +128,8 @@ export class Chart {
     const best = this.best();
     if (!best) return "";
     const epochs = this.points.stepsPerEpoch;
-    const at = epochs ? `epoch ${whole(best.step / epochs)}` : `step ${whole(best.step)}`;
-    return `${figure(best.value, this.ratio)} @ ${at}`;
+    const at = epochs ? `epoch ${integerText(best.step / epochs)}` : `step ${integerText(best.step)}`;
+    return `${numberText(best.value, this.ratio)} @ ${at}`;
   }
 
   /** Which series are smoothed: training curves only, never validation, never the learning rate. */
@@ -197,7 +198,7 @@ export class Chart {
       series: [{}, ...lines],
       axes: [
         { ...axis, label: AXIS_NAMES[this.options.x], labelSize: 20, labelFont: axis.font, size: 32, values: (_plot, ticks) => ticks.map((x) => tickText(x, this.options.x)) },
-        { ...axis, label: quantityName(this.quantity), labelSize: 20, labelFont: axis.font, size: 68, values: (_plot, ticks) => ticks.map((v) => (v === null ? "" : figure(v))) },
+        { ...axis, label: quantityName(this.quantity), labelSize: 20, labelFont: axis.font, size: 68, values: (_plot, ticks) => ticks.map((v) => (v === null ? "" : numberText(v))) },
       ],
       cursor: {
         sync: { key: "job" },
@@ -247,7 +248,7 @@ export class Chart {
       references: this.around.references,
       notFinite: this.series.flatMap(({ points }) => points.filter(({ value }) => value === null)).map((point) => ({
         x: place(point),
-        words: `${point.reason || "not finite"}, step ${whole(point.step)}`,
+        words: `${point.reason || "not finite"}, step ${integerText(point.step)}`,
       })),
       best: best ? { x: place(best), y: best.value! } : null,
       ends: this.ends(place),

@@ -2,7 +2,7 @@
 import { placeText } from "./axis";
 import { Chart, type Options, type Reference } from "./chart";
 import { onThemeChange } from "../shared/theme_colours";
-import { figure, quantityName, whole } from "../shared/numbers";
+import { integerText, numberText, quantityName } from "../shared/numbers";
 import { bestOf, isRatio, type Points, type XAxis } from "./series";
 
 const ORDER = [
@@ -85,7 +85,7 @@ export class Charts {
     this.redraw();
   }
 
-  whole(): void {
+  showAll(): void {
     this.options.view = null;
     this.redraw();
   }
@@ -180,14 +180,15 @@ export class Charts {
     all.forEach((series, column) => {
       for (const point of series.points) {
         const row = rows.get(point.step) ?? [];
-        row[column] = figure(point.value, isRatio(series.quantity));
+        row[column] = numberText(point.value, isRatio(series.quantity));
         rows.set(point.step, row);
       }
     });
     const steps = [...rows.keys()].sort((a, b) => b - a);
     const table = document.createElement("table");
     if (steps.length > TABLE_ROWS) {
-      table.createCaption().textContent = `The last ${whole(TABLE_ROWS)} of ${whole(steps.length)} steps; the CSV has all.`;
+      const counts = `${integerText(TABLE_ROWS)} of ${integerText(steps.length)}`;
+      table.createCaption().textContent = `The last ${counts} steps; the CSV has all.`;
     }
     const head = table.createTHead().insertRow();
     for (const name of ["step", ...all.map((series) => `${quantityName(series.quantity)} ${series.part}`)]) {
@@ -196,7 +197,7 @@ export class Charts {
     const body = table.createTBody();
     for (const step of steps.slice(0, TABLE_ROWS)) {
       const row = body.insertRow();
-      for (const text of [whole(step), ...all.map((_, column) => rows.get(step)![column] ?? "")]) {
+      for (const text of [integerText(step), ...all.map((_, column) => rows.get(step)![column] ?? "")]) {
         Object.assign(row.insertCell(), { textContent: text, className: "figure" });
       }
     }

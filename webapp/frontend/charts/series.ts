@@ -109,7 +109,8 @@ export class Points {
   /** Where the pause before `attempt` began on `axis`: other axes than clock time know no pause. */
   placeOfPause(attempt: Attempt, axis: XAxis): number {
     if (axis !== "clock") return this.placeOfBreak(attempt, axis);
-    return Math.max(...[...this.lastEvent].filter(([epoch]) => epoch < attempt.epoch).map(([, time]) => time), -Infinity);
+    const earlier = [...this.lastEvent].filter(([epoch]) => epoch < attempt.epoch);
+    return Math.max(...earlier.map(([, time]) => time), -Infinity);
   }
 
   /** Where a break lies on `axis`: after the last step that was kept. */

@@ -1,5 +1,5 @@
 // Choosing images of the grid: by box, by key, by range, or all that match; the buttons above act on what is chosen.
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 
 function form(): HTMLFormElement | null {
   return document.querySelector<HTMLFormElement>("#edit");
@@ -17,7 +17,8 @@ export function showChosen(): void {
   if (!words) return;
   const all = document.querySelector<HTMLInputElement>("#choose-all")!.checked;
   const chosen = boxes().filter((box) => box.checked).length;
-  words.textContent = all ? "All matching images are chosen." : chosen ? `${whole(chosen)} chosen` : "Choose images to change them.";
+  const some = chosen ? `${integerText(chosen)} chosen` : "Choose images to change them.";
+  words.textContent = all ? "All matching images are chosen." : some;
   document.querySelector("#grid")!.classList.toggle("choosing", all || chosen > 0);
   for (const button of document.querySelectorAll<HTMLButtonElement>("#bulk [data-needs]")) button.hidden = !all && !chosen;
   for (const button of document.querySelectorAll<HTMLButtonElement>("#bulk [data-none]")) button.hidden = all || chosen > 0;

@@ -1,6 +1,6 @@
 // Sheets of pictures as the job makes them: one place per kind and name, the newest shown, earlier ones a step away.
 import type { JobEvent } from "./live";
-import { figure, whole } from "../shared/numbers";
+import { integerText, numberText } from "../shared/numbers";
 import { sheetOf } from "./sheet_panels";
 
 const TITLES: Record<string, string> = {
@@ -73,24 +73,29 @@ class Sheet {
 
   private showWords(): void {
     const { step, facts } = this.pictures[this.shown]!;
-    const parts = [step === null ? "" : `step ${whole(step)}`];
-    if (typeof facts["foreground_iou"] === "number") parts.push(`foreground IoU ${figure(facts["foreground_iou"], true)}`);
+    const parts = [step === null ? "" : `step ${integerText(step)}`];
+    const iou = facts["foreground_iou"];
+    if (typeof iou === "number") parts.push(`foreground IoU ${numberText(iou, true)}`);
     // Where the panels are known, all this stands beside each row.
     const withoutPanels = !facts["panels"];
     if (withoutPanels && this.kind === "cam_sheet") parts.unshift(this.name);
-    if (withoutPanels && facts["method"]) parts.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
+    if (withoutPanels && facts["method"]) {
+      parts.push([facts["method"], facts["layer"], facts["target"]].filter(Boolean).join(", "));
+    }
     if (withoutPanels && typeof facts["confidence_drop"] === "number") {
-      parts.push(`confidence falls ${figure(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
+      parts.push(`confidence falls ${numberText(facts["confidence_drop"], true)} with the brightest 20 % hidden`);
     }
     if (withoutPanels && typeof facts["random_correlation"] === "number") {
-      parts.push(`correlation with random weights ${figure(facts["random_correlation"], true)}`);
+      parts.push(`correlation with random weights ${numberText(facts["random_correlation"], true)}`);
     }
     this.words.textContent = parts.filter(Boolean).join(" · ");
     const doubt = warningOf(facts);
     this.doubt.hidden = !doubt;
     this.doubt.textContent = doubt ? `⚠ ${doubt}` : "";
     const many = this.pictures.length > 1;
-    if (many) this.words.textContent += ` · ${whole(this.shown + 1)} of ${whole(this.pictures.length)}${SAME.has(this.kind) ? ", the same images each time" : ""}`;
+    const same = SAME.has(this.kind) ? ", the same images each time" : "";
+    const place = `${integerText(this.shown + 1)} of ${integerText(this.pictures.length)}`;
+    if (many) this.words.textContent += ` · ${place}${same}`;
     this.earlier.hidden = this.later.hidden = !many;
     this.earlier.disabled = this.shown === 0;
     this.later.disabled = this.shown === this.pictures.length - 1;

@@ -15,7 +15,7 @@ interface Panels {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Where the panels of a picture lie, by the facts of its artifact; null for older pictures, which have no such facts. */
+/** Where the panels of a picture lie, by the facts of its artifact; null for older pictures without such facts. */
 function panelsOf(facts: Record<string, unknown>): Panels | null {
   const found = facts["panels"] as Partial<Panels> | undefined;
   return found?.size && found.rows?.length && found.columns?.length ? (found as Panels) : null;

@@ -17,12 +17,12 @@ export function quantityName(quantity: string): string {
   return NAMES[quantity] ?? quantity.replaceAll("_", " ").replace("iou", "IoU");
 }
 
-export function whole(value: number): string {
+export function integerText(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
 /** Three significant digits at least; ratios with three decimals. */
-export function figure(value: number | null, ratio = false): string {
+export function numberText(value: number | null, ratio = false): string {
   if (value === null) return "not finite";
   if (ratio) return value.toFixed(3);
   const size = Math.abs(value);

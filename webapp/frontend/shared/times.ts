@@ -1,7 +1,7 @@
 // Times come from the server in its time zone; here they are shown in the reader's.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const fullTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
 /** 14:03, or 23 Nov 14:03 when it was not today. */
 export function clockTime(time: Date, now = new Date()): string {
@@ -15,7 +15,7 @@ export function showLocalTimes(root: ParentNode = document): void {
     const time = new Date(element.dateTime);
     const text = clockTime(time);
     if (element.textContent !== text) element.textContent = text;
-    element.title = whole.format(time);
+    element.title = fullTime.format(time);
   }
 }
 

@@ -65,7 +65,7 @@ export interface Parcel {
 
 export function parcels(files: readonly Named[]): Parcel[] {
   const wanted = files.filter(({ path }) => !NOISE.test(path));
-  // A table of labels must come with the files that it describes, and the files of a folder belong together by their paths.
+  // A table must come with the files that it describes, and the files of a folder belong together by their paths.
   const labelled = wanted.some(({ path }) => TABLE.test(path));
   const isAlone = ({ path, size }: Named): boolean =>
     ARCHIVE.test(path) || (!labelled && !path.includes("/") && size >= LARGE);

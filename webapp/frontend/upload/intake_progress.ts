@@ -1,6 +1,6 @@
 // The job that reads an upload into the dataset: its progress, in words.
 import { connect, type JobSnapshot } from "../job/live";
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 import { duration } from "../shared/times";
 
 const ENDED = new Set(["done", "failed", "cancelled"]);
@@ -11,8 +11,8 @@ export function readingWords(job: JobSnapshot): string {
   if (job.state === "queued" || job.state === "waiting") return "Arrived. Waiting to be read";
   if (!("done" in progress)) return "Reading: starting";
   const counted = progress.total
-    ? `Reading: ${whole(progress.done)} of ${whole(progress.total)} ${progress.unit}`
-    : `Reading: ${whole(progress.done)} ${progress.unit} so far`;
+    ? `Reading: ${integerText(progress.done)} of ${integerText(progress.total)} ${progress.unit}`
+    : `Reading: ${integerText(progress.done)} ${progress.unit} so far`;
   return progress.left === null || progress.left < 1 ? counted : `${counted} · ${duration(progress.left)} left`;
 }
 

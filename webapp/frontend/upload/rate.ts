@@ -1,7 +1,7 @@
-// How much has gone up, how fast, and how long the rest takes.
+// How much has been sent, how fast, and how long the rest takes.
 import { duration } from "../shared/times";
 
-const RATE_OVER = 3000;
+const WINDOW_MS = 3000;
 
 /** Bytes with the unit that leaves 1 to 3 digits before the point, as the server writes them. */
 export function bytes(value: number): string {
@@ -16,7 +16,7 @@ export function bytes(value: number): string {
 }
 
 /** "412 of 531 MB": the unit once where both have the same. */
-function of(done: number, total: number): string {
+function progressText(done: number, total: number): string {
   const unit = bytes(total).split(" ")[1]!;
   const [number, own] = bytes(done).split(" ") as [string, string];
   return own === unit || !done ? `${number} of ${bytes(total)}` : `${number} ${own} of ${bytes(total)}`;
@@ -24,7 +24,7 @@ function of(done: number, total: number): string {
 
 /** "412 of 531 MB · 38 MB/s · 3 s left". */
 export function sendingWords(sent: number, total: number, rate: number | null): string {
-  const parts = [of(sent, total)];
+  const parts = [progressText(sent, total)];
   if (rate && sent < total) parts.push(`${bytes(rate)}/s`, `${duration((total - sent) / rate)} left`);
   return parts.join(" · ");
 }
@@ -36,7 +36,7 @@ export class Rate {
   add(done: number): void {
     const time = performance.now();
     this.marks.push({ time, done });
-    while (this.marks.length > 2 && time - this.marks[0]!.time > RATE_OVER) this.marks.shift();
+    while (this.marks.length > 2 && time - this.marks[0]!.time > WINDOW_MS) this.marks.shift();
   }
 
   clear(): void {

@@ -1,5 +1,5 @@
 // Uploads: dropped or picked files wait for their turn, a few are sent at once, one line shows the progress of all.
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 import { filesDropped, filesPicked, parcels, type Parcel } from "./dropped";
 import { Rate, sendingWords } from "./rate";
 import { Row } from "./list_row";
@@ -87,7 +87,7 @@ export class Uploader {
   private async drop(data: DataTransfer): Promise<void> {
     const row = Row.added(this.list, this.template, "Dropped");
     try {
-      const files = await filesDropped(data, (found) => row.show(`Listing its files: ${whole(found)} so far`));
+      const files = await filesDropped(data, (found) => row.show(`Listing its files: ${integerText(found)} so far`));
       row.element.remove();
       this.add(parcels(files));
     } catch (error) {
@@ -136,8 +136,9 @@ export class Uploader {
     if (!on) this.rate.clear();
     if (this.all.element.hidden) return;
     this.rate.add(this.moved);
-    const counted = `${whole(all.length - on - held)} of ${whole(all.length)} arrived`;
-    const words = [counted, ...(held ? [`${whole(held)} stopped`] : []), sendingWords(sent, total, this.rate.value)];
+    const counted = `${integerText(all.length - on - held)} of ${integerText(all.length)} arrived`;
+    const stopped = held ? [`${integerText(held)} stopped`] : [];
+    const words = [counted, ...stopped, sendingWords(sent, total, this.rate.value)];
     this.all.show(words.join(" · "), sent, total);
     this.all.setPaused(on ? null : "Resume all", "Pause all");
   }

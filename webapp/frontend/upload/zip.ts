@@ -208,7 +208,8 @@ export class ZipSource {
   private async directoryAndEnd(): Promise<Uint8Array> {
     let seen = 0;
     const unknown = [...this.files.keys()].filter((index) => !this.known[index]);
-    await several(unknown.map((index) => async () => void (await this.crcOf(index, (n) => this.progress((seen += n))))));
+    const readMore = (bytes: number): void => this.progress((seen += bytes));
+    await several(unknown.map((index) => async () => void (await this.crcOf(index, readMore))));
     const count = this.files.length;
     const offset = this.offsets[count]!;
     const made = new Uint8Array(this.size - offset);

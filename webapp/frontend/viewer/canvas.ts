@@ -213,7 +213,7 @@ export class Stage {
     this.viewer.world.removeItem(picture.image);
   }
 
-  /** Draws the same item from another picture; the one that is shown stays until the new one is whole. */
+  /** Draws the same item from another picture; the one that is shown stays until the new one is complete. */
   async show(raster: Raster, table: Uint8ClampedArray): Promise<boolean> {
     await this.ready;
     const { shown } = this;
@@ -273,8 +273,8 @@ export class Stage {
   private get fitted(): boolean {
     const { width, height } = this.size;
     const box = this.viewer.viewport.getContainerSize();
-    const whole = Math.min(box.x / width, box.y / height) * devicePixelRatio;
-    return Math.abs(this.view.zoom / whole - 1) < 0.01;
+    const fitting = Math.min(box.x / width, box.y / height) * devicePixelRatio;
+    return Math.abs(this.view.zoom / fitting - 1) < 0.01;
   }
 
   moveTo(view: View, immediately = false): void {

@@ -59,11 +59,11 @@ export class ContrastPanel {
   private readonly sliders: [HTMLInputElement, HTMLInputElement];
   private readonly canvas: HTMLCanvasElement;
 
-  /** `whole`: values are whole numbers; `changed` is called with every window that the reader chooses. */
+  /** `integers`: values are whole numbers; `changed` is called with every window that the reader chooses. */
   constructor(
     private readonly root: HTMLElement,
     private window: Window,
-    private whole: boolean,
+    private integers: boolean,
     private readonly changed: (window: Window) => void,
   ) {
     const find = <E extends HTMLElement>(name: string): E => root.querySelector<E>(`[data-contrast="${name}"]`)!;
@@ -87,9 +87,9 @@ export class ContrastPanel {
   }
 
   /** Another item is shown, in this window. */
-  setItem(window: Window, whole: boolean): void {
+  setItem(window: Window, integers: boolean): void {
     this.window = window;
-    this.whole = whole;
+    this.integers = integers;
     this.showWindow();
   }
 
@@ -102,7 +102,7 @@ export class ContrastPanel {
   }
 
   choose(window: Window): void {
-    const high = window.high > window.low ? window.high : window.low + (this.whole ? 1 : 1e-6);
+    const high = window.high > window.low ? window.high : window.low + (this.integers ? 1 : 1e-6);
     this.window = { low: window.low, high };
     this.showWindow();
     this.changed(this.window);
@@ -127,7 +127,7 @@ export class ContrastPanel {
     const value = from + (Number(this.sliders[end].value) / 1000) * (to - from);
     const least = (to - from) / 1000;
     const { low, high } = this.window;
-    const rounded = this.whole ? Math.round(value) : value;
+    const rounded = this.integers ? Math.round(value) : value;
     this.choose(end === 0 ? { low: Math.min(rounded, high - least), high } : { low, high: Math.max(rounded, low + least) });
   }
 
@@ -138,7 +138,7 @@ export class ContrastPanel {
   }
 
   private showWindow(): void {
-    const digits = { maximumSignificantDigits: 6, maximumFractionDigits: this.whole ? 0 : 6 };
+    const digits = { maximumSignificantDigits: 6, maximumFractionDigits: this.integers ? 0 : 6 };
     const { low, high } = this.window;
     this.low.value = low.toLocaleString("en-US", digits);
     this.high.value = high.toLocaleString("en-US", digits);

@@ -1,12 +1,12 @@
 // The line with the position of the pointer and the grey value there.
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 import { readBytes, type ByteMap } from "./class_map";
 import { isEightBit, type Item } from "./item";
 import { type Raster, type Stage } from "./canvas";
 
 /** `values` are those of the picture that `raster` describes; without them, the position alone. */
 function readoutText(at: { x: number; y: number }, item: Item, raster: Raster, values: ByteMap | null): string {
-  const place = `x ${whole(at.x)} y ${whole(at.y)}`;
+  const place = `x ${integerText(at.x)} y ${integerText(at.y)}`;
   const byte = values?.values[Math.floor(at.y / values.factor) * values.width + Math.floor(at.x / values.factor)];
   if (byte === undefined) return place;
   const value = raster.low + (byte / 255) * (raster.high - raster.low);

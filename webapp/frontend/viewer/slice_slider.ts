@@ -1,5 +1,5 @@
 // Going through a stack: its slider, with the place of the slice in words, and the wheel turned with Shift.
-import { whole } from "../shared/numbers";
+import { integerText } from "../shared/numbers";
 
 /** A touchpad sends many small turns: this much is one slice. */
 const TURN = 40;
@@ -22,7 +22,7 @@ export class SliceSlider {
     const place = stack.indexOf(id) + 1;
     this.input.max = String(stack.length);
     if (moveHandle) this.input.value = String(place);
-    const words = `${whole(place)} of ${whole(stack.length)}`;
+    const words = `${integerText(place)} of ${integerText(stack.length)}`;
     this.words.textContent = words;
     this.input.setAttribute("aria-valuetext", words);
   }
