@@ -49,6 +49,7 @@ class Tar:
         self._size = path.stat().st_size
         try:
             self.members = list(self._listed(Judge(path, filename=filename)))
+            self._file.end_headers()
         except BaseException:
             self._file.close()
             raise
@@ -110,7 +111,6 @@ class Tar:
             self._tar.members.clear()  # or it keeps them all
             yield info, end
             self._file.start_member()
-        self._file.end_headers()
 
 
 class _HeaderFile:
