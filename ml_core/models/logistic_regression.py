@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml_core.runtime.sampler import ResumableSampler
-from ml_core.runtime.training_loop import Best
 
 WEIGHT_DECAYS = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
 """From strong to weak, each begun where the one before ended: so every one is near its optimum at its start."""
@@ -166,14 +165,3 @@ def evaluated(linear: nn.Linear, examples: Examples) -> tuple[float, float]:
         float(functional.cross_entropy(logits, examples.y)),
         float((logits.argmax(dim=1) == examples.y).double().mean()),
     )
-
-
-def converged(train: Examples, *, validation: Examples, classes: int, epochs: int) -> nn.Linear:
-    """Trained to convergence in one go, its weight decay chosen by the cross-entropy of `validation`."""
-    descent, best = Convergence(train, classes=classes, epochs=epochs), Best()
-    for step in range(1, descent.total_steps + 1):
-        descent.step(step)
-        if descent.offers(step):
-            best.offer(descent.linear, score=-evaluated(descent.linear, validation)[0], step=step)
-    descent.linear.load_state_dict(best.weights)
-    return descent.linear

@@ -72,7 +72,7 @@ def run(context: Context[ClassifySpec]) -> None:
         context,
         Answers.of(network.linear, x, data=data, manifest=manifest),
         images=images,
-        grey_accuracy=grey_accuracy(images, data, epochs=spec.epochs, device=context.device),
+        grey_accuracy=grey_accuracy(images, data),
         best_step=best.step,
         best_epoch=-(-best.step // descent.steps_per_epoch),
         features=x.shape[1],

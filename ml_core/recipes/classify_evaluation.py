@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from ml_core.data.arrays.prepare import Prepared
@@ -19,7 +21,7 @@ from ml_core.imaging.picture_sheets import SURROUND, fitted, grey_picture, sheet
 from ml_core.job.files import write_whole
 from ml_core.metrics.bootstrap import over_groups
 from ml_core.metrics.classification import ClassScores, confusion_of
-from ml_core.models.logistic_regression import Examples, Scale, converged, evaluated
+from ml_core.models.logistic_regression import WEIGHT_DECAYS, Scale
 from ml_core.runtime.training_loop import Context
 from ml_core.specs import ClassifySpec
 
@@ -71,21 +73,34 @@ class Answers:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
-def grey_accuracy(images: Prepared, data: ClassificationData, *, epochs: int, device: torch.device) -> float:
+def grey_accuracy(images: Prepared, data: ClassificationData) -> float:
     """The accuracy of the same regression on two numbers per image, grey mean and variance, at its best.
 
     Always standardised and trained to convergence, whatever the encoder's regression is: the most that grey values
     alone can do, read linearly.
     """
-    x = torch.from_numpy(_grey_statistics(images, data)).to(device)
-    y = torch.from_numpy(data.labels).to(device)
-    train, validation, shown = (
-        torch.from_numpy(data.places(part)).to(device) for part in ("train", "validation", data.evaluated)
-    )
-    scale = Scale.of(x[train])
-    parts = [Examples(scale(x[rows]), y[rows]) for rows in (train, validation, shown)]
-    linear = converged(parts[0], validation=parts[1], classes=len(data.classes), epochs=epochs)
-    return evaluated(linear, parts[2])[1]
+    x, y = torch.from_numpy(_grey_statistics(images, data)), data.labels
+    train, validation, shown = (data.places(part) for part in ("train", "validation", data.evaluated))
+    scaled = Scale.of(x[train])(x).double().numpy()
+    regression = converged_regression(scaled[train], y[train], validation=(scaled[validation], y[validation]))
+    return float(regression.score(scaled[shown], y[shown]))
+
+
+def converged_regression(
+    x: NDArray[np.float64], y: NDArray[np.int64], *, validation: tuple[NDArray[np.float64], NDArray[np.int64]]
+) -> LogisticRegression:
+    """Trained to convergence on features `x` (N, D) and classes `y` (N,), each of which is there.
+
+    Of `WEIGHT_DECAYS` the one of least cross-entropy in `validation` is taken, as for the encoder's features.
+    """
+    classes = np.unique(y)
+    # Of two classes scikit-learn keeps one vector, which is the difference of softmax's two: half the squares.
+    scale = 2 if len(classes) == 2 else 1
+    regressions = [
+        LogisticRegression(C=scale / (decay * len(y)), tol=1e-6, max_iter=1000).fit(x, y) for decay in WEIGHT_DECAYS
+    ]
+    held_x, held_y = validation
+    return min(regressions, key=lambda one: log_loss(held_y, one.predict_proba(held_x), labels=classes))
 
 
 def _grey_statistics(images: Prepared, data: ClassificationData) -> NDArray[np.float32]:

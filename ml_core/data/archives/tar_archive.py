@@ -1,41 +1,39 @@
-"""Tar files, plain or under gzip (`ml_core.data.archives.entries.Archive`). Imports no torch.
+"""Tar files, plain or under gzip (`ml_core.data.archives.entries.Archive`), read with `tarfile`. Imports no torch.
 
-Headers are read one by one with `tarfile`'s reader of a single block, and not with its loop over a file: that loop
-follows negative sizes for ever, and reads extended headers of any length, in Pythons that are still about.
+Nothing is extracted by name. What `tarfile`'s filter `data` refuses is refused here, and more: all links, and absolute
+names (docs/decisions/tarfile.md).
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import io
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, Self, cast
 
-from ml_core.data.archives.entries import Judge, Member
+from ml_core.data.archives.entries import MAX_NAME, Judge, Member
 from ml_core.data.formats.image_file import Refused
 from ml_core.errors import UserError
 
 _BLOCK = 512
 _GZIP = b"\x1f\x8b"
-_MOST_EXTENDED = 2**16
-"""Of a header with a long name; programs of Apple put a few kilobytes of their own beside it."""
+_MAX_HEADER_BYTES = 2**16
+"""Of all headers of one member; programs of Apple put a few kilobytes of their own beside a long name."""
+_MAX_HEADERS = 16
+"""Of one member: `tarfile` calls itself for each."""
+_MAX_GLOBAL_RECORDS = 100
 _BYTES_PER_ENTRY = 16
 _FREE_ENTRIES = 20_000
 """Above so many entries a file of the archive takes some bytes of it at least, however empty and alike they are."""
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_NAME + 1))
+_PAX_TYPES = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 _ANOTHER = Refused("It is a link or a device, not a file.", "Archive the file that it points to.")
 _DAMAGED = Refused("The archive is damaged or cut off here.", "Make the archive again.")
-_WITHOUT_DATA = frozenset(
-    {tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE}
-)
-_ABOUT_OTHERS = frozenset(
-    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
-)
-"""Entries that are no files: they say something of the next, or of all."""
 _ERRORS = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError)
 
 
@@ -46,41 +44,48 @@ class Tar:
     """
 
     def __init__(self, path: Path, *, filename: str) -> None:
-        self._stream = _unpacked(path)
+        self._file = _HeaderFile(_unpacked(path))
         self._filename = filename
         self._size = path.stat().st_size
         try:
             self.members = list(self._listed(Judge(path, filename=filename)))
+            self._file.end_headers()
         except BaseException:
-            self._stream.close()
+            self._file.close()
             raise
 
     def close(self) -> None:
-        self._stream.close()
+        self._file.close()
 
     @contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
         """A member as a stream. What is wrong while it is read becomes Refused."""
+        # Of a member its place and size are kept alone: half a million whole headers would fill the memory.
+        info = tarfile.TarInfo(member.name)
+        info.offset_data, info.size = member.handle, member.size
         try:
-            self._stream.seek(member.handle)
-            yield cast(IO[bytes], _Part(self._stream, member.size))
+            with cast(IO[bytes], self._tar.extractfile(info)) as stream:
+                yield stream
         except _ERRORS as error:
             raise _DAMAGED from error
 
     def _listed(self, judge: Judge) -> Iterator[Member]:
         read = 0
         try:
-            for entries, (name, size, kind, data) in enumerate(_headers(self._stream), start=1):
+            for info, end in self._headers():
+                entries = self._file.headers
                 if entries > _FREE_ENTRIES and entries * _BYTES_PER_ENTRY > self._size:
                     raise UserError(
                         f"{self._filename} is {self._size:,} bytes and claims to hold more than {entries:,} files. "
                         "Nothing was unpacked. Archive the images in several parts."
                     )
-                judge.check(entries=entries, total=data)
-                if kind == tarfile.DIRTYPE or kind in _ABOUT_OTHERS:
+                judge.check(entries=entries, total=end)
+                if info.isdir():
                     continue
-                fault = None if kind in (tarfile.REGTYPE, tarfile.AREGTYPE) else _ANOTHER
-                if (member := judge.member(name, size, kind=fault, handle=data)) is not None:
+                plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and info.sparse is None
+                size = info.size if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES else 0
+                member = judge.member(info.name, size, kind=None if plain else _ANOTHER, handle=info.offset_data)
+                if member is not None:
                     yield member
                 read += 1
         except _ERRORS as error:
@@ -88,24 +93,84 @@ class Tar:
                 raise UserError(f"{self._filename} is not a whole tar file. Make it again and add it.") from error
             yield Member(f"{self._filename} after its first {read:,} files", 0, _DAMAGED)
 
+    def _headers(self) -> Iterator[tuple[tarfile.TarInfo, int]]:
+        """Each member's header, and where its data ends. Raises one of _ERRORS where the archive is damaged."""
+        end = 0
+        self._file.start_member()
+        # It reads the first header at once.
+        self._tar = tarfile.TarFile(
+            fileobj=cast(Any, self._file), tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
+        )
+        while (info := self._tar.next()) is not None:
+            # Pythons before 3.11.14, 3.12.12 and 3.13.6 follow negative sizes back, for ever (CVE-2025-8194).
+            if info.size < 0 or self._tar.offset <= end:
+                raise tarfile.ReadError("a negative size")
+            if len(self._tar.pax_headers) > _MAX_GLOBAL_RECORDS:
+                raise tarfile.ReadError("endless global headers")
+            end = self._tar.offset
+            self._tar.members.clear()  # or it keeps them all
+            yield info, end
+            self._file.start_member()
 
-class _Part(io.RawIOBase):
-    """The next `size` bytes of a stream. Raises EOFError where there are fewer."""
 
-    def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream = stream
-        self._left = size
+class _HeaderFile:
+    """The file that `tarfile` reads. While it reads headers they are bounded: it would read any length into memory."""
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._bytes_left: int | None = None
+        self._headers_left = 0
+        self._block_is_header = False
+        self._body_is_pax = False
+        self.headers = 0
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
 
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        chunk = self._stream.read(wanted) if wanted else b""
-        if len(chunk) < wanted and not chunk:
-            raise EOFError("the archive ends within a file")
-        self._left -= len(chunk)
-        return chunk
+    def start_member(self) -> None:
+        self._bytes_left, self._headers_left = _MAX_HEADER_BYTES, _MAX_HEADERS
+
+    def start_header(self) -> None:
+        """The next block is a header, of the member or of what is said of it before."""
+        if not self._headers_left:
+            raise tarfile.ReadError("endless headers")
+        self.headers += 1
+        self._headers_left -= 1
+        self._block_is_header, self._body_is_pax = True, False
+
+    def end_headers(self) -> None:
+        """From here on the data of members is read, as long as it may be."""
+        self._bytes_left = None
+
+    def read(self, size: int) -> bytes:
+        if self._bytes_left is None:
+            return self._file.read(size)
+        if not 0 <= size <= self._bytes_left:
+            raise tarfile.ReadError("an endless extended header")
+        self._bytes_left -= size
+        block = self._file.read(size)
+        if self._block_is_header:
+            self._block_is_header, self._body_is_pax = False, block[156:157] in _PAX_TYPES
+        elif self._body_is_pax:
+            self._body_is_pax = False
+            _check_records(block)
+        return block
+
+
+class _Header(tarfile.TarInfo):
+    """Raises ReadError for every header that is broken: `tarfile` itself takes one after the first for the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        cast(_HeaderFile, archive.fileobj).start_header()
+        return super().fromtarfile(archive)
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        if not buf.strip(b"\0"):
+            return super().frombuf(buf and bytes(_BLOCK), encoding, errors)  # the end, which raises
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 def is_tar(path: Path, *, filename: str) -> bool:
@@ -130,48 +195,19 @@ def _unpacked(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if packed else open(path, "rb")
 
 
-def _headers(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes, int]]:
-    """Name, size, type and the place of the data of each header. Raises one of _ERRORS where it is damaged."""
+def _check_records(body: bytes) -> None:
+    """Raises ReadError unless a pax header is records `<length> <keyword>=<value>` and a line feed, one after another.
+
+    Newer versions of Python check it themselves. Those before 3.11.10, 3.12.6 and 3.13.0 fill the memory with records
+    that overlap, and spend hours on long numbers (CVE-2024-6232).
+    """
     at = 0
-    long_name, long_size = "", -1
-    while True:
-        stream.seek(at)
-        block = stream.read(_BLOCK)
-        if not block.strip(b"\0"):
-            if not block and not at:
-                raise EOFError("empty")
-            return
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        data = at + _BLOCK
-        size = long_size if long_size >= 0 and info.type != tarfile.XHDTYPE else info.size
-        if size < 0:
-            raise ValueError("a negative size")
-        if info.type in _WITHOUT_DATA:
-            size = 0  # whatever its header says, nothing follows
-        at = data + -(-size // _BLOCK) * _BLOCK
-        if info.type in _ABOUT_OTHERS and size > _MOST_EXTENDED:
-            raise ValueError("an endless extended header")
-        if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
-            extended = stream.read(size)
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                long_name = extended.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-            else:
-                records = _records(extended)
-                long_name = records.get("path", long_name)
-                long_size = int(records["size"]) if "size" in records else long_size
-        yield long_name or info.name, size, info.type, data  # of every header: whoever counts must see them all
-        if info.type not in _ABOUT_OTHERS:
-            long_name, long_size = "", -1
-
-
-def _records(extended: bytes) -> dict[str, str]:
-    """The records `<length> <keyword>=<value>` of an extended header (POSIX.1-2001, pax)."""
-    found = {}
-    while extended.strip(b"\0"):
-        length, space, _ = extended.partition(b" ")
-        if not space or not length.isdigit() or len(length) > 6 or not len(length) < int(length) <= len(extended):
-            raise ValueError("a broken extended header")
-        record, extended = extended[: int(length)], extended[int(length) :]
-        keyword, _, value = record[len(length) + 1 :].rstrip(b"\n").partition(b"=")
-        found[keyword.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-    return found
+    while at < len(body) and body[at]:
+        length, space, _ = body[at : at + 8].partition(b" ")
+        end = at + int(length) if space and length.isdigit() else 0
+        keyword_ends = body.find(b"=", at + len(length) + 2, max(end - 1, 0))
+        if end > len(body) or keyword_ends < 0 or body[end - 1] != 0x0A:
+            raise tarfile.ReadError("a broken extended header")
+        at = end
+    if _LONG_NUMBER.search(body):
+        raise tarfile.ReadError("a number without end in an extended header")

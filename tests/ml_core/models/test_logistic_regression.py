@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch import nn
 
 from ml_core.models.logistic_regression import (
@@ -17,9 +18,9 @@ from ml_core.models.logistic_regression import (
     Convergence,
     Examples,
     Scale,
-    converged,
     evaluated,
 )
+from ml_core.recipes.classify_evaluation import converged_regression
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,12 +66,25 @@ def test_it_converges_to_scikit_learns_answer(converged_path: dict[float, nn.Lin
     assert np.abs(probabilities - oracle.predict_proba(held.x.numpy())).max() < 2e-3
 
 
-def test_the_weight_decay_of_least_validation_loss_is_taken(converged_path: dict[float, nn.Linear]) -> None:
-    train, validation = _examples(600), _examples(500, seed=2)
-    chosen = converged(train, validation=validation, classes=3, epochs=20)
-    losses = {decay: evaluated(linear, validation)[0] for decay, linear in converged_path.items()}
-    assert evaluated(chosen, validation)[0] == pytest.approx(min(losses.values()), abs=1e-6)
-    assert min(losses, key=losses.__getitem__) not in (WEIGHT_DECAYS[0], WEIGHT_DECAYS[-1])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_grey_values_are_read_by_the_regression_of_least_validation_loss(classes: int) -> None:
+    train, validation, held = (_examples(count, classes=classes, seed=s) for s, count in enumerate((600, 500, 4000)))
+    descent, found = Convergence(train, classes=classes, epochs=20), {}
+    for step in range(1, descent.total_steps + 1):
+        descent.step(step)
+        if descent.offers(step):
+            found[evaluated(descent.linear, validation)[0]] = (
+                descent.weight_decay(step),
+                evaluated(descent.linear, held)[1],
+            )
+    decay, accuracy = found[min(found)]
+    assert decay not in (WEIGHT_DECAYS[0], WEIGHT_DECAYS[-1])
+    chosen = converged_regression(
+        train.x.double().numpy(), train.y.numpy(), validation=(validation.x.double().numpy(), validation.y.numpy())
+    )
+    probabilities = chosen.predict_proba(validation.x.double().numpy())
+    assert log_loss(validation.y.numpy(), probabilities) == pytest.approx(min(found), abs=1e-4)
+    assert chosen.score(held.x.double().numpy(), held.y.numpy()) == pytest.approx(accuracy, abs=0.002)
 
 
 def test_each_weight_decay_begins_without_the_curvature_of_the_one_before() -> None:
