@@ -19,10 +19,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from ml_core.job import time_text
 from webapp.datasets.models import Revision
 from webapp.jobs.models import State
 from webapp.jobs.results.headline import headline
-from webapp.jobs.results.progress_text import duration, kind_title, progress_words, took
+from webapp.jobs.results.progress_text import kind_title, progress_words, took
 from webapp.jobs.results.tracked_metric import watched
 
 register = template.Library()
@@ -30,8 +31,17 @@ register = template.Library()
 NOTHING = "\N{EN DASH}"
 """Stands where a value would, so that no cell is blank."""
 
-for _filter in (duration, headline, kind_title, progress_words, took, watched):
+for _filter in (headline, kind_title, progress_words, took, watched):
     register.filter(_filter)
+
+
+@register.filter
+def duration(value: float | datetime.timedelta | None) -> str:
+    """Seconds, or a span of time, as a person would say them; nothing for nothing."""
+    if value is None:
+        return ""
+    return time_text.duration(value.total_seconds() if isinstance(value, datetime.timedelta) else value)
+
 
 # --- the front end's built files --------------------------------------------------------------------------------
 

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+GAMMA_KNEE, GAMMA_OFFSET, GAMMA, GAMMA_SLOPE = 0.04045, 0.055, 2.4, 12.92
+"""sRGB to linear light: ((v + offset) / (1 + offset)) ** gamma above the knee, v / slope below it."""
+LINEAR_KNEE = 0.0031308
+"""The same knee in linear light, for the way back."""
 XYZ_OF_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
@@ -19,7 +23,8 @@ XYZ_OF_RGB = (
 WHITE = (0.95047, 1.0, 1.08883)
 KNEE = 0.008856
 """Below it CIE replaces the cube root by a straight line."""
-SLOPE = 7.787
+SLOPE, INTERCEPT = 7.787, 16 / 116
+"""Of that line."""
 ZERO = 128
 """What stands for an a or b of 0 in planes of bytes."""
 _STRIP = 2**18
@@ -48,15 +53,16 @@ def _stretched(plane: NDArray[np.uint8], *, width: int, height: int) -> NDArray[
 def _lightness_of_bytes() -> NDArray[np.float32]:
     """L in 0..100 of each grey value 0 to 255, taken as sRGB."""
     grey = np.arange(256) / 255
-    linear = np.where(grey > 0.04045, ((grey + 0.055) / 1.055) ** 2.4, grey / 12.92)
-    root = np.where(linear > KNEE, np.cbrt(linear), SLOPE * linear + 16 / 116)
+    linear = np.where(grey > GAMMA_KNEE, ((grey + GAMMA_OFFSET) / (1 + GAMMA_OFFSET)) ** GAMMA, grey / GAMMA_SLOPE)
+    root = np.where(linear > KNEE, np.cbrt(linear), SLOPE * linear + INTERCEPT)
     return (116 * root - 16).astype(np.float32)
 
 
 def _rgb(light: NDArray[np.float32], a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.uint8]:
     y = (light + 16) / 116
     root = np.stack([y + a / 500, y, np.maximum(y - b / 200, 0)], axis=-1)
-    xyz = np.where(root > KNEE ** (1 / 3), root**3, (root - 16 / 116) / SLOPE) * np.array(WHITE, np.float32)
+    xyz = np.where(root > KNEE ** (1 / 3), root**3, (root - INTERCEPT) / SLOPE) * np.array(WHITE, np.float32)
     linear = xyz @ np.linalg.inv(np.array(XYZ_OF_RGB)).T.astype(np.float32)
-    rgb = np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    bright = (1 + GAMMA_OFFSET) * np.maximum(linear, 0) ** (1 / GAMMA) - GAMMA_OFFSET
+    rgb = np.where(linear > LINEAR_KNEE, bright, GAMMA_SLOPE * linear)
     return np.rint(255 * rgb.clip(0, 1)).astype(np.uint8)

@@ -9,15 +9,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ml_core.imaging.lab import KNEE, SLOPE, WHITE, XYZ_OF_RGB
+from ml_core.imaging.lab import (
+    GAMMA,
+    GAMMA_KNEE,
+    GAMMA_OFFSET,
+    GAMMA_SLOPE,
+    INTERCEPT,
+    KNEE,
+    LINEAR_KNEE,
+    SLOPE,
+    WHITE,
+    XYZ_OF_RGB,
+)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB in 0..1, shape (..., 3, H, W), to Lab of the same shape."""
-    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(0) ** 2.4, rgb / 12.92)
-    xyz = _mix(linear, rgb.new_tensor(XYZ_OF_RGB)) / _white(rgb)
-    root = torch.where(xyz > KNEE, xyz.clamp_min(0) ** (1 / 3), SLOPE * xyz + 16 / 116)
-    x, y, z = root.unbind(-3)
+    xyz = _mix(_linear(rgb), rgb.new_tensor(XYZ_OF_RGB)) / _white(rgb)
+    x, y, z = _root(xyz).unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
@@ -26,10 +35,11 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, (y - b / 200).clamp_min(0)], dim=-3)
-    xyz = torch.where(root > KNEE ** (1 / 3), root**3, (root - 16 / 116) / SLOPE) * _white(lab)
+    xyz = torch.where(root > KNEE ** (1 / 3), root**3, (root - INTERCEPT) / SLOPE) * _white(lab)
     # The inverse in double precision: float32 loses the fourth digit.
     linear = _mix(xyz, torch.tensor(XYZ_OF_RGB, dtype=torch.float64).inverse().to(lab))
-    rgb = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    bright = (1 + GAMMA_OFFSET) * linear.clamp_min(0) ** (1 / GAMMA) - GAMMA_OFFSET
+    rgb = torch.where(linear > LINEAR_KNEE, bright, GAMMA_SLOPE * linear)
     return rgb.clamp(0, 1)
 
 
@@ -38,9 +48,16 @@ def lightness_of_grey(grey: Tensor) -> Tensor:
 
     A micrograph's grey values are taken as sRGB, as every viewer shows them.
     """
-    linear = torch.where(grey > 0.04045, ((grey + 0.055) / 1.055).clamp_min(0) ** 2.4, grey / 12.92)
-    root = torch.where(linear > KNEE, linear.clamp_min(0) ** (1 / 3), SLOPE * linear + 16 / 116)
-    return 116 * root - 16
+    return 116 * _root(_linear(grey)) - 16
+
+
+def _linear(srgb: Tensor) -> Tensor:
+    bright = ((srgb + GAMMA_OFFSET) / (1 + GAMMA_OFFSET)).clamp_min(0) ** GAMMA
+    return torch.where(srgb > GAMMA_KNEE, bright, srgb / GAMMA_SLOPE)
+
+
+def _root(xyz: Tensor) -> Tensor:
+    return torch.where(xyz > KNEE, xyz.clamp_min(0) ** (1 / 3), SLOPE * xyz + INTERCEPT)
 
 
 def _mix(x: Tensor, matrix: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ml_core.job.time_text import duration
+
 SELDOM = 30.0
 """Seconds between two lines of progress where they cannot be rewritten."""
 _CLEAR = "\r\x1b[K"
@@ -53,7 +55,7 @@ class Terminal:
         if rate:
             parts.append(f"{_short(rate)}/s")
         if left is not None and not ends:
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{duration(left, whole_minutes_from=3600)} left")
         line = " · ".join(parts)
         for figure in self._figures() if unit == "steps" else ():
             if not self._rewrites or len(line) + len(figure) + 3 < self._width():
@@ -134,16 +136,6 @@ class Terminal:
             self._stream.flush()
         except OSError:  # whoever read along has gone (`| head`): no reason to end a training
             self._rewrites = self._standing = False
-
-
-def duration(seconds: float) -> str:
-    """As a person says it: 8 s, 1 min 28 s, 2 h 5 min, 3 d 4 h."""
-    whole = round(seconds)
-    for large, small, of, parts in (("d", "h", 86_400, 3_600), ("h", "min", 3_600, 60), ("min", "s", 60, 1)):
-        if whole >= of:
-            rest = whole % of // parts
-            return f"{whole // of:,} {large} {rest} {small}" if rest else f"{whole // of:,} {large}"
-    return f"{whole} s"
 
 
 def _short(value: float) -> str:

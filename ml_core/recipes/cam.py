@@ -35,6 +35,7 @@ from ml_core.runtime import weights
 from ml_core.runtime.training_loop import Context
 from ml_core.specs import CamSpec
 from ml_core.specs.architectures import STRIDE
+from ml_core.specs.cam import RANDOM_CORRELATION_LIMIT
 
 METHODS = {"gradcam": "Grad-CAM", "eigencam": "EigenCAM"}
 
@@ -243,6 +244,7 @@ def _keep(
         "layer": layer,
         "target": look.target,
         **asdict(checks),
+        "random_correlation_limit": RANDOM_CORRELATION_LIMIT,
     }
     cam, random_cam = seen.at_own_size(look.cam), seen.at_own_size(look.random_cam)
     path = write_png((cam * 255).round().astype(np.uint8), context.artifacts / f"cam-{position:07d}.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,15 +106,16 @@ def run(context: Context[SegmentSpec]) -> None:
                     f"{best.step // sampler.steps_per_epoch:,}."
                 )
 
-    _keep_segmenter(context, judged, data, kind="segmenter_last", origin=origin, step=loop.step, threshold=HALF)
-    kept_step = loop.step
-    if spec.judged == "best":
+    kept_step = best.step if spec.judged == "best" else loop.step
+    if kept_step != loop.step:
+        _keep_segmenter(context, judged, data, kinds=["segmenter_last"], origin=origin, step=loop.step, threshold=HALF)
         judged.network.load_state_dict(best.weights)
-        kept_step = best.step
     curve = precision_recall(context, judged, data)
     chosen = curve.best_threshold() if curve is not None and spec.threshold == "validation" else None
     threshold = HALF if chosen is None else chosen
-    _keep_segmenter(context, judged, data, kind="segmenter", origin=origin, step=kept_step, threshold=threshold)
+    # Where the last step is the one that is kept, one file stands for both.
+    kinds = ["segmenter_last", "segmenter"] if kept_step == loop.step else ["segmenter"]
+    _keep_segmenter(context, judged, data, kinds=kinds, origin=origin, step=kept_step, threshold=threshold)
     report_results(
         context,
         judged,
@@ -287,11 +289,12 @@ def _keep_segmenter(
     segmenter: Segmenter,
     data: SegmentationData,
     *,
-    kind: str,
+    kinds: Sequence[str],
     origin: str,
     step: int,
     threshold: float,
 ) -> None:
+    """One file, announced as each of `kinds`."""
     facts = {
         "architecture": segmenter.architecture,
         "channels": segmenter.mean.shape[1],
@@ -311,9 +314,11 @@ def _keep_segmenter(
         "decoder_width": segmenter.width,
         "reduction": segmenter.reduction,
     }
-    path = context.artifacts / f"{kind.replace('_', '-')}.safetensors"
+    names = [f"{kind.replace('_', '-')}.safetensors" for kind in kinds]
+    path = context.artifacts / names[-1]
     weights.save(path, segmenter.network.state_dict(), facts=facts)
-    context.reporter.artifact(kind, path, **facts)
+    for kind, name in zip(kinds, names, strict=True):
+        context.reporter.artifact(kind, path, name=name, **facts)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, spec: SegmentSpec, *, step: int, total_steps: int) -> None:

@@ -16,11 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-WORKSPACE = 1.3
-"""Room for the gradients of activations, which come and go in the backward pass, and for what the allocator holds.
-
-With it, peaks that were measured on a CPU (ResNet-18 and ResNet-50, BYOL and U-Net, float32 and bfloat16) were 0 to
-14 % above the estimate."""
+from ml_core.specs.architectures import WORKSPACE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ml_core.specs.classify import ClassifySpec
 from ml_core.specs.colorize import ColorizeSpec
 from ml_core.specs.field_text import as_text, format_field
 from ml_core.specs.fields import CURRENT_VERSION, FieldInfo, InputSlot, Presets, Refusal, Spec, SpecError, TrainingSpec
-from ml_core.specs.inactive_fields import Idle, holds
+from ml_core.specs.inactive_fields import holds
 from ml_core.specs.intake import IntakeSpec
 from ml_core.specs.pretrain import PretrainSpec
 from ml_core.specs.segment import SegmentSpec
@@ -32,7 +32,6 @@ __all__ = [
     "ClassifySpec",
     "ColorizeSpec",
     "FieldInfo",
-    "Idle",
     "InputSlot",
     "IntakeSpec",
     "PretrainSpec",
@@ -47,7 +46,7 @@ __all__ = [
     "fields_of",
     "format_field",
     "from_preset",
-    "holds",
+    "inputs_without_effect",
     "load_spec",
     "presets_of",
     "without_effect",
@@ -139,3 +138,9 @@ def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[st
         else:
             found[info.name] = next((slot for slot in rule["given"] if slot in given), "") if rule["taken"] else ""
     return found
+
+
+def inputs_without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> set[str]:
+    """The inputs of `kind` that a job of such fields would not look at."""
+    texts = {name: as_text(value) for name, value in values.items()}
+    return {slot.name for slot in SPECS[kind].inputs if any(holds(r, values=texts, given=given) for r in slot.idle)}

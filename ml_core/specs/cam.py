@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
 from ml_core.specs.inactive_fields import idle
+
+RANDOM_CORRELATION_LIMIT = 0.7
+"""From here on, a map of trained and one of random weights show much the same: it says little about the training."""
+
+
+def with_limit(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A map's facts with the limit that its correlation is held against, where they are older than this fact."""
+    return {"random_correlation_limit": RANDOM_CORRELATION_LIMIT, **facts}
 
 
 class CamSpec(Spec):

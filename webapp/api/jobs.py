@@ -18,13 +18,6 @@ from webapp.projects.models import Project
 
 router = Router(tags=["jobs"])
 
-ACTIONS = {
-    "cancel": services.job_cancel,
-    "pause": services.job_pause,
-    "resume": services.job_resume,
-    "retry": services.job_retry,
-}
-
 
 class JobIn(Schema):
     project: int
@@ -104,6 +97,6 @@ def move_job(request: HttpRequest, job_id: int, wanted: MoveIn) -> object:
 def act_on_job(request: HttpRequest, job_id: int, action: Literal["cancel", "pause", "resume", "retry"]) -> object:
     user = asker(request)
     job = get_editable(Job.objects.all(), user, pk=job_id)
-    ACTIONS[action](job, user=user)
+    services.ACTIONS[action](job, user=user)
     job.refresh_from_db()
     return snapshot.snapshot(job)

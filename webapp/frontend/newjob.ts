@@ -27,21 +27,20 @@ function emptyOthers(chosen: HTMLSelectElement): void {
   }
 }
 
-function refresh(): void {
-  markIdle(form);
-  presets.mark();
-}
-
 form.addEventListener("change", (event) => {
   const changed = event.target;
   if (changed instanceof HTMLSelectElement && "alternative" in changed.dataset) emptyOthers(changed);
   if (changed instanceof HTMLSelectElement && changed.dataset["takes"] === "revision") matchColour();
   if (changed instanceof HTMLSelectElement && "slot" in changed.dataset) offerValues(form);
   if (changed instanceof HTMLInputElement && changed.name === "preset") presets.fill();
-  refresh();
+  presets.mark();
   void htmx.ajax("POST", form.dataset["preflight"]!, { source: form, target: "#preflight", swap: "innerMorph" });
 });
-form.addEventListener("input", refresh);
+form.addEventListener("input", () => presets.mark());
+document.addEventListener("htmx:after:swap", () => {
+  markIdle(form);
+  presets.mark();
+});
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
@@ -55,5 +54,5 @@ document.addEventListener("click", (event) => {
   field?.closest("details")?.setAttribute("open", "");
   field?.focus();
 });
-refresh();
+presets.mark();
 document.querySelector<HTMLElement>("#refusals")?.focus();

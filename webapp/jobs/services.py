@@ -141,3 +141,7 @@ def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:
         name=f"{job.name}, extended",
         extends=job,
     )
+
+
+ACTIONS = {"cancel": job_cancel, "pause": job_pause, "resume": job_resume, "retry": job_retry}
+"""What people do to a job that is there, by the names of addresses and of `allowed_actions`."""

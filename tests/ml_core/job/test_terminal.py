@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ml_core.job.reporting import EventFile
-from ml_core.job.terminal import Terminal, duration
+from ml_core.job.terminal import Terminal
+from ml_core.job.time_text import duration
 
 
 class _Tty(io.StringIO):

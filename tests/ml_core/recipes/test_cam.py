@@ -28,7 +28,8 @@ from tests.ml_core.textures import write_textures
 
 pytestmark = pytest.mark.slow  # runs networks: seconds each
 
-FACTS = {"item", "image", "page", "method", "layer", "target", "confidence_drop", "random_correlation"}
+FACTS = {"item", "image", "page", "method", "layer", "target"}
+FACTS |= {"confidence_drop", "random_correlation", "random_correlation_limit"}
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def test_the_weights_of_the_end_are_kept_where_that_is_asked_for(tmp_path: Path,
     [(path, facts)] = artifacts(heard, "segmenter")
     [(last, _)] = artifacts(heard, "segmenter_last")
     assert facts["step"] == max(curve)
+    assert last == path  # one file for both
     kept, end = weights.load(path).tensors, weights.load(last).tensors
     assert all(torch.equal(kept[name], end[name]) for name in kept)
 

@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from ml_core.specs import SpecError
+from ml_core.specs.cam import RANDOM_CORRELATION_LIMIT
 from tests.counting import make_revision, pretrain
 from webapp.datasets.models import Revision
 from webapp.jobs import services
@@ -46,6 +47,17 @@ def test_a_job_is_queued_and_says_so_in_its_own_sequence(revision: Revision, bob
     said = lifecycle_events.events_after(job, 0)
     assert [(e["kind"], e["data"]["from"], e["data"]["to"]) for e in said] == [("state", None, "queued")]
     assert lifecycle_events.events_after(job, said[-1]["id"]) == []
+
+
+@pytest.mark.parametrize(("facts", "limit"), [({}, RANDOM_CORRELATION_LIMIT), ({"random_correlation_limit": 0.5}, 0.5)])
+def test_a_map_comes_with_the_limit_of_its_time_or_with_that_of_today(
+    revision: Revision, bob: User, facts: dict[str, float], limit: float
+) -> None:
+    job = pretrain(revision, user=bob)
+    data = {"artifact": "cam_sheet", "facts": {"random_correlation": 0.75, **facts}}
+    Event.objects.create(job=job, epoch=job.epoch, kind="artifact", time=timezone.now(), data=data)
+    sent = lifecycle_events.events_after(job, 0)[-1]["data"]["facts"]
+    assert sent == {"random_correlation": 0.75, "random_correlation_limit": limit}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 from django.urls import reverse
 
 from ml_core.specs import fields_of
+from ml_core.specs.cam import with_limit
 from webapp.datasets.models import Item
 from webapp.datasets.pictures.colorized import colours_of, places_in
 from webapp.datasets.pictures.pyramids import in_colour
@@ -90,7 +91,7 @@ def _as_sentence(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of an activation map, its method and layer as the form of a CAM calls them."""
     labels = {field.name: dict(field.choices) for field in fields_of("cam")}
     said = {name: labels[name].get(facts[name], facts[name]) for name in ("method", "layer") if name in facts}
-    return {**facts, **said}
+    return {**with_limit(facts), **said}
 
 
 def _url(artifact: Artifact) -> str:

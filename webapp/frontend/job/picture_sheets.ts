@@ -19,13 +19,10 @@ interface Picture {
   facts: Record<string, unknown>;
 }
 
-/** From here on, a map of trained and one of random weights show much the same. */
-const TOO_ALIKE = 0.8;
-
 /** Why a map is not reliable, by the checks that came with it; empty where they passed. */
 function warningOf(facts: Record<string, unknown>): string {
-  const { confidence_drop: drop, random_correlation: alike } = facts;
-  if (typeof alike === "number" && alike >= TOO_ALIKE) return "Random weights give nearly the same map: it says little about the training.";
+  const { confidence_drop: drop, random_correlation: alike, random_correlation_limit: limit } = facts;
+  if (typeof alike === "number" && alike >= Number(limit)) return "Random weights give nearly the same map: it says little about the training.";
   if (typeof drop === "number" && drop <= 0) return "Hiding the brightest part does not lower the confidence: the network does not rely on it.";
   return "";
 }

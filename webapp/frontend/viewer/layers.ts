@@ -40,9 +40,8 @@ export interface Choice extends Pick<Shown, "on" | "opacity" | "style" | "predic
 
 const MASK_COLOURS = ["--mask", "--class-3", "--class-4", "--class-5"];
 const PREDICTION_COLOURS = ["--prediction", "--class-3", "--class-4", "--class-5"];
-/** Below this fall of confidence, or above this likeness with random weights, a map explains nothing. */
+/** Below this fall of confidence a map explains nothing. */
 const LEAST_DROP = 0;
-const MOST_ALIKE = 0.7;
 
 /** One line of the list. */
 export class Layer {
@@ -340,11 +339,11 @@ export class Layers {
     const layer = this.find("cam");
     const run = layer?.shown ? this.chosenRun("cam") : undefined;
     if (!run) return "";
-    const { confidence_drop: drop, random_correlation: alike } = run.facts;
+    const { confidence_drop: drop, random_correlation: alike, random_correlation_limit: limit } = run.facts;
     if (typeof drop === "number" && drop <= LEAST_DROP) {
       return "Hiding the brightest part does not lower the confidence: this map is not reliable";
     }
-    if (typeof alike === "number" && alike >= MOST_ALIKE) {
+    if (typeof alike === "number" && alike >= Number(limit)) {
       return "Random weights give nearly the same map: it is not reliable";
     }
     return "";

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_core.specs import PretrainSpec, SegmentSpec, Spec
+from ml_core.specs.architectures import WORKSPACE
 from ml_core.specs.segment import REDUCTIONS
 from webapp.jobs.models import Queue, device_name
 
@@ -47,8 +48,6 @@ _SEGMENTERS = {
     ("attention50", "fpn", "full"): (18.6e6, 3277, 388),
     ("attention50", "fpn", "half"): (16.9e6, 3149, 260),
 }
-_WORKSPACE = 1.3
-"""Room for what the backward pass and the allocator take on top."""
 _CONTEXT = 0.5 * GIB
 _HALF = 0.6
 """bfloat16 keeps two bytes of what float32 keeps four; losses and statistics stay as they are."""
@@ -103,7 +102,7 @@ def batch_that_fits(spec: Spec, room: Room) -> int:
 
 def memory_of(spec: Spec, *, half: bool = False) -> float | None:
     """Upper estimate in bytes, for float32 or, with `half`, for bfloat16; None for networks that were not counted."""
-    room_for_work = _WORKSPACE * (_HALF if half else 1)
+    room_for_work = WORKSPACE * (_HALF if half else 1)
     if isinstance(spec, PretrainSpec) and spec.encoder in _ENCODERS:
         parameters, kept = _ENCODERS[spec.encoder]
         # Both views pass the online network; weights, gradients, two moments, and the target's weights.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_core.specs import FieldInfo, Idle, InputSlot, format_field
+from ml_core.specs import FieldInfo, InputSlot, format_field
 from webapp.jobs.forms.input_choices import Option
 
 
@@ -63,10 +63,6 @@ class BoundField:
         return [(value, value or self.info.words.get("", "-")) for value in values]
 
     @property
-    def rules(self) -> str:
-        return _as_json(self.info.idle)
-
-    @property
     def words(self) -> str:
         return json.dumps(self.info.words) if self.info.words else ""
 
@@ -89,15 +85,7 @@ class BoundSlot:
         """The picker's name in the form."""
         return slot_name(self.slot.name)
 
-    @property
-    def rules(self) -> str:
-        return _as_json(self.slot.idle)
-
 
 def slot_name(slot: str) -> str:
     """A slot may be called like a field, both a job's encoder: in the form they differ."""
     return f"slot-{slot}"
-
-
-def _as_json(rules: Sequence[Idle]) -> str:
-    return json.dumps(list(rules)) if rules else ""

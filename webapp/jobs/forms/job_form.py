@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from ml_core.specs import (
     as_text,
     fields_of,
     from_preset,
-    holds,
+    inputs_without_effect,
     load_spec,
     presets_of,
     without_effect,
@@ -237,10 +238,15 @@ class JobForm:
         """The inputs that are chosen, and what else they bring."""
         return {*self._chosen, *(fact for option in self._chosen.values() for fact in option.gives)}
 
+    @property
+    def idle_json(self) -> str:
+        """What has no effect, for the page: id of the element -> where its value is taken from, else empty."""
+        found = {f"field-{field.info.name}": field.taken for field in self.fields if field.idle}
+        return json.dumps(found | {f"field-{slot_name(slot)}": "" for slot in self._idle_slots})
+
     @cached_property
     def _idle_slots(self) -> set[str]:
-        slots = SPECS[self.kind].inputs
-        return {s.name for s in slots if any(holds(r, values=self.texts, given=self._given) for r in s.idle)}
+        return inputs_without_effect(self.kind, self.texts, given=self._given)
 
     def _has(self, name: str) -> bool:
         return self._data is not None and name in self._data

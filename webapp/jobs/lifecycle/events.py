@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from django.utils import timezone
 
+from ml_core.specs.cam import with_limit
 from webapp.jobs.models import Artifact, Event, Job
 
 AT_ONCE = 2000
@@ -102,6 +103,8 @@ def events_after(job: Job, cursor: int, limit: int = AT_ONCE) -> list[dict[str, 
 
 def _message(event: Event, artifact: Artifact | None) -> dict[str, Any]:
     data = event.data
+    if event.kind == "artifact" and data and data.get("artifact") in ("cam", "cam_sheet"):
+        data = {**data, "facts": with_limit(data.get("facts", {}))}
     if artifact is not None:
         data = {**(data or {}), "url": artifact_url(artifact)}
     return {

@@ -23,14 +23,6 @@ IMAGES = 60
 """Of a page of answers."""
 
 
-ACTIONS = {
-    "cancel": services.job_cancel,
-    "pause": services.job_pause,
-    "resume": services.job_resume,
-    "retry": services.job_retry,
-}
-
-
 @require_safe
 def job(request: HttpRequest, job_id: int) -> HttpResponse:
     user = signed_in(request)
@@ -72,9 +64,9 @@ def job_action(request: HttpRequest, job_id: int, action: str) -> HttpResponse:
     found = get_editable(Job.objects.all(), user, pk=job_id)
     if action == "extend":
         return _extend(request, found)
-    if action not in ACTIONS:
+    if action not in services.ACTIONS:
         raise Http404
-    if not ACTIONS[action](found, user=user):
+    if not services.ACTIONS[action](found, user=user):
         found.refresh_from_db(fields=["state"])
         state = found.get_state_display().lower()
         messages.error(request, f"The job is {state} by now, so there was nothing to {action}.")

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
 
+from ml_core.job.time_text import duration
 from ml_core.specs import SPECS
 from webapp.jobs.lifecycle.leases import silent_seconds
 from webapp.jobs.models import OWNED, Job
@@ -74,24 +75,3 @@ def _rate(rate: float, unit: str) -> str:
     if rate < 1:
         return f"{rate * 60:.2g} {unit}/min"
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
-
-
-def duration(value: float | timedelta | None) -> str:
-    """Seconds as a person would say them: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
-    if value is None:
-        return ""
-    seconds = round(value.total_seconds() if isinstance(value, timedelta) else value)
-    if seconds < 60:
-        return f"{max(seconds, 0)} s"
-    if seconds < 600:
-        return _two(seconds, 60, "min", 1, "s")
-    if seconds < 3600:
-        return f"{round(seconds / 60)} min"
-    if seconds < 86400:
-        return _two(seconds, 3600, "h", 60, "min")
-    return _two(seconds, 86400, "d", 3600, "h")
-
-
-def _two(seconds: int, large: int, large_unit: str, small: int, small_unit: str) -> str:
-    whole, rest = divmod(seconds, large)
-    return f"{whole} {large_unit}" + (f" {rest // small} {small_unit}" if rest // small else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ml_core.metrics.bootstrap import FEWEST_GROUPS
 from ml_core.specs import SPECS, fields_of
 from webapp.jobs.models import Job
 from webapp.jobs.results.headline import headline, number_of
@@ -14,8 +15,6 @@ BASIS = frozenset(
     | {"judged_epoch", "judged_step", "best_epoch", "best_step", "size", "split"}
 )
 """Results that are said here, and are no figures of their own."""
-FEWEST_GROUPS = 5
-"""With fewer, an interval over groups says nothing."""
 
 
 def fact_lines(job: Job) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import pytest
@@ -86,6 +87,21 @@ def test_a_field_without_effect_keeps_its_value_and_is_not_counted_as_changed(pr
     assert [field.info.name for field in form.differing] == ["framing"]
     spec = form.spec().model_dump()
     assert spec["prediction_tile"] == 64
+
+
+def test_the_answer_to_each_change_says_what_has_no_effect(
+    client: Client, project: Project, revision: Revision, make_job: JobMaker
+) -> None:
+    encoder = make_job("pretrain", State.DONE, name="byol-colour")
+    sent = _sent(JobForm(project=project, kind="segment", preset="quick"), framing="crops")
+    answer = html.unescape(client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode())
+    idle = json.loads(re.search(r'data-fields="(.*)" hidden', answer)[1])  # type: ignore[index]
+    assert idle["field-encoder"] == f"ResNet-18, taken from #{encoder.pk} byol-colour."
+    assert idle["field-initial"] == ""
+    assert "field-prediction_tile" not in idle
+    sent = _sent(JobForm(project=project, kind="pretrain"), views="byol")
+    answer = html.unescape(client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode())
+    assert "field-slot-colour" in json.loads(re.search(r'data-fields="(.*)" hidden', answer)[1])  # type: ignore[index]
 
 
 def test_nobody_is_asked_to_mend_a_field_that_has_no_effect(project: Project, revision: Revision) -> None:
