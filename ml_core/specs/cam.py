@@ -8,6 +8,14 @@ from typing import ClassVar, Literal
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
 from ml_core.specs.inactive_fields import idle
 
+METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcamplusplus": "Grad-CAM++",
+    "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
+    "scorecam": "Score-CAM",
+}
+
 
 class CamSpec(Spec):
     """Class activation maps: what the network looks at (paper, section VI)."""
@@ -29,10 +37,10 @@ class CamSpec(Spec):
         if len(networks) > 1:
             sentence = "Choose one network to map: a segmentation model, a classifier or an encoder."
             missing.append(Refusal(networks[-1], sentence))
-        elif self.method == "gradcam" and networks in ([], ["encoder"]):
+        elif self.method != "eigencam" and networks in ([], ["encoder"]):
             sentence = (
-                "Grad-CAM needs a segmentation model or a classifier. Choose one, or take EigenCAM, which maps a bare "
-                "encoder."
+                f"{METHOD_NAMES[self.method]} needs a segmentation model or a classifier. Choose one, or take "
+                "EigenCAM, which maps a bare encoder."
             )
             missing.append(Refusal("segmenter", sentence))
         elif not networks:
@@ -40,14 +48,17 @@ class CamSpec(Spec):
         return missing
 
     kind: Literal["cam"] = "cam"
-    method: Literal["gradcam", "eigencam"] = field(
+    method: Literal["gradcam", "gradcamplusplus", "layercam", "eigencam", "scorecam"] = field(
         "gradcam",
         "Method",
         group="Map",
-        help="Grad-CAM asks what raises the score of the foreground, or of a class, and needs a segmentation model or "
-        "a classifier. EigenCAM shows the strongest common pattern of a layer's features and asks for no class.",
-        choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
-        refusal="Choose gradcam or eigencam.",
+        help="All but EigenCAM explain a class or the foreground, and need a segmentation model or a classifier. "
+        "Grad-CAM asks what raises its score. Grad-CAM++ does more justice to several objects in one image. LayerCAM "
+        "weighs every place by itself and is finer in early layers. EigenCAM shows the strongest common pattern of a "
+        "layer's features and asks for no class. Score-CAM uses no gradients but two forward passes for each channel "
+        "of the layer: hundreds to thousands for an image, which takes minutes on a CPU.",
+        choices=METHOD_NAMES,
+        refusal="Choose gradcam, gradcamplusplus, layercam, eigencam or scorecam.",
     )
     layer: Literal["decoder", "layer2", "layer3", "layer4"] = field(
         "layer4",
@@ -70,7 +81,7 @@ class CamSpec(Spec):
         source="classes",
         idle=[idle(given=["encoder"])],
         group="Map",
-        help="Which class Grad-CAM explains: a label of the classifier, or a value in the segmentation model's masks. "
+        help="Which class the map explains: a label of the classifier, or a value in the segmentation model's masks. "
         "Else what is predicted, of several classes in an image the largest.",
         max_length=200,
         refusal="At most 200 characters.",
