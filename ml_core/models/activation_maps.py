@@ -1,19 +1,25 @@
-"""What a network looks at: Grad-CAM and EigenCAM, and two checks of a map's truth.
+"""Class activation maps of the grad-cam package, computed faster where that is possible, and two checks of a map.
 
-Selvaraju et al., "Grad-CAM" (ICCV 2017); Muhammad and Yeasin, "Eigen-CAM" (IJCNN 2020). Both give the maps of the
-grad-cam package, and scale them by its own function, but compute no more than they need: nothing behind the layer for
-EigenCAM, no gradient before the layer for Grad-CAM, no full singular value decomposition. The second check is that of
-Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018): a map that random weights draw as well says nothing.
+Grad-CAM (Selvaraju et al., ICCV 2017), Grad-CAM++ (Chattopadhay et al., WACV 2018), LayerCAM (Jiang et al., TIP 2021),
+EigenCAM (Muhammad and Yeasin, IJCNN 2020) and Score-CAM (Wang et al., CVPR Workshops 2020) are the classes of
+`pytorch_grad_cam`. Each is subclassed here: weights, sum over channels and scaling stay the package's, but no more is
+computed than a map needs. The second check is that of Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018):
+a map that random weights draw as well says nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from pytorch_grad_cam.utils.image import scale_cam_image
+from numpy.typing import NDArray
+from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 from torch import Tensor, nn
+from torch.nn import functional
 
 FLAT = 1e-6
 """A map whose values differ by less is the same everywhere."""
@@ -21,58 +27,183 @@ FLAT = 1e-6
 HIDDEN_SHARE = 0.2
 """How much of the image is hidden for the confidence drop: its brightest fifth on the map."""
 
+SCORE_CAM_PIXELS = 32 * 224 * 224
+"""Score-CAM shows the network at most so many pixels at once, so its memory does not grow with the image."""
 
-def grad_cam(network: nn.Module, layer: nn.Module, x: Tensor, *, score: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """Where the maps of `layer` raise `score`, which turns the output of `network` into a scalar of shape ().
+Target = Callable[[Tensor], Tensor]
+"""As the package calls it: the output of the network for one image, without the batch axis, to a scalar."""
 
-    Each channel is weighted by its mean gradient over the places, and what lowers the score is cut off (eq. 1 and 2 of
-    Selvaraju et al.). With several images `x` (B, C, H, W) the score is the sum of theirs. Returns (B, H, W) float32
-    in 0..1, each scaled to its own maximum. Neither the network's gradients nor its parameters are touched.
+
+class MaskMeanTarget(SemanticSegmentationTarget):
+    """The mean of a class's logits over the pixels of a mask, where the package's own target takes their sum.
+
+    Score-CAM puts the scores of its masked images through a softmax. Sums over thousands of pixels lie so far apart
+    that one channel would take all the weight.
     """
-    kept: list[Tensor] = []
 
-    def begin_here(_module: nn.Module, _given: object, output: Tensor) -> Tensor:
-        # The graph begins at the layer: what lies before it, frozen or not, takes no part. A copy goes on, as a later
-        # operation in place must not change what was kept.
-        kept.append(output.requires_grad_())
-        torch.set_grad_enabled(True)
-        return output.clone()
-
-    hook = layer.register_forward_hook(begin_here)
-    try:
-        with torch.no_grad():
-            (gradients,) = torch.autograd.grad(score(network(x)), kept)
-    finally:
-        hook.remove()
-    weights = gradients.mean(dim=(2, 3), keepdim=True)
-    return _scaled((weights * kept[0].detach()).sum(dim=1), like=x)
+    def __call__(self, model_output: Tensor) -> Tensor:
+        total: Tensor = super().__call__(model_output)
+        return total / self.mask.sum().clamp_min(1).to(model_output.device)
 
 
-def eigen_cam(network: nn.Module, layer: nn.Module, x: Tensor) -> np.ndarray:
-    """The strongest common pattern of the maps of `layer` for each image of `x` (B, C, H, W).
+class _FromLayer(BaseCAM):
+    """The graph of gradients begins at the layer: nothing before it is differentiated.
 
-    Returns (B, H, W) float32 in 0..1, each scaled to its own maximum.
+    Faster than the package's pass back to the first weights, and it works for frozen weights, of which the package gets
+    no gradients. Neither the gradients of the network's parameters nor the parameters are touched.
     """
-    kept: list[Tensor] = []
 
-    def enough(_module: nn.Module, _given: object, output: Tensor) -> None:
-        kept.append(output)
-        raise _Reached
+    def forward(
+        self, input_tensor: Tensor, targets: Sequence[Target], eigen_smooth: bool = False
+    ) -> NDArray[np.float32]:
+        [layer] = self.target_layers
+        starts: list[Tensor] = []
 
-    hook = layer.register_forward_hook(enough)
-    try:
-        with torch.inference_mode():
-            network(x)
-    except _Reached:
-        pass
-    finally:
-        hook.remove()
-    [activations] = kept
-    return _scaled(torch.stack([first_pattern(image) for image in activations]), like=x)
+        def begin_here(_module: nn.Module, _given: object, output: Tensor) -> Tensor:
+            # A copy goes on, as a later operation in place must not change what was kept.
+            starts.append(output.requires_grad_())
+            torch.set_grad_enabled(True)
+            return output.clone()
+
+        # Registered after the package's own hooks, which keep the activations.
+        hook = layer.register_forward_hook(begin_here)
+        try:
+            with torch.no_grad():
+                outputs = self.activations_and_grads(input_tensor.to(self.device))
+                scores = [target(output) for target, output in zip(targets, outputs, strict=True)]
+                gradients = torch.autograd.grad(torch.stack(scores).sum(), starts)
+        finally:
+            hook.remove()
+        self.activations_and_grads.gradients = [gradient.cpu() for gradient in gradients]
+        cams = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
+        return self.aggregate_multi_layers(cams)
+
+
+class FastGradCAM(_FromLayer, GradCAM):
+    """Channels weighted by their mean gradient over the places."""
+
+
+class FastGradCAMPlusPlus(_FromLayer, GradCAMPlusPlus):
+    """Channels weighted by their positive gradients, so that several small objects count as one large one."""
+
+
+class FastLayerCAM(_FromLayer, LayerCAM):
+    """Every place of a channel weighted by its own positive gradient: finer, and at home in early layers."""
+
+
+class FastEigenCAM(EigenCAM):
+    """The strongest common pattern of the layer's channels. Stops at the layer; asks for no target."""
+
+    def forward(
+        self, input_tensor: Tensor, targets: Sequence[Target] | None = None, eigen_smooth: bool = False
+    ) -> NDArray[np.float32]:
+        [layer] = self.target_layers
+
+        def enough(_module: nn.Module, _given: object, _output: Tensor) -> None:
+            raise _Reached
+
+        hook = layer.register_forward_hook(enough)
+        try:
+            with torch.inference_mode():
+                self.activations_and_grads(input_tensor.to(self.device))
+        except _Reached:
+            pass
+        finally:
+            hook.remove()
+        cams = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
+        return self.aggregate_multi_layers(cams)
+
+    def get_cam_image(
+        self,
+        input_tensor: Tensor,
+        target_layer: nn.Module,
+        targets: Sequence[Target] | None,
+        activations: NDArray[np.float32],
+        grads: None,
+        eigen_smooth: bool = False,
+    ) -> NDArray[np.float32]:
+        # The package takes what is no number for 0.
+        kept = torch.from_numpy(np.where(np.isnan(activations), 0, activations)).to(self.device)
+        return np.asarray(torch.stack([first_pattern(image) for image in kept]).float().cpu().numpy())
 
 
 class _Reached(Exception):
     """The layer has answered; nothing behind it is needed."""
+
+
+class BoundedScoreCAM(ScoreCAM):
+    """Channels weighted by the score of the image masked with them: one forward pass for each channel, no gradients.
+
+    The package masks the image with all channels at once, which for 2,048 channels and 1,024 px takes tens of GB, and
+    keeps the layer's activations of every pass. Here both are held for one batch of channels at a time.
+    `before_batch` is called before each, and may raise to end it.
+    """
+
+    before_batch: Callable[[], None] | None = None
+
+    def forward(
+        self, input_tensor: Tensor, targets: Sequence[Target], eigen_smooth: bool = False
+    ) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return super().forward(input_tensor, targets, eigen_smooth)
+
+    def get_cam_weights(
+        self,
+        input_tensor: Tensor,
+        target_layer: nn.Module,
+        targets: Sequence[Target],
+        activations: NDArray[np.float32],
+        grads: None,
+    ) -> NDArray[np.float32]:
+        images = input_tensor.to(self.device)
+        size = images.shape[-2:]
+        step = max(1, SCORE_CAM_PIXELS // size.numel())
+        scores = torch.zeros(activations.shape[:2])
+        for row, (image, channels, target) in enumerate(zip(images, activations, targets, strict=True)):
+            for first in range(0, len(channels), step):
+                if self.before_batch is not None:
+                    self.before_batch()
+                maps = torch.from_numpy(channels[first : first + step])[:, None].to(self.device)
+                masks = functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+                low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+                outputs = self.model(image * ((masks - low) / (high - low + 1e-8)))
+                scores[row, first : first + step] = torch.stack([target(output) for output in outputs]).float().cpu()
+                self.activations_and_grads.activations.clear()
+        return np.asarray(scores.softmax(dim=-1).numpy())
+
+
+CAM_CLASSES: Mapping[str, type[Any]] = {
+    "gradcam": FastGradCAM,
+    "gradcamplusplus": FastGradCAMPlusPlus,
+    "layercam": FastLayerCAM,
+    "eigencam": FastEigenCAM,
+    "scorecam": BoundedScoreCAM,
+}
+"""By the values of the specification's field `method`."""
+
+
+def activation_map(
+    method: str,
+    network: nn.Module,
+    layer: nn.Module,
+    x: Tensor,
+    *,
+    targets: Sequence[Target] | None = None,
+    before_batch: Callable[[], None] | None = None,
+) -> NDArray[np.float32]:
+    """The maps of `layer` for the images `x` (B, C, H, W), by one of CAM_CLASSES.
+
+    `targets` holds one for each image; EigenCAM needs none. Returns (B, H, W) float32 in 0..1, each scaled to its own
+    maximum, what is below 0 cut off. `before_batch` is called before each batch of Score-CAM's many passes.
+    """
+    cam = CAM_CLASSES[method](network, [layer])
+    if method == "scorecam":
+        cam.before_batch = before_batch
+    # Not by the package's `with`, which prints an IndexError and goes on.
+    try:
+        return np.asarray(cam(x, targets), dtype=np.float32)
+    finally:
+        cam.activations_and_grads.release()
 
 
 @torch.inference_mode()
@@ -96,14 +227,6 @@ def first_pattern(activations: Tensor) -> Tensor:
     if (projection * (strength - strength.mean())).sum() < 0:
         projection = -projection
     return projection.view(activations.shape[1:])
-
-
-def _scaled(maps: Tensor, *, like: Tensor) -> np.ndarray:
-    """Maps (B, h, w) brought to the size of the images `like` and to 0..1, what is below 0 cut off."""
-    size = (like.shape[-1], like.shape[-2])
-    # Twice, as the package does for its mean over one layer.
-    positive = scale_cam_image(maps.clamp_min(0).float().cpu().numpy(), size)
-    return np.asarray(scale_cam_image(positive), dtype=np.float32)
 
 
 def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np.ndarray) -> float | None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, SemanticSegmentationTarget
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml_core.models.activation_maps import eigen_cam, grad_cam
+from ml_core.models.activation_maps import MaskMeanTarget, activation_map
 from ml_core.models.cam_layers import DECODER, decoder_of, stage_of
 from ml_core.models.encoders import features
 from ml_core.models.linear_classifier import Classifier
 from ml_core.models.unet import Segmenter, class_map, probabilities_of
 
-Method = Literal["gradcam", "eigencam"]
+Check = Callable[[], None]
+"""Called now and then while an explanation is made; it may raise to end it."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Explanation:
     """What was found in one image: maps (H, W) float32 in 0..1."""
 
     cam: np.ndarray
@@ -33,12 +35,12 @@ class Look:
     """How sure the network is of the same answer when it is shown another image (1, 1, H, W), in 0..1."""
 
 
-class Looker(Protocol):
-    def look(self, grey: Tensor) -> Look:
-        """Looks at one image (1, 1, H, W) in 0..1; H and W are multiples of 32."""
+class Explainer(Protocol):
+    def explain(self, grey: Tensor, *, check_stop: Check | None = None) -> Explanation:
+        """Explains the answer for one image (1, 1, H, W) in 0..1; H and W are multiples of 32."""
 
 
-class SegmenterLooker:
+class SegmenterExplainer:
     """Asks a segmenter what makes it see the foreground that it predicts.
 
     Of several classes, the one that it finds most of, unless a `category` (1, 2, ...) is asked for. Where it finds
@@ -52,7 +54,7 @@ class SegmenterLooker:
         random: Segmenter,
         *,
         names: Sequence[str],
-        method: Method,
+        method: str,
         layer: str,
         category: int | None = None,
     ) -> None:
@@ -62,7 +64,7 @@ class SegmenterLooker:
         self._layer = layer
         self._category = category
 
-    def look(self, grey: Tensor) -> Look:
+    def explain(self, grey: Tensor, *, check_stop: Check | None = None) -> Explanation:
         with torch.inference_mode():
             classes = class_map(self._trained(grey))[0]
         counts = torch.bincount(classes.flatten(), minlength=self._trained.classes)[1:]
@@ -77,36 +79,37 @@ class SegmenterLooker:
         alone = self._trained.classes == 2
         asked = "the predicted foreground" if alone else f"class {self._names[category]} as predicted"
         nothing = "foreground (none was predicted)" if alone else f"class {self._names[category]} (none was predicted)"
-        return Look(
-            cam=self._map(self._trained, grey, category=category, mask=mask),
-            random_cam=self._map(self._random, grey, category=category, mask=mask),
+        return Explanation(
+            cam=self._map(self._trained, grey, category=category, mask=mask, check_stop=check_stop),
+            random_cam=self._map(self._random, grey, category=category, mask=mask, check_stop=check_stop),
             target=asked if bool(found.any()) else nothing,
             confidence=confidence,
         )
 
-    def _map(self, segmenter: Segmenter, grey: Tensor, *, category: int, mask: Tensor) -> np.ndarray:
+    def _map(
+        self, segmenter: Segmenter, grey: Tensor, *, category: int, mask: Tensor, check_stop: Check | None
+    ) -> np.ndarray:
         network, x = segmenter.network, segmenter.normalised(grey)
         layer = decoder_of(network) if self._layer == DECODER else stage_of(network.encoder, self._layer)
-        if self._method == "eigencam":
-            return eigen_cam(network, layer, x)[0]
         # With one foreground class the network has one channel of logits: that of foreground.
         channel = category - 1 if segmenter.classes == 2 else category
-        weight = mask.float()
-        return grad_cam(network, layer, x, score=lambda logits: (logits[0, channel] * weight).sum())[0]
+        kind = MaskMeanTarget if self._method == "scorecam" else SemanticSegmentationTarget
+        targets = [kind(channel, mask.float().cpu().numpy())]
+        return activation_map(self._method, network, layer, x, targets=targets, before_batch=check_stop)[0]
 
 
-class ClassifierLooker:
+class ClassifierExplainer:
     """Asks a classifier what makes it answer as it does, or what speaks for the class of number `category`."""
 
     def __init__(
-        self, trained: Classifier, random: Classifier, *, method: Method, layer: str, category: int | None = None
+        self, trained: Classifier, random: Classifier, *, method: str, layer: str, category: int | None = None
     ) -> None:
         self._trained, self._random = trained.eval(), random.eval()
         self._method = method
         self._layer = layer
         self._category = category
 
-    def look(self, grey: Tensor) -> Look:
+    def explain(self, grey: Tensor, *, check_stop: Check | None = None) -> Explanation:
         with torch.inference_mode():
             shares = self._trained(grey).softmax(dim=1)[0]
         predicted = int(shares.argmax())
@@ -118,21 +121,20 @@ class ClassifierLooker:
 
         name = self._trained.classes[category]
         answer = "as predicted" if category == predicted else f"where {self._trained.classes[predicted]} is predicted"
-        return Look(
-            cam=self._map(self._trained, grey, category=category),
-            random_cam=self._map(self._random, grey, category=category),
+        return Explanation(
+            cam=self._map(self._trained, grey, category=category, check_stop=check_stop),
+            random_cam=self._map(self._random, grey, category=category, check_stop=check_stop),
             target=f"{name}, {answer}",
             confidence=confidence,
         )
 
-    def _map(self, classifier: Classifier, grey: Tensor, *, category: int) -> np.ndarray:
+    def _map(self, classifier: Classifier, grey: Tensor, *, category: int, check_stop: Check | None) -> np.ndarray:
         layer = stage_of(classifier.encoder, self._layer)
-        if self._method == "eigencam":
-            return eigen_cam(classifier, layer, grey)[0]
-        return grad_cam(classifier, layer, grey, score=lambda logits: logits[0, category])[0]
+        targets = [ClassifierOutputTarget(category)]
+        return activation_map(self._method, classifier, layer, grey, targets=targets, before_batch=check_stop)[0]
 
 
-class EncoderLooker:
+class EncoderExplainer:
     """Asks a bare encoder for the strongest common pattern of its features. Its confidence is how like the feature
     vector stays (cosine) to that of the whole image."""
 
@@ -145,7 +147,7 @@ class EncoderLooker:
         self._layer = layer
         self._mean, self._deviation = mean, deviation
 
-    def look(self, grey: Tensor) -> Look:
+    def explain(self, grey: Tensor, *, check_stop: Check | None = None) -> Explanation:
         x = self._normalised(grey)
         with torch.inference_mode():
             whole = features(self._trained, x)
@@ -154,8 +156,9 @@ class EncoderLooker:
         def confidence(image: Tensor) -> float:
             return float(functional.cosine_similarity(features(self._trained, self._normalised(image)), whole))
 
-        cam, random_cam = (eigen_cam(e, stage_of(e, self._layer), x)[0] for e in (self._trained, self._random))
-        return Look(cam=cam, random_cam=random_cam, target=self.target, confidence=confidence)
+        networks = (self._trained, self._random)
+        cam, random_cam = (activation_map("eigencam", e, stage_of(e, self._layer), x)[0] for e in networks)
+        return Explanation(cam=cam, random_cam=random_cam, target=self.target, confidence=confidence)
 
     def _normalised(self, grey: Tensor) -> Tensor:
         mean, deviation = (grey.new_tensor(v).view(1, -1, 1, 1) for v in (self._mean, self._deviation))

@@ -24,7 +24,13 @@ from ml_core.errors import Stopped, UserError
 from ml_core.imaging.picture_sheets import cam_sheet, write_png
 from ml_core.models import encoders
 from ml_core.models.activation_maps import confidence_drop, correlation
-from ml_core.models.cam_explainers import ClassifierLooker, EncoderLooker, Look, Looker, SegmenterLooker
+from ml_core.models.cam_explainers import (
+    ClassifierExplainer,
+    EncoderExplainer,
+    Explainer,
+    Explanation,
+    SegmenterExplainer,
+)
 from ml_core.models.cam_layers import DECODER
 from ml_core.models.linear_classifier import classifier_from
 from ml_core.models.linear_classifier import new_like as new_classifier_like
@@ -35,9 +41,7 @@ from ml_core.runtime import weights
 from ml_core.runtime.training_loop import Context
 from ml_core.specs import CamSpec
 from ml_core.specs.architectures import STRIDE
-from ml_core.specs.cam import RANDOM_CORRELATION_LIMIT
-
-METHODS = {"gradcam": "Grad-CAM", "eigencam": "EigenCAM"}
+from ml_core.specs.cam import METHOD_NAMES, RANDOM_CORRELATION_LIMIT
 
 LONGEST = 1024
 """A network that was trained on crops sees whole images at full resolution, to this many pixels on the longer side."""
@@ -65,7 +69,7 @@ def run(context: Context[CamSpec]) -> None:
     spec, reporter = context.spec, context.reporter
     _check_one_network(context)
     layer = _layer(context)
-    looker, facts = _looker(context, layer=layer)
+    explainer, facts = _explainer(context, layer=layer)
     size = None if facts.get("framing") == "crops" else spec.image_size
     if size and facts.get("image_size", size) != size:
         reporter.note(f"The network was trained at {facts['image_size']} px and is mapped at {size} px.")
@@ -73,18 +77,25 @@ def run(context: Context[CamSpec]) -> None:
     items = manifest.items
     positions = _held_out(manifest, facts, seed=spec.seed)[: spec.images]
     checks: list[Checks] = []
-    for done, position in enumerate(positions.tolist(), start=1):
+
+    def check_stop() -> None:
+        # Also between the batches of Score-CAM, of which one map may take minutes.
         if reporter.should_stop():
-            raise Stopped(f"Stopped after {done - 1} of {len(positions)} maps. The next start makes them again.")
-        seen = _Seen.of(read_image(items[position], blobs=context.inputs.blobs), size=size, device=context.device)
-        look = looker.look(seen.network_input)
+            raise Stopped(f"Stopped after {len(checks)} of {len(positions)} maps. The next start makes them again.")
+
+    for done, position in enumerate(positions.tolist(), start=1):
+        check_stop()
+        view = _NetworkView.of(
+            read_image(items[position], blobs=context.inputs.blobs), size=size, device=context.device
+        )
+        explanation = explainer.explain(view.network_input, check_stop=check_stop)
         checks.append(
             Checks(
-                confidence_drop=confidence_drop(look.confidence, seen.network_input, look.cam),
-                random_correlation=correlation(look.cam, look.random_cam),
+                confidence_drop=confidence_drop(explanation.confidence, view.network_input, explanation.cam),
+                random_correlation=correlation(explanation.cam, explanation.random_cam),
             )
         )
-        _keep(context, items[position], position, seen, look, layer=layer, checks=checks[-1])
+        _keep(context, items[position], position, view, explanation, layer=layer, checks=checks[-1])
         reporter.progress(done, len(positions), "maps")
     reporter.results(
         images=len(positions),
@@ -143,7 +154,7 @@ def _layer(context: Context[CamSpec]) -> str:
     return context.spec.layer
 
 
-def _looker(context: Context[CamSpec], *, layer: str) -> tuple[Looker, dict[str, Any]]:
+def _explainer(context: Context[CamSpec], *, layer: str) -> tuple[Explainer, dict[str, Any]]:
     """The network that is asked, on its device, and the facts of its file."""
     spec, device = context.spec, context.device
     name = next(name for name in NETWORKS if context.inputs.slot(name) is not None)
@@ -157,19 +168,23 @@ def _looker(context: Context[CamSpec], *, layer: str) -> tuple[Looker, dict[str,
             category = _category(spec.target, names, background=True)
             torch.manual_seed(spec.seed)
             random = new_segmenter_like(trained).to(device)
-            looker = SegmenterLooker(trained, random, names=names, method=spec.method, layer=layer, category=category)
-            return looker, found.facts
+            explainer = SegmenterExplainer(
+                trained, random, names=names, method=spec.method, layer=layer, category=category
+            )
+            return explainer, found.facts
         if name == "classifier":
             found = weights.load(path)
             classifier = classifier_from(found, source=path.name).to(device)
             category = _category(spec.target, classifier.classes, background=False)
             torch.manual_seed(spec.seed)
             twin = new_classifier_like(classifier).to(device)
-            return ClassifierLooker(classifier, twin, method=spec.method, layer=layer, category=category), found.facts
-        return _encoder_looker(context, path, layer=layer)
+            return ClassifierExplainer(
+                classifier, twin, method=spec.method, layer=layer, category=category
+            ), found.facts
+        return _encoder_explainer(context, path, layer=layer)
 
 
-def _encoder_looker(context: Context[CamSpec], path: Path, *, layer: str) -> tuple[Looker, dict[str, Any]]:
+def _encoder_explainer(context: Context[CamSpec], path: Path, *, layer: str) -> tuple[Explainer, dict[str, Any]]:
     spec, device = context.spec, context.device
     if spec.target:
         raise UserError("A bare encoder knows no classes. Leave the field Class empty, or choose a classifier.")
@@ -178,8 +193,10 @@ def _encoder_looker(context: Context[CamSpec], path: Path, *, layer: str) -> tup
     encoders.load_weights(encoder, kept.tensors, architecture=kept.architecture, source=path.name)
     torch.manual_seed(spec.seed)
     twin = encoders.build(kept.architecture, channels=kept.channels)
-    looker = EncoderLooker(encoder.to(device), twin.to(device), layer=layer, mean=kept.mean, deviation=kept.deviation)
-    return looker, kept.facts
+    explainer = EncoderExplainer(
+        encoder.to(device), twin.to(device), layer=layer, mean=kept.mean, deviation=kept.deviation
+    )
+    return explainer, kept.facts
 
 
 def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int | None:
@@ -195,7 +212,7 @@ def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int |
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _NetworkView:
     """An image as it is, and as the network sees it: brought to a size, and reflected out to multiples of 32."""
 
     whole: np.ndarray
@@ -205,7 +222,7 @@ class _Seen:
     """How much of the input is image; the rest, below and on the right, is reflection."""
 
     @classmethod
-    def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _Seen:
+    def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _NetworkView:
         """`whole` (H, W) uint8; `size` the side of the square that it is brought to, None for its own size."""
         grey = torch.from_numpy(np.array(whole))[None, None].to(device).float() / 255
         height, width = whole.shape
@@ -228,8 +245,8 @@ def _keep(
     context: Context[CamSpec],
     item: ManifestItem,
     position: int,
-    seen: _Seen,
-    look: Look,
+    view: _NetworkView,
+    explanation: Explanation,
     *,
     layer: str,
     checks: Checks,
@@ -242,15 +259,15 @@ def _keep(
         "page": item.image.page,
         "method": spec.method,
         "layer": layer,
-        "target": look.target,
+        "target": explanation.target,
         **asdict(checks),
         "random_correlation_limit": RANDOM_CORRELATION_LIMIT,
     }
-    cam, random_cam = seen.at_own_size(look.cam), seen.at_own_size(look.random_cam)
+    cam, random_cam = view.at_own_size(explanation.cam), view.at_own_size(explanation.random_cam)
     path = write_png((cam * 255).round().astype(np.uint8), context.artifacts / f"cam-{position:07d}.png")
     context.reporter.artifact("cam", path, **facts)
-    caption = f"{item.name}: {METHODS[spec.method]} of {layer} for {look.target}. {checks.sentence()}"
-    sheet = cam_sheet(seen.whole, cam, random_cam, caption=caption)
+    caption = f"{item.name}: {METHOD_NAMES[spec.method]} of {layer} for {explanation.target}. {checks.sentence()}"
+    sheet = cam_sheet(view.whole, cam, random_cam, caption=caption)
     sheet_path: Path = write_png(sheet.picture, context.artifacts / f"cam-sheet-{position:07d}.png")
     context.reporter.artifact("cam_sheet", sheet_path, **facts, panels=sheet.panels())
 

@@ -11,6 +11,14 @@ from ml_core.specs.inactive_fields import idle
 RANDOM_CORRELATION_LIMIT = 0.7
 """From here on, a map of trained and one of random weights show much the same: it says little about the training."""
 
+METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcamplusplus": "Grad-CAM++",
+    "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
+    "scorecam": "Score-CAM",
+}
+
 
 def with_limit(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A map's facts with the limit that its correlation is held against, where they are older than this fact."""
@@ -37,10 +45,10 @@ class CamSpec(Spec):
         if len(networks) > 1:
             sentence = "Choose one network to map: a segmentation model, a classifier or an encoder."
             missing.append(Refusal(networks[-1], sentence))
-        elif self.method == "gradcam" and networks in ([], ["encoder"]):
+        elif self.method != "eigencam" and networks in ([], ["encoder"]):
             sentence = (
-                "Grad-CAM needs a segmentation model or a classifier. Choose one, or take EigenCAM, which maps a bare "
-                "encoder."
+                f"{METHOD_NAMES[self.method]} needs a segmentation model or a classifier. Choose one, or take "
+                "EigenCAM, which maps a bare encoder."
             )
             missing.append(Refusal("segmenter", sentence))
         elif not networks:
@@ -48,14 +56,17 @@ class CamSpec(Spec):
         return missing
 
     kind: Literal["cam"] = "cam"
-    method: Literal["gradcam", "eigencam"] = field(
+    method: Literal["gradcam", "gradcamplusplus", "layercam", "eigencam", "scorecam"] = field(
         "gradcam",
         "Method",
         group="Map",
-        help="Grad-CAM asks what raises the score of the foreground, or of a class, and needs a segmentation model or "
-        "a classifier. EigenCAM shows the strongest common pattern of a layer's features and asks for no class.",
-        choices={"gradcam": "Grad-CAM", "eigencam": "EigenCAM"},
-        refusal="Choose gradcam or eigencam.",
+        help="All but EigenCAM explain a class or the foreground, and need a segmentation model or a classifier. "
+        "Grad-CAM asks what raises its score. Grad-CAM++ does more justice to several objects in one image. LayerCAM "
+        "weighs every place by itself and is finer in early layers. EigenCAM shows the strongest common pattern of a "
+        "layer's features and asks for no class. Score-CAM uses no gradients but two forward passes for each channel "
+        "of the layer: hundreds to thousands for an image, which takes minutes on a CPU.",
+        choices=METHOD_NAMES,
+        refusal="Choose gradcam, gradcamplusplus, layercam, eigencam or scorecam.",
     )
     layer: Literal["decoder", "layer2", "layer3", "layer4"] = field(
         "layer4",
@@ -78,7 +89,7 @@ class CamSpec(Spec):
         source="classes",
         idle=[idle(given=["encoder"])],
         group="Map",
-        help="Which class Grad-CAM explains: a label of the classifier, or a value in the segmentation model's masks. "
+        help="Which class the map explains: a label of the classifier, or a value in the segmentation model's masks. "
         "Else what is predicted, of several classes in an image the largest.",
         max_length=200,
         refusal="At most 200 characters.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ml_core.recipes import cam
 from ml_core.runtime import weights
 from ml_core.runtime.training_loop import open_context
 from ml_core.specs import CamSpec
+from ml_core.specs.cam import METHOD_NAMES
 from tests.ml_core.disks import write_disks
 from tests.ml_core.reporters import Heard
 from tests.ml_core.textures import write_textures
@@ -93,6 +95,12 @@ def _cam(folder: Path, dataset: Path, files: dict[str, Path], *, heard: Heard | 
         ("classifier", "classifier", "eigencam", "layer4"),
         ("segmenter", "casser", "gradcam", "decoder"),
         ("segmenter", "fpn", "gradcam", "decoder"),
+        ("segmenter", "two", "gradcamplusplus", "layer3"),
+        ("segmenter", "four", "layercam", "layer2"),
+        ("segmenter", "two", "scorecam", "decoder"),
+        ("classifier", "classifier", "gradcamplusplus", "layer4"),
+        ("classifier", "classifier", "layercam", "layer3"),
+        ("classifier", "classifier", "scorecam", "layer2"),
     ],
 )
 def test_every_map_has_the_images_size_its_sheet_and_its_checks(
@@ -150,9 +158,13 @@ def test_the_images_are_those_of_the_held_out_part(tmp_path: Path, disks: Path, 
     assert heard.figures["images"] == 2, "two of eight are kept for validation"
 
 
-def test_grad_cam_of_a_bare_encoder_is_refused(tmp_path: Path, disks: Path, models: Path) -> None:
-    with pytest.raises(UserError, match="needs a segmentation model or a classifier"):
-        _cam(tmp_path, disks, {"encoder": models / "encoder.safetensors"}, method="gradcam")
+@pytest.mark.parametrize("method", [method for method in METHOD_NAMES if method != "eigencam"])
+def test_all_but_eigen_cam_of_a_bare_encoder_are_refused(
+    tmp_path: Path, disks: Path, models: Path, method: str
+) -> None:
+    sentence = f"{re.escape(METHOD_NAMES[method])} needs a segmentation model or a classifier"
+    with pytest.raises(UserError, match=sentence):
+        _cam(tmp_path, disks, {"encoder": models / "encoder.safetensors"}, method=method)
 
 
 def test_two_networks_at_once_are_refused(tmp_path: Path, disks: Path, models: Path) -> None:
@@ -228,4 +240,18 @@ def test_a_stop_ends_it_before_the_next_map(tmp_path: Path, disks: Path, models:
     heard.stop = True
     with pytest.raises(Stopped, match="0 of 2 maps"):
         _cam(tmp_path, disks, {"segmenter": models / "two.safetensors"}, heard=heard)
+    assert not heard.artifacts
+
+
+def test_a_stop_ends_score_cam_within_a_map(tmp_path: Path, disks: Path, models: Path) -> None:
+    class StopsAtThird(Heard):
+        asked = 0
+
+        def should_stop(self) -> bool:
+            self.asked += 1
+            return self.asked > 2
+
+    heard = StopsAtThird()
+    with pytest.raises(Stopped, match="0 of 2 maps"):
+        _cam(tmp_path, disks, {"segmenter": models / "two.safetensors"}, heard=heard, method="scorecam")
     assert not heard.artifacts

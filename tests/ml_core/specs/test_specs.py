@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ml_core.specs import SPECS, SpecError, differences, fields_of, format_field, from_preset, load_spec, presets_of
+from ml_core.specs.cam import METHOD_NAMES
 
 KINDS = [kind for kind in SPECS if presets_of(kind)]
 
@@ -87,6 +88,18 @@ def test_the_paper_preset_holds_the_papers_figures() -> None:
     assert {k: segment[k] for k in wanted} == wanted
 
 
+def test_five_methods_can_be_chosen_for_activation_maps() -> None:
+    method = next(field for field in fields_of("cam") if field.name == "method")
+    assert dict(method.choices) == {
+        "gradcam": "Grad-CAM",
+        "gradcamplusplus": "Grad-CAM++",
+        "layercam": "LayerCAM",
+        "eigencam": "EigenCAM",
+        "scorecam": "Score-CAM",
+    }
+    assert all(name in method.help for name in METHOD_NAMES.values())
+
+
 def test_a_specification_says_which_inputs_its_fields_call_for() -> None:
     grey_against_colour = from_preset("pretrain", "quick", views="colour")
     assert [r.field for r in grey_against_colour.lacking(["dataset"])] == ["colour"]
@@ -95,6 +108,10 @@ def test_a_specification_says_which_inputs_its_fields_call_for() -> None:
         "segmenter"
     ]
     assert [r.field for r in from_preset("cam", "quick", method="eigencam").lacking(["dataset"])] == ["encoder"]
+    for method, name in METHOD_NAMES.items():
+        refusals = from_preset("cam", "quick", method=method).lacking(["dataset", "encoder"])
+        sentences = [f"{name} needs a segmentation model or a classifier" in r.sentence for r in refusals]
+        assert sentences == ([] if method == "eigencam" else [True])
     assert [r.field for r in from_preset("segment", "quick").lacking([])] == ["dataset"]
 
 
