@@ -241,7 +241,7 @@ class Supervisor:
             except Error as error:
                 self._tolerate_outage(error)
                 if self._leave.wait(TICK_SECONDS):
-                    raise Leaving(f"Job {self._job.pk} is left to the next worker: the database is away.") from error
+                    raise Leaving(f"Job {self._job.pk} is left to the next worker: no database.") from error
 
     # --- the end ---
 

@@ -121,7 +121,7 @@ function rateWords(rate: number, unit: string): string {
 function secondLine(job: JobSnapshot, running: boolean): string {
   if (!running) return "";
   const said: string[] = [];
-  if (job.silent_seconds !== null) said.push(`No word for ${duration(job.silent_seconds)}`);
+  if (job.silent_seconds !== null) said.push(`No signal from the worker for ${duration(job.silent_seconds)}`);
   if (job.attempt > 1) said.push(`attempt ${whole(job.attempt)}`);
   if (job.device) said.push(job.device);
   if (job.checkpoint_step !== null) said.push(`checkpoint at step ${whole(job.checkpoint_step)}`);

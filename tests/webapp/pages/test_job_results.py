@@ -210,7 +210,7 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     assert f'href="/jobs/{job.pk}/images/?label=c.%20elegans&amp;predicted=mouse"' in matrix
     assert "predicted=worm%20%3Cb%3E" in matrix
     assert edge == [10, 1200, 0, 0, 1209, 1, 1210], "totals of the rows, of the columns, and of all"
-    assert "never answered" in results
+    assert "never predicted" in results
     assert "no image" in results
     assert "worm &lt;b&gt;" in results
     assert "w1.png" in results

@@ -75,7 +75,7 @@ def _take(
         item = catalogue.add(each.name, facts, file=each.name.rpartition("#")[0])
     elif (item.image, item.page) != (each.image.sha256, each.image.page):
         reason = "The dataset holds another image of this name."
-        found.refused.append(_refusal(each.name, reason, "Bring the revision into a dataset of its own."))
+        found.refused.append(_refusal(each.name, reason, "Import the revision into a new dataset."))
         return
     if _set(item, each, _masks(item, each, masks, found)):
         catalogue.changed(item)

@@ -18,10 +18,10 @@ SHOWN = 500
 COLUMNS = ("file", "reason", "what to do")
 
 
-_LONE_MASK = ("No image has its name.", "Add its image: the mask is kept, and pairs then.")
+_LONE_MASK = ("No image has its name.", "Add its image: the mask is kept, and is paired then.")
 
 
-_LONE_LINE = ("A line of the table of labels names it, and no image has this name.", "Mend the table, add it again.")
+_LONE_LINE = ("A line of the table of labels has this name, and no image does.", "Fix the table and add it again.")
 
 
 def shortened(report: dict[str, Any]) -> dict[str, Any]:

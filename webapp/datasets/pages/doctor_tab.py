@@ -28,13 +28,13 @@ REMEDIES = {
     "segmentation, and used for everything else.",
     "empty_mask": "Right where there is nothing to mark: keep them as “nothing here”. Where nobody has marked yet, "
     "take them off, or export them again and add them here.",
-    "unknown_values": "Say what each value is, or export these masks again with the values of the others and add them.",
+    "unknown_values": "Name each value, or export these masks again with the values of the others and add them.",
     "size_mismatch": "Export these masks at the size of their images, and add them here.",
-    "constant": "They teach nothing. Export them again, or leave them out.",
+    "constant": "Nothing can be learned from them. Export them again, or leave them out.",
     "duplicate": "The same image in training and test makes scores too high. Leave one of each pair out.",
-    "inverted": "A network takes bright for dark in them. Inverting turns what is shown and trained on; the stored "
+    "inverted": "In them a network mistakes bright for dark. Inverting turns what is shown and trained on; the stored "
     "pixels stay as they are.",
-    "colour": "Electron micrographs are grey; look whether these belong here.",
+    "colour": "Electron micrographs are grey; check whether these belong here.",
 }
 
 

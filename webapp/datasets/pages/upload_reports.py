@@ -93,7 +93,7 @@ def report_of(upload: Upload) -> UploadReport:
 
 def _failure(upload: Upload) -> str:
     reason = upload.job.reason if upload.job else ""
-    return f"Not taken in. {reason}".strip()
+    return f"Not imported. {reason}".strip()
 
 
 def _success(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def _planes(path: Path) -> NDArray[np.uint8]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MOST_HEADER:
-            raise ValueError(f"{path} is no file of colours")
+            raise ValueError(f"{path} is not a file of colour planes")
         header = json.loads(file.read(length))["ab"]
     if header["dtype"] != "U8" or len(header["shape"]) != 4:
         raise ValueError(f"{path} holds {header['dtype']} of shape {header['shape']}, and no colours")

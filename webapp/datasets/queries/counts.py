@@ -114,7 +114,7 @@ _SIDES = (
     ("train", "Train", "Networks learn from these."),
     ("validation", "Validation", "The best epoch and the threshold are chosen by these."),
     ("test", "Test", "Scores are measured on these, once, at the end."),
-    (NO_SPLIT, "No split", "Used for pretraining; split by itself where a job needs it."),
+    (NO_SPLIT, "No split", "Used for pretraining; a job that needs a split makes its own."),
 )
 
 

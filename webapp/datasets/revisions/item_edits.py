@@ -37,7 +37,7 @@ def items_label(dataset: Dataset, *, selection: Selection, label: str, base: int
     """Gives items a label; an empty one takes theirs away."""
     label = " ".join(label.split())
     if len(label) > LABEL:
-        raise EditRefused(f"A label has at most {LABEL} characters. Shorten it, then repeat.")
+        raise EditRefused(f"A label has at most {LABEL} characters. Shorten it and try again.")
     words = f"labelled {label}" if label else "without a label from here on"
     return _set(dataset, selection, base=base, user=user, words=words, label=label)
 

@@ -77,9 +77,9 @@ class LeakSearch:
             return None
         one, two = pairs[0]
         sentence = (
-            f"{_counted(len(pairs), 'pair')} of images look the same and stand on two sides of the split: "
+            f"{_counted(len(pairs), 'pair')} of images look the same and are in different parts of the split: "
             f"{self._names[one]} ({PARTS[self._sides[one] - 1]}) and {self._names[two]} "
-            f"({PARTS[self._sides[two] - 1]}), for one. Leave one of each pair out, or put both on one side."
+            f"({PARTS[self._sides[two] - 1]}), for one. Leave one of each pair out, or put both in one part."
         )
         return self._leak("alike", sentence, pairs)
 

@@ -65,7 +65,7 @@ def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: in
     if not count:
         raise EditRefused(f"None of the chosen images has a mask in the layer {layer}, so nothing was changed.")
     whose = "its image" if count == 1 else "their images"
-    return revising.save(f"{_masks(count)} of {layer} taken off {whose}.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} unpaired from {whose}.", user=user)
 
 
 @transaction.atomic
@@ -86,7 +86,7 @@ def mask_attach(
             "Choose an image of its size."
         )
     if layer in item.masks:
-        raise EditRefused(f"{item.name} has a mask in {layer} already. Take that one off first.")
+        raise EditRefused(f"{item.name} has a mask in {layer} already. Unpair that one first.")
     off = revising.items.filter(facts__has_key="detached")
     sources = [each.pk for each in off if any(_same(mask, held) for held in each.facts["detached"].values())]
     if layer not in revising.dataset.classes and (found := classes_of([mask], name=layer)):
@@ -102,7 +102,7 @@ def mask_attach(
             each.masks = {**each.masks, layer: {**mask, "rule": HAND}}
 
     _rework(revising, revising.items.filter(pk__in=[item_id, *sources]), change)
-    return revising.save(f"The mask {mask['name']} given to {item.name}, by hand.", user=user)
+    return revising.save(f"The mask {mask['name']} paired with {item.name}, by hand.", user=user)
 
 
 @transaction.atomic
@@ -201,7 +201,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         raise EditRefused("A layer needs a name of 1 to 100 characters without slashes.")
     items = _with_layer(revising, layer)
     if to == layer or not items.exists():
-        raise EditRefused("The layer is called that already." if to == layer else f"There is no mask layer {layer}.")
+        raise EditRefused("The layer already has this name." if to == layer else f"There is no mask layer {layer}.")
     if _with_layer(revising, to).exists():
         raise EditRefused(f"There is a mask layer {to} already. Choose another name.")
 
@@ -223,7 +223,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         output_field=JSONField(),
     )
     count += revising.replace(plain, masks=moved) if plain else 0
-    return revising.save(f"The mask layer {layer} of {intcomma(count)} images is called {to} now.", user=user)
+    return revising.save(f"The mask layer {layer} of {intcomma(count)} images is now named {to}.", user=user)
 
 
 def _with_layer(revising: RevisionDraft, layer: str) -> QuerySet[Item]:
@@ -261,7 +261,7 @@ def _problems(item: Item, *, classes: Mapping[str, Any]) -> list[dict[str, str]]
     kept = [each for each in item.problems if each["kind"] not in ABOUT_MASKS]
     kept += mask_problems(item.masks, classes=classes)
     if item.facts.get("detached") and not item.masks:
-        kept.append(problem("unpaired", "Its mask was taken off."))
+        kept.append(problem("unpaired", "Its mask was unpaired."))
     elif not item.masks:
         kept += [each for each in item.problems if each["kind"] == "unpaired"]
     return kept
@@ -275,7 +275,7 @@ def _rewritten(mask: Mapping[str, Any], *, value: int, into: int, name: str) -> 
             pixels = only_value(pixels, only)
     except FileNotFoundError:
         raise EditRefused(
-            f"The mask file of {name} is missing from the storage. Restore it from a backup, or take this mask off."
+            f"The mask file of {name} is missing from the storage. Restore it from a backup, or unpair this mask."
         ) from None
     buffer = io.BytesIO()
     Image.fromarray(np.where(pixels == value, np.uint8(into), pixels)).save(buffer, "PNG")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TITLES = {
-    "unpaired": "Images without a mask beside images that have one",
+    "unpaired": "Images without a mask, while others have one",
     "empty_mask": "Masks with nothing in them",
     "unknown_values": "Masks with values that no class uses",
     "size_mismatch": "Masks of another size than their image",

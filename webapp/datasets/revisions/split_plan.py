@@ -121,5 +121,5 @@ def _by_folders(rows: Sequence[_Row]) -> tuple[list[str], str]:
             "the grid and put them on a side."
         )
     left = places.count("")
-    rest = f" {left:,} images lie in no such folder and get no side." if left else ""
-    return places, f"By folder: images stand on the side that their folder names.{rest}"
+    rest = f" {left:,} images lie in no such folder and get no split." if left else ""
+    return places, f"By folder: images are in the part that their folder names.{rest}"

@@ -107,7 +107,7 @@ def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
     given = spec.model_dump()
     size = given["image_size"]
     says = f"Batch {given['batch_size']:,} of {size:,} x {size:,} px needs about {gib(need)} GiB; {room.device} has "
-    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: take smaller ones.")
+    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: use smaller images.")
 
 
 def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:

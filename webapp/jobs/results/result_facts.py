@@ -46,7 +46,7 @@ def _evaluated(results: dict[str, Any]) -> str:
         return ""
     if not results.get("part"):
         return counted[0]
-    return f"judged on the {results['part']} split: {counted[0]}"
+    return f"measured on the {results['part']} split: {counted[0]}"
 
 
 def _stacks(results: dict[str, Any]) -> str:
