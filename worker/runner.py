@@ -88,7 +88,7 @@ class Child:
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            log.warning("%s did not leave in time and is ended.", self.name)
+            log.warning("%s did not exit in time and is killed.", self.name)
             self._process.kill()
             self._process.wait()
         self._let_go()

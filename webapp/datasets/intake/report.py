@@ -12,7 +12,7 @@ from webapp.datasets.models import Blob
 from webapp.streaming import csv_parts, file_parts
 
 SHOWN = 500
-"""So many of each list stand on a page and in the report."""
+"""At most this many entries of each list are on a page and in the report."""
 
 
 COLUMNS = ("file", "reason", "what to do")

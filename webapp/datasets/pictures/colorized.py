@@ -67,7 +67,7 @@ def _planes(path: Path) -> NDArray[np.uint8]:
 
 
 def _index(manifest: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Keys of a manifest's images in order, and where each stands in it. Made once and kept beside the blobs."""
+    """Keys of a manifest's images in order, and the index of each. Made once and kept beside the blobs."""
     path = Path(settings.DATA) / "colours" / f"{manifest}.npy"
     if not path.exists():
         _make_index(manifest, path)

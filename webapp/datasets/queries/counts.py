@@ -119,7 +119,7 @@ _SIDES = (
 
 
 def part_counts(revision: Revision) -> list[Side]:
-    """How many images, and stacks, stand on each side."""
+    """How many images, and stacks, are in each split part."""
     counted: dict[str, int] = revision.summary.get("splits", {})
     stacks: dict[str, int] = {}
     if revision.summary.get("groups") and revision.items_count <= COUNTED:

@@ -47,7 +47,7 @@ class RevisionDraft:
         if base != newest:
             raise EditRefused(
                 f"The dataset has changed since this page was opened: it is at revision {newest} now. Nothing was "
-                "changed; look again, then repeat."
+                "changed; reload the page and try again."
             )
         self.number = newest + 1
 

@@ -1,4 +1,4 @@
-"""Which images look inverted beside the others of their dataset, said anew after whatever changes the answer."""
+"""Which images look inverted beside the others of their dataset; recomputed after each change that affects it."""
 
 from __future__ import annotations
 

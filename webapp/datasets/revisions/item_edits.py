@@ -1,4 +1,4 @@
-"""Changes that people make to a dataset. Each makes one new revision and says in a sentence what it changed.
+"""Changes that people make to a dataset. Each makes one new revision and describes it in a sentence.
 
 A revision never changes, so neither does a row that one of them holds: a changed item is a new row, and the old one
 ends with the revision before. The copying is done by the database, so half a million items take seconds.

@@ -72,7 +72,7 @@ def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: in
 def mask_attach(
     dataset: Dataset, *, layer: str, item_id: int, mask: Mapping[str, Any], size: tuple[int, int], base: int, user: User
 ) -> Revision:
-    """Gives an image a mask that waits. `mask` and its `size` are as `pairs.waiting_of` tells them."""
+    """Pairs an unpaired mask with an image. `mask` and its `size` are as in the list of unpaired masks."""
     revising = RevisionDraft(dataset.pk, base=base)
     layer = " ".join(layer.split())
     if not _LAYER.match(layer):
@@ -117,7 +117,7 @@ def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> 
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
     if not count:
         raise EditRefused(f"No mask of {layer} is empty any more, so nothing was changed.")
-    return revising.save(f"{_masks(count)} of {layer} with nothing in {_them(count)} taken off.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} with nothing in {_them(count)} unpaired.", user=user)
 
 
 @transaction.atomic
@@ -159,7 +159,7 @@ def value_name(dataset: Dataset, *, layer: str, value: int, name: str, base: int
 def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: int, user: User) -> Revision:
     """Counts a value of a layer's masks as the background (0) or as a class: these masks are written anew.
 
-    At most MOST_REWRITTEN masks, or MOST_PIXELS, at a time; the revision says how many are left.
+    At most MOST_REWRITTEN masks, or MOST_PIXELS, at a time; the revision records how many are left.
     """
     revising = RevisionDraft(dataset.pk, base=base)
     known = revising.dataset.classes.get(layer, {})
@@ -182,7 +182,7 @@ def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: in
         item.masks = {**item.masks, layer: _rewritten(item.masks[layer], value=value, into=into, name=item.name)}
 
     count = _rework(revising, holding.filter(pk__in=ids), change)
-    default_storage.sync()  # type: ignore[attr-defined]  # before the rows say that the files are kept
+    default_storage.sync()  # type: ignore[attr-defined]  # before the rows that refer to the files
     words = f"{known[str(into)]['name']} in" if into else "background in"
     sentence = f"Value {value} of {layer} counts as {words} {_masks(count)}."
     if total > count:
@@ -210,7 +210,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         classes[to] = classes.pop(layer)
         revising.dataset.classes = classes
         revising.dataset.save(update_fields=["classes"])
-    # What is said of an item names the layer: said anew where there is something. The rest is the database's work.
+    # Problems of an item name the layer, so they are rewritten; the database renames the rest.
     plain = list(items.filter(problems=[]).values_list("pk", flat=True))
 
     def change(item: Item) -> None:
@@ -236,7 +236,7 @@ def _holding(revising: RevisionDraft, layer: str, value: int) -> QuerySet[Item]:
 
 
 def _rework(revising: RevisionDraft, items: QuerySet[Item], change: Callable[[Item], None]) -> int:
-    """Changes items one by one in new rows, says anew what is wrong with their masks; returns how many it changed."""
+    """Changes items one by one in new rows and recomputes their mask problems; returns how many it changed."""
     ids = list(items.order_by("position", "id").values_list("pk", flat=True))
     classes = revising.dataset.classes
     count = 0
@@ -292,7 +292,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _has_no_mask(mask: Mapping[str, Any]) -> bool:
-    """Whether a mask marks nothing, and nobody has said that this is right."""
+    """Whether a mask is empty and has not been accepted as such."""
     return not mask.get("nothing") and not any(value != "0" for value in mask["values"])
 
 

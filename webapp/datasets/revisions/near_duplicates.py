@@ -33,7 +33,7 @@ def near_duplicates_remove(dataset: Dataset, *, base: int, user: User) -> Revisi
 
 @transaction.atomic
 def near_duplicates_align(dataset: Dataset, *, base: int, user: User) -> Revision:
-    """Puts images that look the same on the side where most of them stand; a stack that is on one side moves whole."""
+    """Moves images that look the same to the part where most of them are; a stack in one part moves whole."""
     revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
     stacks: dict[str, list[int]] = defaultdict(list)

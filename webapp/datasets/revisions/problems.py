@@ -23,7 +23,7 @@ def problem(kind: str, text: str) -> dict[str, str]:
 
 
 def image_problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of one image, from what intake said about it."""
+    """The problems of one image, from its facts of the intake."""
     found = []
     if facts.get("constant"):
         found.append(problem("constant", "All pixels have the same value: there is nothing to see in it."))

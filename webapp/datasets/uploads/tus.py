@@ -42,7 +42,7 @@ ALGORITHMS = ("sha256", "sha1")
 COMMIT_BYTES = 8 * 2**20
 WRITE_BYTES = 2**20
 SILENCE_SECONDS = 60.0
-"""A connection that says nothing for so long is taken for lost."""
+"""A connection that sends nothing for this long counts as lost."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

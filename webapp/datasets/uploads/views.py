@@ -84,7 +84,7 @@ def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
 @_is_tus
 @require_http_methods(["GET", "DELETE", "OPTIONS", "POST"])
 def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
-    """GET: how far the upload is, and what was read from it, as JSON. DELETE, or a POST that says so: gives it up."""
+    """GET: progress and report of the upload, as JSON. DELETE, or a POST that overrides the method: discards it."""
     if request.method == "POST" and request.headers.get("X-HTTP-Method-Override") != "DELETE":
         return HttpResponseNotAllowed(["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"])
     rows = Upload.objects.select_related("job", "dataset__project")

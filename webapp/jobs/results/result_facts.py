@@ -36,7 +36,7 @@ def _facts(job: Job) -> Iterator[str]:
 
 
 def _evaluated(results: dict[str, Any]) -> str:
-    """ "judged on the test split: 8 images" """
+    """ "measured on the test split: 8 images" """
     counted = [
         number_of(results[key], one, many)
         for key, one, many in (("images", "image", "images"), ("photographs", "photograph", "photographs"))

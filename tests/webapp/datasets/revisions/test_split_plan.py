@@ -78,7 +78,7 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
 
 def test_where_no_folder_names_a_side_the_plan_says_what_else_can_be_done(dataset: Dataset) -> None:
     fill(dataset, 3)
-    with pytest.raises(EditRefused, match="No image lies in a folder that is called train, validation or test"):
+    with pytest.raises(EditRefused, match="No image lies in a folder named train, validation or test"):
         split_plan(newest(dataset).items, SplitRequest(rule=FOLDERS))
     with pytest.raises(EditRefused, match="by shares or by folders"):
         split_plan(newest(dataset).items, SplitRequest(rule="moon"))
