@@ -73,7 +73,7 @@ def test_the_settings_stand_with_the_example_as_it_is() -> None:
     ("name", "value", "sentence"),
     [
         ("CRISTAE_SECRET_KEY", "short", "CRISTAE_SECRET_KEY is shorter than 50 characters."),
-        ("CRISTAE_URL", "cristae.example.org", "is no address: write http://host:port or https://host."),
+        ("CRISTAE_URL", "cristae.example.org", "is not an address: write http://host:port or https://host."),
         ("CRISTAE_DEBUG", "perhaps", "CRISTAE_DEBUG='perhaps' is neither yes nor no: write 1 or 0."),
         ("CRISTAE_LEASE_SECONDS", "0", "CRISTAE_LEASE_SECONDS=0 is out of range: 1 to 3600."),
         ("CRISTAE_LOG_LEVEL", "LOUD", "choose one of DEBUG, INFO, WARNING, ERROR."),

@@ -1,4 +1,4 @@
-"""The Celery app as the web sees it: sends a task by its name, knows none of them. And the way to Redis itself."""
+"""The Celery app as the web sees it: it sends tasks by name and defines none. And the connection to Redis."""
 
 import redis
 from celery import Celery

@@ -1,4 +1,4 @@
-"""What stands around every page: theme, menu, counts of jobs, warnings that concern the whole server."""
+"""What the frame of every page shows: theme, menu, counts of jobs, warnings that concern the whole server."""
 
 from __future__ import annotations
 

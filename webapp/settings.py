@@ -29,7 +29,7 @@ RUN = env.folder("CRISTAE_RUN", DATA / "run")
 URL = env.text("CRISTAE_URL", "http://127.0.0.1:8000").rstrip("/")
 _url = urlsplit(URL)
 if _url.scheme not in {"http", "https"} or not _url.hostname:
-    raise ImproperlyConfigured(f"CRISTAE_URL={URL!r} is no address: write http://host:port or https://host.")
+    raise ImproperlyConfigured(f"CRISTAE_URL={URL!r}is not an address: write http://host:port or https://host.")
 SECURE = _url.scheme == "https"
 LOOPBACK = _url.hostname in {"127.0.0.1", "localhost", "::1"}
 PLAIN_HTTP_WARNING = not SECURE and not LOOPBACK

@@ -80,7 +80,7 @@ def wait_for_end(folder: Path, *, patience: float, check: Callable[[], None]) ->
                 check()
             if time.monotonic() > deadline:
                 if killed:
-                    log.error("A trainer still holds %s and cannot be ended from here.", folder)
+                    log.error("A trainer still uses %s and cannot be killed from this host.", folder)
                     return False
                 killed = True
                 deadline = time.monotonic() + 5.0

@@ -54,7 +54,7 @@ def decide(attempt: Attempt) -> Ending:
     if attempt.wanted == "cancel":
         return Ending(State.CANCELLED, failures=attempt.failures)
     if attempt.code == USER_CAN_MEND:
-        return Ending(State.FAILED, attempt.fault or "The job cannot run as it is asked. Its log says why.")
+        return Ending(State.FAILED, attempt.fault or "The job cannot run with these settings. See its log.")
     if attempt.wanted == "pause":
         return Ending(State.PAUSED, _kept(attempt), failures=attempt.failures)
     if attempt.told_to_leave or attempt.code == STOPPED:
@@ -72,7 +72,7 @@ def _crashed(attempt: Attempt) -> Ending:
     what = _cause(attempt)
     facts = {"exit_code": attempt.code, "crash_step": attempt.step}
     if failures >= MOST_FAILURES:
-        reason = f"{what} It did so {failures} times without getting any further, so it was not tried again."
+        reason = f"{what} This happened {failures} times without any progress, so it was not tried again."
         return Ending(State.FAILED, reason, failures, facts)
     counted = f" (failure {failures} of {MOST_FAILURES})" if failures else ""
     return Ending(State.QUEUED, f"{what} {_goes_on(attempt)[:-1]}{counted}.", failures, facts)

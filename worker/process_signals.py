@@ -33,7 +33,7 @@ def hold_the_lifeline(**_: Any) -> None:
 def _follow_parent() -> None:
     while os.read(0, 1024):
         pass
-    log.warning("Whoever started this worker has gone; it puts its jobs back and leaves.")
+    log.warning("The parent process of this worker has ended; it returns its jobs to the queue and exits.")
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(LEAVE_SECONDS)
     os._exit(1)

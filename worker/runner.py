@@ -88,7 +88,7 @@ class Child:
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            log.warning("%s did not leave in time and is ended.", self.name)
+            log.warning("%s did not exit in time and is killed.", self.name)
             self._process.kill()
             self._process.wait()
         self._let_go()
@@ -125,7 +125,7 @@ def _fork_server() -> list[Child]:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="manage.py work", description="Works the queues off on this host.")
+    parser = argparse.ArgumentParser(prog="manage.py work", description="Runs the jobs of the queues on this host.")
     parser.add_argument("--queues", default=",".join(QUEUES), help=f"which of {', '.join(QUEUES)} (all)")
     queues = [queue.strip() for queue in parser.parse_args(argv).queues.split(",") if queue.strip()]
     if unknown := [queue for queue in queues if queue not in QUEUES]:

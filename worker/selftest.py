@@ -33,7 +33,7 @@ def probe(self: Task, ticket: str) -> None:
     try:
         answer(ticket, queue=queue)
     except redis.RedisError as error:
-        log.warning("The broker did not take what a self-test found: %s", error)
+        log.warning("The broker did not take the result of a self-test: %s", error)
     finally:
         connection.close()
 

@@ -113,8 +113,8 @@ class Supervisor:
             log.exception("Job %d could not be run.", self._job.pk)
             return _ending_of(error)
         except Error as error:
-            log.exception("Job %d: what its trainer said was refused.", self._job.pk)
-            return Ending(State.FAILED, f"What the trainer said could not be stored: {error}".strip())
+            log.exception("Job %d: an event of its trainer was refused.", self._job.pk)
+            return Ending(State.FAILED, f"The trainer's events could not be stored: {error}".strip())
         finally:
             if self._trainer is not None:
                 self._trainer.close()
@@ -241,7 +241,7 @@ class Supervisor:
             except Error as error:
                 self._tolerate_outage(error)
                 if self._leave.wait(TICK_SECONDS):
-                    raise Leaving(f"Job {self._job.pk} is left to the next worker: the database is away.") from error
+                    raise Leaving(f"Job {self._job.pk} is left to the next worker: no database.") from error
 
     # --- the end ---
 
@@ -285,7 +285,7 @@ class Supervisor:
         with locked_attempt(job.pk, epoch=job.epoch) as row:
             missing = self._missing(row) if ending.to == State.DONE else []
             if missing:
-                ending = Ending(State.FAILED, f"The job ended without its {' and '.join(missing)}. Its log says why.")
+                ending = Ending(State.FAILED, f"The job ended without its {' and '.join(missing)}. See its log.")
             if ending.to == State.DONE:
                 finisher_of(job.kind)(row, self._folder)
             job_transition(
@@ -310,7 +310,7 @@ def _refusal_of(error: Exception) -> Ending:
     if isinstance(error, OSError):
         return _ending_of(error)
     said = str(error) or type(error).__name__
-    return Ending(State.FAILED, f"The work was done, but its result could not be entered: {said}")
+    return Ending(State.FAILED, f"The work was done, but its result could not be stored: {said}")
 
 
 def _ending_of(error: OSError) -> Ending:
@@ -318,7 +318,7 @@ def _ending_of(error: OSError) -> Ending:
         return Ending(State.FAILED, f"The disk of {settings.DATA} is full. Free some space, then start it again.")
     where = f" ({error.filename})" if error.filename else ""
     reason = f"This worker could not run the job: {error.strerror or error}{where}."
-    return Ending(State.FAILED, f"{reason} Mend that, then start it again.")
+    return Ending(State.FAILED, f"{reason} Fix that, then start it again.")
 
 
 def _log_tail(folder: Path) -> str:

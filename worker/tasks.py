@@ -35,7 +35,7 @@ def work(self: Task, job_id: int) -> None:
     except Error as error:
         if not database_is_away(error):
             raise
-        log.warning("The database is away; the hint is sent again when it is back.")
+        log.warning("The database does not answer; the hint is sent again once it does.")
     finally:
         connection.close()
 

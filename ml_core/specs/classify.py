@@ -22,14 +22,14 @@ class ClassifySpec(TrainingSpec):
             "Encoder",
             "encoder",
             required=False,
-            help="A pretrained encoder. Without one, the initial weights below are judged.",
+            help="A pretrained encoder. Without one, the initial weights below are evaluated.",
         ),
         InputSlot(
             "segmenter",
             "Encoder of a segmentation model",
             "segmenter",
             required=False,
-            help="Its encoder is judged instead: the paper's Encoder (Paper) is that of Casser's U-Net.",
+            help="Its encoder is evaluated instead: the paper's Encoder (Paper) is that of Casser's U-Net.",
         ),
     )
     one_of: ClassVar = ("encoder", "segmenter")
@@ -38,7 +38,7 @@ class ClassifySpec(TrainingSpec):
     def lacking(self, given: Collection[str]) -> list[Refusal]:
         missing = super().lacking(given)
         if set(self.one_of) <= set(given):
-            sentence = "Choose an encoder or a segmentation model, not both: one encoder is judged."
+            sentence = "Choose an encoder or a segmentation model, not both: one encoder is evaluated."
             missing.append(Refusal("segmenter", sentence))
         return missing
 
@@ -57,7 +57,7 @@ class ClassifySpec(TrainingSpec):
         "Initial weights",
         group="Network",
         idle=[idle(given=["encoder", "segmenter"])],
-        help="What is judged where no encoder is given. ImageNet's weights exist for ResNet-18 and ResNet-50.",
+        help="What is evaluated where no encoder is given. ImageNet's weights exist for ResNet-18 and ResNet-50.",
         choices={"random": "Random", "imagenet": "ImageNet (torchvision)"},
         refusal="Choose random or imagenet.",
     )
@@ -66,7 +66,7 @@ class ClassifySpec(TrainingSpec):
         "Split",
         group="Data",
         help="Where the dataset has no split: 70 % of each class to learn from, 10 % to validate on, 20 % to test on, "
-        "every stack on one side. At random is what the paper did; in a stack, neighbours then stand on both sides and "
+        "every stack in one part. At random is what the paper did; in a stack, neighbours are then in both parts and "
         "accuracy comes out too high.",
         choices={"dataset": "By the dataset's split", "random": "At random, 70/10/20 (paper)"},
         refusal="Choose dataset or random.",

@@ -218,7 +218,7 @@ def refusals_of(model: type[Spec], error: ValidationError) -> list[Refusal]:
             sentence = str(extra.get("refusal", "")) if isinstance(extra, dict) else ""
             found.setdefault(name, sentence or f"{item['msg']}.")
         elif item["type"] == "extra_forbidden":
-            found.setdefault(name, f"{model.title} has no field of this name. Remove it, or mend its spelling.")
+            found.setdefault(name, f"{model.title} has no field of this name. Remove it, or correct its spelling.")
         else:
             found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
     return [Refusal(name, sentence) for name, sentence in found.items()]

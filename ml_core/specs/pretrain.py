@@ -48,7 +48,7 @@ class PretrainSpec(TrainingSpec):
         "colour",
         "Views",
         group="Views",
-        help="What the network learns to call the same. Grey and colour show the same geometry; cropped, each has its "
+        help="The views to be represented alike. Grey and colour show the same geometry; cropped, each has its "
         "own random crop, brightness, contrast and blur. The two augmented crops of BYOL have flip, jitter, blur and "
         "solarization, and no colour.",
         choices={
@@ -125,7 +125,7 @@ class PretrainSpec(TrainingSpec):
         group="Network",
         advanced=True,
         help="With both views together, their difference in tone cannot be normalised away.",
-        choices={"cat": "Both views together (paper)", "per_view": "Each view by itself"},
+        choices={"cat": "Both views together (paper)", "per_view": "Each view separately"},
         refusal="Choose cat or per_view.",
     )
     hidden_size: int = field(

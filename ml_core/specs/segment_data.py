@@ -53,7 +53,7 @@ class DataSpec(TrainingSpec):
         group="Data",
         advanced=True,
         idle=[idle(framing="resize")],
-        help="What the network sees of a crop. Half averages 2 x 2 pixels to one and brings the answer back to full "
+        help="What the network sees of a crop. Half averages 2 x 2 pixels to one and brings the mask back to full "
         "resolution: four times the area in the same time, where what is marked is tens of pixels wide.",
         choices={"full": "Full", "half": "Half: 2 x 2 pixels to one", "quarter": "A quarter: 4 x 4 pixels to one"},
         refusal="Choose full, half or quarter.",
@@ -63,7 +63,7 @@ class DataSpec(TrainingSpec):
         "Validation images",
         group="Data",
         help="Where the dataset has no split, contiguous blocks are held out, with a gap. At random is what the paper "
-        "did; in a stack, neighbours then stand on both sides and scores come out too high.",
+        "did; in a stack, neighbours are then in both parts and scores come out too high.",
         choices={"dataset": "By the dataset's split", "random": "At random (paper)"},
         refusal="Choose dataset or random.",
     )
@@ -74,7 +74,7 @@ class DataSpec(TrainingSpec):
         group="Data",
         advanced=True,
         idle=[idle(validation="dataset", given=[OWN_VALIDATION])],
-        help="How much is kept from learning, to validate on, where the dataset names no validation images. The paper "
+        help="How much is held out for validation, where the dataset names no validation images. The paper "
         "takes a quarter. Of a lone stack, the gap beside the block that is held out is lost as well.",
         ge=0.02,
         le=0.5,
@@ -105,7 +105,7 @@ class DataSpec(TrainingSpec):
         idle=[idle(weights="fine-tuned"), idle(framing="crops"), idle(initial="random", absent=["encoder"])],
         help="So much of the device's memory keeps what the encoder found in "
         "each slice, turned by quarters, mirrored, plain or blurred (16 forms instead of any angle), so that each form "
-        "is computed once. 0 computes all anew at every step.",
+        "is computed once. 0 computes all again at every step.",
         ge=0,
         le=10_000,
         refusal="0 (off) to 10,000 GB.",

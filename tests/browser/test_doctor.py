@@ -39,7 +39,7 @@ def test_a_self_test_shows_each_answer_as_it_comes(visit: Visit, alice: User) ->
     expect(rows["Maps and predictions"]).to_contain_text("Waiting for a worker")
     selftest.selftest_note(ticket, queue="interactive", host="lab-2")
     selftest.selftest_note(ticket, queue="device", host="lab-2")
-    expect(rows["Jobs on devices"]).to_contain_text("Its trainer is at work")
+    expect(rows["Jobs on devices"]).to_contain_text("Its trainer is running")
     selftest.selftest_note(ticket, queue="device", code=1, said="A training step on cuda:0 is off.")
     expect(rows["Jobs on devices"]).to_contain_text("not well")
     expect(rows["Live link"]).to_contain_text("It does not open from this browser")

@@ -165,7 +165,7 @@ def test_three_go_up_at_once_and_one_that_is_refused_stops_no_other(page: Page, 
     assert all(upload.offset < upload.length for upload in begun)
     line(session)
     page.get_by_role("button", name="Resume all").click()
-    expect(page.locator("#reports")).to_contain_text("Not taken in. broken.zip is not a whole zip file", timeout=60_000)
+    expect(page.locator("#reports")).to_contain_text("Not imported. broken.zip is not a whole zip file", timeout=60_000)
     for path in whole:
         expect(page.locator("#reports")).to_contain_text(path.name, timeout=60_000)
     expect(page.locator("#grid li")).to_have_count(4)

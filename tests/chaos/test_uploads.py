@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_under_a_piece_is_said_and_the_upload_goes_on_once_
             status, sentence = send_until_answered(raw, content)
         assert (status, sentence) == (
             507,
-            "The server's disk is full. What has arrived is kept; free some space, go on.",
+            "The server's disk is full. What has arrived is kept; free some space and continue.",
         )
         at = offset_of(browser, path)
         assert tus.COMMIT_BYTES <= at < len(content)

@@ -13,7 +13,7 @@ from worker.outcomes import Attempt, decide
         (Attempt(code=0), "done", 0, ""),
         (Attempt(code=0, wanted="cancel"), "done", 0, ""),
         (Attempt(code=70, fault="Halve the rate."), "failed", 0, "Halve the rate."),
-        (Attempt(code=70), "failed", 0, "log says why"),
+        (Attempt(code=70), "failed", 0, "See its log"),
         (Attempt(code=70, wanted="pause", fault="Halve the rate."), "failed", 0, "Halve"),
         (Attempt(code=70, wanted="cancel"), "cancelled", 0, ""),
         (Attempt(code=75, wanted="pause", checkpoint_step=8000), "paused", 0, "step 8,000 is kept"),

@@ -46,7 +46,7 @@ def test_a_trainer_that_finds_an_error_fails_the_test_with_its_sentence(
     _trainer(tmp_path, settings, f"import sys\nassert sys.argv[1] == 'doctor'\nprint({said!r})\nsys.exit(1)")
     step = _asked("device")
     assert step.state == "failed"
-    assert step.sentence.endswith("Its trainer did not pass: A training step on cpu is off.")
+    assert step.sentence.endswith("Its trainer failed: A training step on cpu is off.")
 
 
 def test_a_trainer_that_dies_without_a_word_of_the_kind_fails_with_its_last_line(

@@ -126,7 +126,7 @@ def test_a_job_that_ends_without_what_it_should_make_has_failed(counting: Counti
     work_off("device")
     assert (fresh(job).state, fresh(job).reason) == (
         "failed",
-        "The job ended without its encoder. Its log says why.",
+        "The job ended without its encoder. See its log.",
     )
 
 

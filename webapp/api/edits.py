@@ -45,7 +45,7 @@ class FiltersIn(_Strict):
 
 
 class BaseIn(_Strict):
-    base: int = Field(description="Number of the revision that the script looked at: the newest.")
+    base: int = Field(description="Number of the revision that the script read; it must still be the newest.")
 
 
 class ChosenIn(BaseIn):
@@ -71,11 +71,11 @@ class ChosenIn(BaseIn):
 
 
 class LabelIn(ChosenIn):
-    label: str = Field(description="Empty takes the label away.")
+    label: str = Field(description="Empty removes the label.")
 
 
 class SideIn(ChosenIn):
-    split: Literal["train", "validation", "test", ""] = Field(description="Empty takes the items out of the split.")
+    split: Literal["train", "validation", "test", ""] = Field(description="Empty removes the items from the split.")
 
 
 class PixelSizeIn(ChosenIn):

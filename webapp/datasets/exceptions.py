@@ -1,4 +1,4 @@
-"""What is said instead of a change that cannot be made."""
+"""Errors raised where a change to a dataset cannot be made."""
 
 
 class EditRefused(Exception):

@@ -36,7 +36,7 @@ class Dataset(models.Model):
     kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.MICROGRAPHS)
     """Photographs teach a colorizer what colours things have; everything else learns from micrographs."""
     origin = models.ForeignKey("datasets.Revision", models.SET_NULL, null=True, related_name="subsets")
-    """What a subset was taken from; its first revision says by which filters."""
+    """The revision a subset was taken from; the subset's first revision records the filters."""
 
     class Meta:
         ordering = ["name", "id"]

@@ -29,7 +29,7 @@ class BlobStorage(FileSystemStorage):
 
     def path(self, name: str) -> str:
         if not _HASH.match(name):
-            raise SuspiciousFileOperation(f"{name!r} is no SHA-256, and nothing else is kept here.")
+            raise SuspiciousFileOperation(f"{name!r} is not a SHA-256 hash; files are stored by their hash.")
         return str(Path(self.location) / name[:2] / name)
 
     def put_file(self, path: Path, sha256: str) -> None:

@@ -40,7 +40,7 @@ def _tables() -> Finding:
     missing = [str(migration) for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
     if missing:
         says = f"{len(missing)} migrations are not applied, the first: {missing[0]}."
-        return Finding("Tables", "failed", says, "Run `python manage.py migrate`, then start everything anew.")
+        return Finding("Tables", "failed", says, "Run `python manage.py migrate`, then restart everything.")
     return Finding("Tables", "done", "All migrations are applied.")
 
 
@@ -50,7 +50,7 @@ def _clocks() -> Finding:
         off = float(cursor.fetchone()[0]) - time.time()
     says = f"The database's clock and the web's differ by {abs(off):.1f} s."
     if abs(off) > MOST_SKEW:
-        return Finding("Clocks", "warning", says, "Let both machines take their time from the same server (NTP).")
+        return Finding("Clocks", "warning", says, "Synchronise both clocks with the same time server (NTP).")
     return Finding("Clocks", "done", says)
 
 
@@ -60,8 +60,8 @@ def _broker() -> Finding:
         with redis_client() as client:
             version = client.info("server")["redis_version"]
     except redis.RedisError as error:
-        says = f"Redis does not answer ({error}). Queued jobs wait and are safe; pages follow more slowly."
-        return Finding("Broker", "failed", says, "Start Redis, or mend REDIS_URL.")
+        says = f"Redis does not answer ({error}). Queued jobs wait and are safe; pages update more slowly."
+        return Finding("Broker", "failed", says, "Start Redis, or correct REDIS_URL.")
     return Finding("Broker", "done", f"Redis {version} answered in {_milliseconds(began)}.")
 
 
@@ -72,7 +72,7 @@ def _reaper() -> Finding:
         return Finding("Reaper", "warning", "Not known while the broker does not answer.", "See Broker.")
     if silent is None or silent > heartbeats.SILENT_SECONDS:
         since = "No reaper has been heard from" if silent is None else f"The reaper has been silent for {silent} s"
-        says = f"{since}. A job whose worker dies would stay as it is, and jobs that wait for others would not start."
+        says = f"{since}. A job whose worker dies is not started again, and jobs that wait for others do not start."
         return Finding("Reaper", "failed", says, "Start it: `python manage.py reapjobs`, or its service of compose.")
     return Finding("Reaper", "done", f"It looked at all jobs {silent} s ago.")
 
@@ -87,8 +87,8 @@ def _workers() -> Finding:
         return Finding("Workers", "failed", says, start)
     seen = "; ".join(f"{w['host']} {w['queue']}, {w['seen_seconds']} s ago" for w in found)
     if missing:
-        says = f"Nobody works on: {', '.join(missing)}. Heard from: {seen}."
-        return Finding("Workers", "warning", says, f"{start} One that fell silent is to be started anew.")
+        says = f"No worker serves: {', '.join(missing)}. Running: {seen}."
+        return Finding("Workers", "warning", says, f"{start} Restart one that has stopped responding.")
     return Finding("Workers", "done", f"{seen}.")
 
 
@@ -96,7 +96,7 @@ def _devices() -> Finding:
     workers = [worker for worker in heartbeats.workers() if worker["queue"] == Queue.DEVICE]
     devices = [(worker, str(device)) for worker in workers for device in worker["devices"]]
     if not devices:
-        return Finding("Devices", "warning", "No worker has said which devices it has.", "See Workers.")
+        return Finding("Devices", "warning", "No worker has reported its devices.", "See Workers.")
     says = " ".join(f"{_device(worker, device)}." for worker, device in devices)
     if all(device.startswith("cpu") for _, device in devices):
         says += " There is no GPU: the preset quick takes minutes, the others days."
@@ -118,10 +118,10 @@ def _memory() -> Finding:
     """Of every host that works, as its workers say it."""
     hosts = {w["host"]: w["memory"] for w in heartbeats.workers() if w.get("memory")}
     if not hosts:
-        return Finding("Memory", "warning", "No worker has said how much memory its machine has.", "See Workers.")
+        return Finding("Memory", "warning", "No worker has reported the memory of its machine.", "See Workers.")
     says = "; ".join(f"{host} has {gib(m['free'])} of {gib(m['total'])} GiB free" for host, m in hosts.items()) + "."
     if any(memory["free"] < LEAST_MEMORY for memory in hosts.values()):
-        return Finding("Memory", "warning", says, "End what else runs there, or take smaller batches.")
+        return Finding("Memory", "warning", says, "Stop other programs there, or use smaller batches.")
     return Finding("Memory", "done", says)
 
 
@@ -130,7 +130,7 @@ def _disk() -> Finding:
     says = f"{size(usage.free)} free of {size(usage.total)} at {settings.DATA}."
     if not os.access(settings.DATA, os.W_OK):
         says = f"{settings.DATA} cannot be written to."
-        return Finding("Disk", "failed", says, "Give the server's user the right to write there.")
+        return Finding("Disk", "failed", says, "Give the server's user write permission there.")
     if usage.free < LEAST_FREE:
         missing = size(LEAST_FREE - usage.free)
         return Finding(
@@ -149,7 +149,9 @@ def _trainer() -> Finding:
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        return Finding("Trainer", "done", "The web has no PyTorch of its own, as it should be in containers.")
+        return Finding(
+            "Trainer", "done", "The web server has no PyTorch installed, which is as intended in containers."
+        )
     return Finding("Trainer", "done", f"PyTorch {version}, started by {settings.TRAINER}. Self-test tries it.")
 
 

@@ -47,7 +47,7 @@ def examine(checks: Mapping[str, Check], *, limit: float = LIMIT_SECONDS) -> lis
     deadline = time.monotonic() + limit
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = f"it had no answer within {limit:.0f} s"
+    late = f"no answer within {limit:.0f} s"
     return sorted((found.get(name) or _could_not_run(name, late) for name in checks), key=lambda f: _ORDER[f.state])
 
 

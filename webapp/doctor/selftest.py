@@ -84,9 +84,9 @@ def _step(queue: Queue, said: dict[str, Any] | None, *, now: int, asked: int) ->
     if "code" not in said:
         if spent > TRAINER_SECONDS + PATIENCE_SECONDS:
             return Step(name, "failed", f"{took}, and has not been heard from since.", "See the worker's log.")
-        return Step(name, "running", f"{took}. Its trainer is at work: {spent} s.")
+        return Step(name, "running", f"{took}. Its trainer is running: {spent} s.")
     if said["code"] != 0:
-        return Step(name, "failed", f"{took}. Its trainer did not pass: {said['said']}", "See the worker's log.")
+        return Step(name, "failed", f"{took}. Its trainer failed: {said['said']}", "See the worker's log.")
     return Step(name, "done", f"{took}. Its trainer passed {_after(spent)}: {said['said']}")
 
 
@@ -95,7 +95,7 @@ def _not_taken(queue: Queue, *, seconds: int) -> Step:
     alive = [job for job in Job.objects.filter(queue=queue, state__in=OWNED)[:5] if silent_seconds(job) is None]
     if alive and seconds > SOON_SECONDS:
         jobs = ", ".join(f"#{job.pk}" for job in alive)
-        return Step(_WORK[queue], "done", f"At work on {jobs}, heard from just now: worker and trainer live.")
+        return Step(_WORK[queue], "done", f"At work on {jobs}, seen just now: worker and trainer are alive.")
     if seconds <= PATIENCE_SECONDS:
         return Step(_WORK[queue], "running", f"Waiting for a worker: {seconds} s.")
     says = f"No worker has taken the test for {seconds} s."

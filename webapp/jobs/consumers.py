@@ -104,7 +104,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                 _may_view, self.user.pk, self.job_id, self.scope.get("session")
             )
         except Error:
-            log.warning("The database did not say who may follow job %d.", self.job_id)
+            log.warning("The database did not answer which user may follow job %d.", self.job_id)
             raise
 
     async def _listen(self) -> None:
@@ -130,7 +130,7 @@ class JobConsumer(AsyncWebsocketConsumer):
             except Exception as error:  # noqa: BLE001  whatever ails the broker: the flow goes on without hints
                 if self._gone:
                     return
-                log.info("No hints for a follower of job %d: %r", self.job_id, error)
+                log.info("No live updates for a follower of job %d: %r", self.job_id, error)
                 self._joined.set()
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -153,7 +153,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                 await self.close(NOT_YOURS)
                 return
             except Error as error:
-                log.warning("The database is away from a follower of job %d: %s", self.job_id, error)
+                log.warning("The database does not answer a follower of job %d: %s", self.job_id, error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             if events or state != shown:

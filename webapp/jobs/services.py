@@ -132,7 +132,7 @@ def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:
     if job.state != State.DONE or not isinstance(spec, TrainingSpec):
         raise SpecError([Refusal("", f"{job} cannot be extended: only a training that is done can.")])
     if epochs < 1:
-        raise SpecError([Refusal("epochs", "Say by how many epochs: a whole number, 1 or more.")])
+        raise SpecError([Refusal("epochs", "Enter the number of epochs: a whole number, 1 or more.")])
     return job_submit(
         project=job.project,
         user=user,

@@ -56,7 +56,7 @@ def port_free(host: str, port: int, *, patience: float = 0.0) -> None:
             )
         if error.errno == errno.EACCES:
             raise CannotStart(f"Port {port} is for the administrator only. Choose one above 1023: --port 8000.")
-        raise CannotStart(f"{host} is no address of this machine ({error.strerror or error}): leave out --host.")
+        raise CannotStart(f"{host} is not an address of this machine ({error.strerror or error}): leave out --host.")
 
 
 def _bind(host: str, port: int) -> OSError | None:

@@ -68,7 +68,7 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
             return
         time.sleep(0.05)
     tail = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
-    raise EngineError(f"{name} did not start. Its last words, from {log}: {' | '.join(tail) or '(none)'}")
+    raise EngineError(f"{name} did not start. The end of its log, {log}: {' | '.join(tail) or '(none)'}")
 
 
 class _Engine:

@@ -128,7 +128,7 @@ class Up:
             "REDIS_URL",
         ]
         variables.publish(self.data, [name for name in shared if name in os.environ])
-        self._print("Bringing the tables up to date")
+        self._print("Migrating the database")
         self._command("migrate", "--verbosity", "0")
         self._service("reaper", "reapjobs", grace=REAPER_GRACE)
         self._service("web", "web", "--host", self.host, "--port", str(self.port), grace=WEB_GRACE)
@@ -169,7 +169,7 @@ class Up:
             if not announced and time.monotonic() - began > SLOW_SECONDS:
                 announced = True
                 self._print(
-                    f"The web has not answered for {SLOW_SECONDS:.0f} s. What it says is in {self.data / 'logs'}."
+                    f"The web server has not answered for {SLOW_SECONDS:.0f} s. Its log is in {self.data / 'logs'}."
                 )
         link = self._command("signin-link", "--make", *(["demo"] if self.demo else []))
         self._print(
@@ -221,7 +221,9 @@ class Up:
             complained.seek(0)
             if process.returncode:
                 words = (complained.read() or said.read()).decode(errors="replace").strip().splitlines()
-                raise CannotStart(f"`manage.py {arguments[0]}` failed: {words[-1] if words else 'it did not say why'}")
+                raise CannotStart(
+                    f"`manage.py {arguments[0]}` failed: {words[-1] if words else 'it printed no reason'}"
+                )
             return said.read().decode(errors="replace").strip()
 
     # --- the end ---

@@ -15,7 +15,7 @@ def encoder_from_artifact(artifact: Artifact) -> Encoder:
     facts = artifact.facts
     missing = [name for name in ("architecture", "channels", "mean", "deviation") if name not in facts]
     if missing:
-        raise ValueError(f"The encoder of {artifact.job} does not say its {' and '.join(missing)}. Train it again.")
+        raise ValueError(f"The encoder of {artifact.job} does not record its {' and '.join(missing)}. Train it again.")
     origin = facts.get("origin", Origin.BYOL)
     encoder, _ = Encoder.objects.get_or_create(
         artifact=artifact,

@@ -153,7 +153,7 @@ def test_search_finds_a_job_by_its_number_and_names_by_their_parts(
     assert "U-Net, ImageNet" in _page(client, f"/search/?q=%23{job.pk}")
     page = _page(client, "/search/?q=lucc")
     assert "Lucchi" in page
-    assert "No project, dataset or job" in _page(client, "/search/?q=zebra")
+    assert "None of your projects, datasets or jobs" in _page(client, "/search/?q=zebra")
 
 
 def test_the_theme_of_the_cookie_is_in_the_first_byte_of_the_page(seen_by: Page, alice: User) -> None:

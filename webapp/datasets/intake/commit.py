@@ -133,7 +133,7 @@ def _keep_blobs(hashes: Iterable[str], folder: Path) -> None:
             default_storage.put_file(path, sha256)  # type: ignore[attr-defined]
             rows.append(Blob(sha256=sha256, size=path.stat().st_size))
     if rows:
-        default_storage.sync()  # type: ignore[attr-defined]  # before the rows say that the files are kept
+        default_storage.sync()  # type: ignore[attr-defined]  # before the rows that refer to the files
     # Sorted, so that two commits that bring the same files lock the rows in the same order.
     rows.sort(key=lambda blob: blob.sha256)
     Blob.objects.bulk_create(rows, batch_size=CHUNK, ignore_conflicts=True)

@@ -1,4 +1,4 @@
-"""What tables and folders say of a dataset's images becomes labels, splits, groups and pixel sizes of its items."""
+"""Applies tables and folders to a dataset's items: labels, splits, groups and pixel sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AppliedLabels:
 
 
 def tables_apply(staged: StagedItems, path: Path) -> AppliedLabels:
-    """What the tables of an upload say of the images that are there and that come; a later table wins."""
+    """The rows of an upload's tables for the images that exist or are being added; a later table wins."""
     applied = AppliedLabels()
     for table, entries in _tables(path).items():
         lookup = LabelLookup(entries, folder=published_sets.table_folder(table))
@@ -42,7 +42,7 @@ def tables_apply(staged: StagedItems, path: Path) -> AppliedLabels:
 
 
 def folders_apply(staged: StagedItems) -> AppliedLabels:
-    """Folders per class, where nobody has said otherwise: the dataset has no masks, and no image another label."""
+    """Labels from folders per class, unless others were set: the dataset has no masks, and no image another label."""
     if staged.has_masks():
         return AppliedLabels()
     labels = published_sets.labels_by_folder(entry.name for entry in staged.files())

@@ -1,4 +1,4 @@
-"""An exported revision comes back: its manifest says what each file is, and no name has to be guessed from."""
+"""Imports an exported revision: its manifest states what each file is, so nothing is guessed from names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pages = Sequence[Mapping[str, Any]]
 
 @dataclass
 class BroughtIn:
-    """What manifests told: the files that they spoke of, refusals, and how many items they gave or changed."""
+    """What the manifests contained: their files, refusals, and how many items they added or changed."""
 
     files: set[str] = field(default_factory=set)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class BroughtIn:
 def manifests_apply(catalogue: StagedItems, folder: Path, files: Mapping[str, Pages]) -> BroughtIn:
     """Takes the items of each manifest in an intake's `folder` into the catalogue.
 
-    An item that is there already, with the same pixels, becomes what the manifest says of it.
+    An existing item with the same pixels takes the manifest's values.
     """
     found = BroughtIn()
     images = {(page["sha256"], page["page"]): page for pages in files.values() for page in pages if not page["mask"]}
@@ -41,7 +41,7 @@ def manifests_apply(catalogue: StagedItems, folder: Path, files: Mapping[str, Pa
             found.refused.append(_refusal(manifests.EXPORTED, str(error), "Download the revision again."))
             continue
         catalogue.dataset.classes = {**manifest.classes, **catalogue.dataset.classes}
-        if not catalogue.rows and manifest.kind in Dataset.Kind.values:  # else it stays what people have said it is
+        if not catalogue.rows and manifest.kind in Dataset.Kind.values:  # else the kind that people have set stays
             catalogue.dataset.kind = manifest.kind
         there = catalogue.items([each.name for each in manifest.items])
         for each in manifest.items:
@@ -75,7 +75,7 @@ def _take(
         item = catalogue.add(each.name, facts, file=each.name.rpartition("#")[0])
     elif (item.image, item.page) != (each.image.sha256, each.image.page):
         reason = "The dataset holds another image of this name."
-        found.refused.append(_refusal(each.name, reason, "Bring the revision into a dataset of its own."))
+        found.refused.append(_refusal(each.name, reason, "Import the revision into a new dataset."))
         return
     if _set(item, each, _masks(item, each, masks, found)):
         catalogue.changed(item)
@@ -83,7 +83,7 @@ def _take(
 
 
 def _set(item: Item, each: ManifestItem, masks: dict[str, Any]) -> bool:
-    """Makes the item what the manifest says; whether that changed anything."""
+    """Updates the item from the manifest; returns whether that changed anything."""
     wanted = {
         "label": each.label,
         "group": each.group,

@@ -12,16 +12,16 @@ from webapp.datasets.models import Blob
 from webapp.streaming import csv_parts, file_parts
 
 SHOWN = 500
-"""So many of each list stand on a page and in the report."""
+"""At most this many entries of each list are on a page and in the report."""
 
 
 COLUMNS = ("file", "reason", "what to do")
 
 
-_LONE_MASK = ("No image has its name.", "Add its image: the mask is kept, and pairs then.")
+_LONE_MASK = ("No image has its name.", "Add its image: the mask is kept, and is paired then.")
 
 
-_LONE_LINE = ("A line of the table of labels names it, and no image has this name.", "Mend the table, add it again.")
+_LONE_LINE = ("A line of the table of labels has this name, and no image does.", "Fix the table and add it again.")
 
 
 def shortened(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where items stand in the grid: the natural order of their names, with room between two for others to come."""
+"""Sort positions of items in the grid: natural order of names, with gaps for items that are added later."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Pages = Sequence[Mapping[str, Any]]
 
 
 class Row(NamedTuple):
-    """What a commit must know of an item that is there."""
+    """What a commit needs of an existing item."""
 
     id: int
     name: str
@@ -174,7 +174,7 @@ class StagedItems:
         return any(self._has_mask(item) for item in self._all())
 
     def find_problems(self) -> None:
-        """Names the classes of layers that have none yet, and says what is wrong with items that come or change."""
+        """Names the classes of layers that have none yet, and lists the problems of items that are added or changed."""
         self._call_unpaired()
         inverted = self._call_inverted()
         changed = [*self.new.values(), *self.touched.values()]

@@ -1,4 +1,4 @@
-"""What pages say of uploads and of problems, in whole sentences."""
+"""Titles, remedies and one-click fixes of the problems on a dataset's doctor tab."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ RULES = {
 REMEDIES = {
     "unpaired": "Add the missing masks under the names of their images. Images without one are left out of training a "
     "segmentation, and used for everything else.",
-    "empty_mask": "Right where there is nothing to mark: keep them as “nothing here”. Where nobody has marked yet, "
-    "take them off, or export them again and add them here.",
-    "unknown_values": "Say what each value is, or export these masks again with the values of the others and add them.",
+    "empty_mask": "Right where there is nothing to mark: keep them as “nothing here”. Where nobody has annotated yet, "
+    "unpair them, or export them again and add them here.",
+    "unknown_values": "Name each value, or export these masks again with the values of the others and add them.",
     "size_mismatch": "Export these masks at the size of their images, and add them here.",
-    "constant": "They teach nothing. Export them again, or leave them out.",
+    "constant": "Nothing can be learned from them. Export them again, or leave them out.",
     "duplicate": "The same image in training and test makes scores too high. Leave one of each pair out.",
-    "inverted": "A network takes bright for dark in them. Inverting turns what is shown and trained on; the stored "
+    "inverted": "In them a network mistakes bright for dark. Inverting turns what is shown and trained on; the stored "
     "pixels stay as they are.",
-    "colour": "Electron micrographs are grey; look whether these belong here.",
+    "colour": "Electron micrographs are grey; check whether these belong here.",
 }
 
 
@@ -44,7 +44,7 @@ FIXES = {
     "colour": ("remove", "Leave all out"),
     "inverted": ("invert", "Invert all"),
 }
-"""Kind of problem -> what `editor.CHANGES` calls the cure, and what its button says."""
+"""Kind of problem -> the action that fixes it and the text of its button."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def findings_of(revision: Revision) -> list[Finding]:
 
 
 def without_pixel_size(revision: Revision) -> int:
-    """How many images of the revision do not say how large their pixels are."""
+    """How many images of the revision have no pixel size."""
     return int(revision.summary.get("pixel_sizes", {}).get("", 0))
 
 

@@ -1,4 +1,4 @@
-"""Forms about datasets: how they are read, and how the next page says what became of them."""
+"""Reads forms about datasets and reports the outcome on the next page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def number_of(post: QueryDict, name: str, *, none: int = 0) -> int:
 
 
 def run_edit(request: HttpRequest, change: Callable[[], Revision]) -> None:
-    """Makes a change and says on the next page what it was, or why it was not made."""
+    """Makes a change and reports it on the next page, or why it was not made."""
     try:
         made = change()
     except EditRefused as refused:

@@ -1,4 +1,4 @@
-"""The page of one item: the viewer, and what stands around the item."""
+"""The page of one item: the viewer, and the item's neighbours."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def _viewer(item: Item, masks: list[dict[str, Any]], runs: dict[str, Any]) -> di
 
 
 AROUND = 200
-"""So many items before and after one are told at a time: a key held for ten seconds goes no further."""
+"""At most this many items before and after one are sent at a time: a key held for ten seconds goes no further."""
 
 
 @require_safe
 def around(request: HttpRequest, item_id: int) -> HttpResponse:
     """Ids: `run`, the items that match the filters from before the item to after it, and `stack`, all its slices.
 
-    `first` and `last` say whether the run begins and ends where the dataset does.
+    `first` and `last`: whether the run begins and ends where the dataset does.
     """
     user = signed_in(request)
     item = get_visible(Item.objects.select_related("dataset"), user, project="dataset__project", pk=item_id)

@@ -42,7 +42,7 @@ def _attach(dataset: Dataset, post: QueryDict) -> tuple[Change, dict[str, Any]]:
     newest = dataset.revisions.first()
     found = waiting_one(newest, post.get("waiting", "")) if newest else None
     if found is None:
-        raise EditRefused("This mask waits no more. Look again, then repeat.")
+        raise EditRefused("This mask is no longer unpaired. Reload the page and try again.")
     size = (found.width, found.height)
     return mask_edits.mask_attach, {"item_id": number_of(post, "item"), "mask": found.mask, "size": size}
 

@@ -1,4 +1,4 @@
-"""What pages say of uploads: what came in, and what was left out."""
+"""Reports of uploads on pages: what was added, and what was left out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class UploadReport:
     upload: Upload
     sentence: str
     refused: list[dict[str, str]]
-    """Of this list and the next two the first few hundred; `counts` says how many there are."""
+    """The first few hundred entries of this list and the next two; `counts` has the totals."""
     unpaired: list[str]
     rules: list[str]
     """Sentences: which known set it is, where labels came from."""
@@ -50,7 +50,7 @@ class UploadReport:
 
     @property
     def more(self) -> bool:
-        """Whether more was left out than stands here."""
+        """Whether more was left out than is listed here."""
         return any(self.counts[name] > len(getattr(self, name)) for name in self.counts)
 
     @property
@@ -93,7 +93,7 @@ def report_of(upload: Upload) -> UploadReport:
 
 def _failure(upload: Upload) -> str:
     reason = upload.job.reason if upload.job else ""
-    return f"Not taken in. {reason}".strip()
+    return f"Not imported. {reason}".strip()
 
 
 def _success(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def _planes(path: Path) -> NDArray[np.uint8]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MOST_HEADER:
-            raise ValueError(f"{path} is no file of colours")
+            raise ValueError(f"{path} is not a file of colour planes")
         header = json.loads(file.read(length))["ab"]
     if header["dtype"] != "U8" or len(header["shape"]) != 4:
         raise ValueError(f"{path} holds {header['dtype']} of shape {header['shape']}, and no colours")
@@ -67,7 +67,7 @@ def _planes(path: Path) -> NDArray[np.uint8]:
 
 
 def _index(manifest: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Keys of a manifest's images in order, and where each stands in it. Made once and kept beside the blobs."""
+    """Keys of a manifest's images in order, and the index of each. Made once and kept beside the blobs."""
     path = Path(settings.DATA) / "colours" / f"{manifest}.npy"
     if not path.exists():
         _make_index(manifest, path)

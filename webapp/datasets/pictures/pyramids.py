@@ -110,7 +110,7 @@ def _build(folder: Path, asked: list[str]) -> None:
         # A folder without its last level is never taken for a pyramid: it gets its name when it is whole.
         said = subprocess.run(command, cwd=settings.ROOT, capture_output=True, timeout=SECONDS, check=False)
         if said.returncode:
-            raise OSError(f"{image} was not laid down as tiles: {said.stderr.decode(errors='replace')[-500:]}")
+            raise OSError(f"{image} could not be written as tiles: {said.stderr.decode(errors='replace')[-500:]}")
         os.replace(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

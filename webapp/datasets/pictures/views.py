@@ -168,7 +168,7 @@ def _item(request: HttpRequest, item_id: int) -> Item:
 
 @contextmanager
 def _stored(item: Item) -> Iterator[None]:
-    """A file that is no longer where it was kept is not found, and the answer says whose it was."""
+    """A missing file is a 404 that names its item."""
     try:
         yield
     except FileNotFoundError:
@@ -262,7 +262,7 @@ def _png(picture: Image.Image) -> bytes:
 def _picture(
     request: HttpRequest, item: Item, content: Callable[[], bytes], *, key: str, media_type: str = "image/png"
 ) -> HttpResponse:
-    """`content` is made only where the browser has not got it; `key` tells one picture from any other."""
+    """`content` is computed only if the browser has not cached it; `key` identifies the picture."""
     response = _not_modified(request, key)
     if response is None:
         with _stored(item):

@@ -114,12 +114,12 @@ _SIDES = (
     ("train", "Train", "Networks learn from these."),
     ("validation", "Validation", "The best epoch and the threshold are chosen by these."),
     ("test", "Test", "Scores are measured on these, once, at the end."),
-    (NO_SPLIT, "No split", "Used for pretraining; split by itself where a job needs it."),
+    (NO_SPLIT, "No split", "Used for pretraining; a job that needs a split makes its own."),
 )
 
 
 def part_counts(revision: Revision) -> list[Side]:
-    """How many images, and stacks, stand on each side."""
+    """How many images, and stacks, are in each split part."""
     counted: dict[str, int] = revision.summary.get("splits", {})
     stacks: dict[str, int] = {}
     if revision.summary.get("groups") and revision.items_count <= COUNTED:

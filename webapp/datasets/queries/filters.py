@@ -73,12 +73,12 @@ class Filters:
 
     @property
     def splits(self) -> list[str]:
-        """The sides on which a match may stand."""
+        """The split parts in which a match may be."""
         return [Split.NONE if self.split == NO_SPLIT else self.split] if self.split else [*Split.values]
 
     def apply_rest(self, items: QuerySet[Item]) -> QuerySet[Item]:
         """All filters but those of split and label, which an index answers together."""
-        # Beside the condition itself stands the one of the index that holds few rows: PostgreSQL proves no more.
+        # The condition of the small partial index is repeated beside its own: PostgreSQL does not infer it.
         if self.mask == "unpaired":
             items = items.filter(masks={})
         elif self.mask:

@@ -80,7 +80,7 @@ def next_items(
 ) -> list[Item]:
     """The next items that match after `key` = (position, id), or before it, in the order of going.
 
-    A label that all stands at the end of half a million is found by its index, label by label and side by side.
+    A label whose items are all at the end of half a million is found by its index, per label and split part.
     """
     if nothing_matches(revision, filters):
         return []
@@ -116,7 +116,7 @@ def neighbours(item: Item, revision: Revision, filters: Filters) -> tuple[int | 
 
 
 def number_of(item: Item, items: QuerySet[Item]) -> int | None:
-    """`item` is the how-many-eth among `items`; None where counting would take long."""
+    """The 1-based position of `item` among `items`; None where counting would take long."""
     before = items.filter(_beyond((item.position, item.pk), "lt"))[: COUNTED + 1].count()
     return before + 1 if before <= COUNTED else None
 

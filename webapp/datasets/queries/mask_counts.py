@@ -1,4 +1,4 @@
-"""What the doctor and the page of masks say: values no class uses, empty masks, and what paired by which rule."""
+"""Counts for the doctor and the masks tab: values no class uses, empty masks, masks paired by each rule."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unknown_values(revision: Revision) -> list[UnknownValue]:
 
 
 def empty_layers(revision: Revision) -> dict[str, int]:
-    """Layer -> how many of its masks mark nothing, and nobody has said that this is right."""
+    """Layer -> how many of its masks are empty without having been accepted as such."""
     if not revision.summary.get("problems", {}).get("empty_mask"):
         return {}
     empty = "(m.value -> 'values') - '0' = '{}'::jsonb AND NOT jsonb_exists(m.value, 'nothing')"
@@ -58,7 +58,7 @@ def rules_of(revision: Revision) -> dict[str, dict[str, int]]:
             layer: dict(sorted(rules.items(), key=lambda pair: -pair[1]))
             for layer, rules in revision.summary["rules"].items()
         }
-    found: dict[str, dict[str, int]] = defaultdict(dict)  # of a revision that was made before summaries said it
+    found: dict[str, dict[str, int]] = defaultdict(dict)  # of a revision that was made before summaries held it
     rows = _of_masks(revision.items.exclude(masks={}), "m.key, coalesce(m.value ->> 'rule', '')")
     for layer, rule, count in sorted(rows, key=lambda row: -row[2]):
         found[layer][rule] = count

@@ -1,4 +1,4 @@
-"""What stands around an item: the slices of its stack, and the images before and after it in the order of the grid."""
+"""The neighbours of an item: the slices of its stack, and the images before and after it in the order of the grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.http import Http404
 from webapp.datasets.models import Item, Revision
 
 SLICES = 10_000
-"""A stack of more slices has no slider: a pixel of it would stand for a hundred."""
+"""A stack of more slices has no slider: one pixel of it would be a hundred slices."""
 
 
 def revision_of(item: Item, number: str) -> Revision:

@@ -1,4 +1,4 @@
-"""Masks that wait for an image: those that came without one, and those that were taken off theirs.
+"""Unpaired masks: those that came without one, and those that were taken off theirs.
 
 There may be tens of thousands, so the database finds, sorts and counts them, and hands out a page.
 """

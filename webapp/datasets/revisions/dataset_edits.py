@@ -69,7 +69,7 @@ def dataset_split(
         raise EditRefused(f"The dataset is split like this already.{again}")
     for side, ids in plan.wanted.items():
         revising.replace(ids, split=side)
-    return revising.save(f"Split anew: {plan.counts}. {plan.sentence}", user=user), plan.sentence
+    return revising.save(f"Split again: {plan.counts}. {plan.sentence}", user=user), plan.sentence
 
 
 @transaction.atomic

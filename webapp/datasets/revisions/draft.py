@@ -47,7 +47,7 @@ class RevisionDraft:
         if base != newest:
             raise EditRefused(
                 f"The dataset has changed since this page was opened: it is at revision {newest} now. Nothing was "
-                "changed; look again, then repeat."
+                "changed; reload the page and try again."
             )
         self.number = newest + 1
 
@@ -59,7 +59,7 @@ class RevisionDraft:
         """Ids, in the dataset's order. Raises EditRefused where there are none, or where some have gone."""
         ids = list(selection.of(self.items).order_by("position", "id").values_list("pk", flat=True))
         if not ids:
-            raise EditRefused("No item was chosen, so nothing was changed. Choose some, then repeat.")
+            raise EditRefused("No item was chosen, so nothing was changed. Choose some and try again.")
         if selection.filters is None and len(ids) != len(set(selection.ids)):
             raise EditRefused(
                 "Some of the chosen items are no longer in the dataset. Reload the page and choose again."

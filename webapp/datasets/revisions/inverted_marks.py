@@ -1,4 +1,4 @@
-"""Which images look inverted beside the others of their dataset, said anew after whatever changes the answer."""
+"""Which images look inverted beside the others of their dataset; recomputed after each change that affects it."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def _evidence(found: Inverted) -> str:
     where = f"of the stack {found.group}" if found.group else "of the dataset"
     here, usual = (f"{figure:+.2f}".replace("-", "\N{MINUS SIGN}") for figure in (found.here, found.usual))
     return (
-        f"Bright and dark seem exchanged: the {found.figure} is {here}, where {usual} is usual "
+        f"Bright and darkseem swapped: the {found.figure} is {here}, where {usual} is usual "
         f"among the {intcomma(found.others)} other images {where}."
     )

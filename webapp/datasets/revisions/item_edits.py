@@ -1,4 +1,4 @@
-"""Changes that people make to a dataset. Each makes one new revision and says in a sentence what it changed.
+"""Changes that people make to a dataset. Each makes one new revision and describes it in a sentence.
 
 A revision never changes, so neither does a row that one of them holds: a changed item is a new row, and the old one
 ends with the revision before. The copying is done by the database, so half a million items take seconds.
@@ -37,7 +37,7 @@ def items_label(dataset: Dataset, *, selection: Selection, label: str, base: int
     """Gives items a label; an empty one takes theirs away."""
     label = " ".join(label.split())
     if len(label) > LABEL:
-        raise EditRefused(f"A label has at most {LABEL} characters. Shorten it, then repeat.")
+        raise EditRefused(f"A label has at most {LABEL} characters. Shorten it and try again.")
     words = f"labelled {label}" if label else "without a label from here on"
     return _set(dataset, selection, base=base, user=user, words=words, label=label)
 

@@ -1,4 +1,4 @@
-"""What makes scores too high: images that stand on two sides of a split although they show nearly the same.
+"""What makes scores too high: images in different parts of the split that show nearly the same.
 
 Neighbouring slices of a stack do, and so do images that are in the dataset twice, cut, stretched or saved anew.
 """
@@ -22,7 +22,7 @@ _SIDE = {name: number for number, name in enumerate(PARTS, start=1)}
 
 
 class LeakSearch:
-    """Looks at a revision's items as they pass by, and says at the end what stands on two sides."""
+    """Reads a revision's items one by one, and lists at the end the pairs in different split parts."""
 
     def __init__(self) -> None:
         self._stacks: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
@@ -77,9 +77,9 @@ class LeakSearch:
             return None
         one, two = pairs[0]
         sentence = (
-            f"{_counted(len(pairs), 'pair')} of images look the same and stand on two sides of the split: "
+            f"{_counted(len(pairs), 'pair')} of images look the same and are in different parts of the split: "
             f"{self._names[one]} ({PARTS[self._sides[one] - 1]}) and {self._names[two]} "
-            f"({PARTS[self._sides[two] - 1]}), for one. Leave one of each pair out, or put both on one side."
+            f"({PARTS[self._sides[two] - 1]}), for one. Leave one of each pair out, or put both in one part."
         )
         return self._leak("alike", sentence, pairs)
 
@@ -89,7 +89,7 @@ class LeakSearch:
 
     def _alike_pairs(self) -> list[tuple[int, int]]:
         pairs = near_duplicates_across(self._bits, self._sides)
-        # Slices of one stack are told of as neighbours.
+        # Slices of one stack are reported as neighbours.
         return [(a, b) for a, b in pairs if not self._groups[a] or self._groups[a] != self._groups[b]]
 
     def _leak(self, kind: str, sentence: str, pairs: list[tuple[int, int]]) -> dict[str, Any]:

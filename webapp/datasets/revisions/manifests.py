@@ -1,4 +1,4 @@
-"""Revisions: a dataset's items as they stand, written down in a manifest that is never changed."""
+"""Revisions: a dataset's items at one moment, written to a manifest that is never changed."""
 
 from __future__ import annotations
 

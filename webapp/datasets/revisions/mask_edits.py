@@ -65,14 +65,14 @@ def masks_detach(dataset: Dataset, *, layer: str, selection: Selection, base: in
     if not count:
         raise EditRefused(f"None of the chosen images has a mask in the layer {layer}, so nothing was changed.")
     whose = "its image" if count == 1 else "their images"
-    return revising.save(f"{_masks(count)} of {layer} taken off {whose}.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} unpaired from {whose}.", user=user)
 
 
 @transaction.atomic
 def mask_attach(
     dataset: Dataset, *, layer: str, item_id: int, mask: Mapping[str, Any], size: tuple[int, int], base: int, user: User
 ) -> Revision:
-    """Gives an image a mask that waits. `mask` and its `size` are as `pairs.waiting_of` tells them."""
+    """Pairs an unpaired mask with an image. `mask` and its `size` are as in the list of unpaired masks."""
     revising = RevisionDraft(dataset.pk, base=base)
     layer = " ".join(layer.split())
     if not _LAYER.match(layer):
@@ -86,7 +86,7 @@ def mask_attach(
             "Choose an image of its size."
         )
     if layer in item.masks:
-        raise EditRefused(f"{item.name} has a mask in {layer} already. Take that one off first.")
+        raise EditRefused(f"{item.name} has a mask in {layer} already. Unpair that one first.")
     off = revising.items.filter(facts__has_key="detached")
     sources = [each.pk for each in off if any(_same(mask, held) for held in each.facts["detached"].values())]
     if layer not in revising.dataset.classes and (found := classes_of([mask], name=layer)):
@@ -102,7 +102,7 @@ def mask_attach(
             each.masks = {**each.masks, layer: {**mask, "rule": HAND}}
 
     _rework(revising, revising.items.filter(pk__in=[item_id, *sources]), change)
-    return revising.save(f"The mask {mask['name']} given to {item.name}, by hand.", user=user)
+    return revising.save(f"The mask {mask['name']} paired with {item.name}, by hand.", user=user)
 
 
 @transaction.atomic
@@ -117,7 +117,7 @@ def masks_drop_empty(dataset: Dataset, *, layer: str, base: int, user: User) -> 
     count = _rework(revising, with_problem(_with_layer(revising, layer), "empty_mask"), change)
     if not count:
         raise EditRefused(f"No mask of {layer} is empty any more, so nothing was changed.")
-    return revising.save(f"{_masks(count)} of {layer} with nothing in {_them(count)} taken off.", user=user)
+    return revising.save(f"{_masks(count)} of {layer} with nothing in {_them(count)} unpaired.", user=user)
 
 
 @transaction.atomic
@@ -159,7 +159,7 @@ def value_name(dataset: Dataset, *, layer: str, value: int, name: str, base: int
 def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: int, user: User) -> Revision:
     """Counts a value of a layer's masks as the background (0) or as a class: these masks are written anew.
 
-    At most MOST_REWRITTEN masks, or MOST_PIXELS, at a time; the revision says how many are left.
+    At most MOST_REWRITTEN masks, or MOST_PIXELS, at a time; the revision records how many are left.
     """
     revising = RevisionDraft(dataset.pk, base=base)
     known = revising.dataset.classes.get(layer, {})
@@ -182,7 +182,7 @@ def value_merge(dataset: Dataset, *, layer: str, value: int, into: int, base: in
         item.masks = {**item.masks, layer: _rewritten(item.masks[layer], value=value, into=into, name=item.name)}
 
     count = _rework(revising, holding.filter(pk__in=ids), change)
-    default_storage.sync()  # type: ignore[attr-defined]  # before the rows say that the files are kept
+    default_storage.sync()  # type: ignore[attr-defined]  # before the rows that refer to the files
     words = f"{known[str(into)]['name']} in" if into else "background in"
     sentence = f"Value {value} of {layer} counts as {words} {_masks(count)}."
     if total > count:
@@ -201,7 +201,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         raise EditRefused("A layer needs a name of 1 to 100 characters without slashes.")
     items = _with_layer(revising, layer)
     if to == layer or not items.exists():
-        raise EditRefused("The layer is called that already." if to == layer else f"There is no mask layer {layer}.")
+        raise EditRefused("The layer already has this name." if to == layer else f"There is no mask layer {layer}.")
     if _with_layer(revising, to).exists():
         raise EditRefused(f"There is a mask layer {to} already. Choose another name.")
 
@@ -210,7 +210,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         classes[to] = classes.pop(layer)
         revising.dataset.classes = classes
         revising.dataset.save(update_fields=["classes"])
-    # What is said of an item names the layer: said anew where there is something. The rest is the database's work.
+    # Problems of an item name the layer, so they are rewritten; the database renames the rest.
     plain = list(items.filter(problems=[]).values_list("pk", flat=True))
 
     def change(item: Item) -> None:
@@ -223,7 +223,7 @@ def layer_rename(dataset: Dataset, *, layer: str, to: str, base: int, user: User
         output_field=JSONField(),
     )
     count += revising.replace(plain, masks=moved) if plain else 0
-    return revising.save(f"The mask layer {layer} of {intcomma(count)} images is called {to} now.", user=user)
+    return revising.save(f"The mask layer {layer} of {intcomma(count)} images is now named {to}.", user=user)
 
 
 def _with_layer(revising: RevisionDraft, layer: str) -> QuerySet[Item]:
@@ -236,7 +236,7 @@ def _holding(revising: RevisionDraft, layer: str, value: int) -> QuerySet[Item]:
 
 
 def _rework(revising: RevisionDraft, items: QuerySet[Item], change: Callable[[Item], None]) -> int:
-    """Changes items one by one in new rows, says anew what is wrong with their masks; returns how many it changed."""
+    """Changes items one by one in new rows and recomputes their mask problems; returns how many it changed."""
     ids = list(items.order_by("position", "id").values_list("pk", flat=True))
     classes = revising.dataset.classes
     count = 0
@@ -261,7 +261,7 @@ def _problems(item: Item, *, classes: Mapping[str, Any]) -> list[dict[str, str]]
     kept = [each for each in item.problems if each["kind"] not in ABOUT_MASKS]
     kept += mask_problems(item.masks, classes=classes)
     if item.facts.get("detached") and not item.masks:
-        kept.append(problem("unpaired", "Its mask was taken off."))
+        kept.append(problem("unpaired", "Its mask was unpaired."))
     elif not item.masks:
         kept += [each for each in item.problems if each["kind"] == "unpaired"]
     return kept
@@ -275,7 +275,7 @@ def _rewritten(mask: Mapping[str, Any], *, value: int, into: int, name: str) -> 
             pixels = only_value(pixels, only)
     except FileNotFoundError:
         raise EditRefused(
-            f"The mask file of {name} is missing from the storage. Restore it from a backup, or take this mask off."
+            f"The mask file of {name} is missing from the storage. Restore it from a backup, or unpair this mask."
         ) from None
     buffer = io.BytesIO()
     Image.fromarray(np.where(pixels == value, np.uint8(into), pixels)).save(buffer, "PNG")
@@ -292,7 +292,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _has_no_mask(mask: Mapping[str, Any]) -> bool:
-    """Whether a mask marks nothing, and nobody has said that this is right."""
+    """Whether a mask is empty and has not been accepted as such."""
     return not mask.get("nothing") and not any(value != "0" for value in mask["values"])
 
 

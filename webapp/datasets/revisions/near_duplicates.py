@@ -14,7 +14,7 @@ from webapp.datasets.revisions.item_edits import items_remove
 from webapp.datasets.revisions.leakage import LeakSearch
 from webapp.projects.models import User
 
-NONE_LEFT = "No two images that look the same stand on two sides any more, so nothing was changed."
+NONE_LEFT = "No two images that look the same are in different parts any more, so nothing was changed."
 
 
 @transaction.atomic
@@ -33,7 +33,7 @@ def near_duplicates_remove(dataset: Dataset, *, base: int, user: User) -> Revisi
 
 @transaction.atomic
 def near_duplicates_align(dataset: Dataset, *, base: int, user: User) -> Revision:
-    """Puts images that look the same on the side where most of them stand; a stack that is on one side moves whole."""
+    """Moves images that look the same to the part where most of them are; a stack in one part moves whole."""
     revising = RevisionDraft(dataset.pk, base=base)
     items = _items(revising)
     stacks: dict[str, list[int]] = defaultdict(list)
@@ -66,7 +66,7 @@ def near_duplicates_align(dataset: Dataset, *, base: int, user: User) -> Revisio
     for side, ids in wanted.items():
         revising.replace(ids, split=side)
     word = "image" if moved == 1 else "images"
-    return revising.save(f"{intcomma(moved)} {word} put on the side of those that look the same.", user=user)
+    return revising.save(f"{intcomma(moved)} {word} moved to the part of those that look the same.", user=user)
 
 
 def _items(revising: RevisionDraft) -> dict[int, Item]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TITLES = {
-    "unpaired": "Images without a mask beside images that have one",
+    "unpaired": "Images without a mask, while others have one",
     "empty_mask": "Masks with nothing in them",
     "unknown_values": "Masks with values that no class uses",
     "size_mismatch": "Masks of another size than their image",
@@ -23,7 +23,7 @@ def problem(kind: str, text: str) -> dict[str, str]:
 
 
 def image_problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of one image, from what intake said about it."""
+    """The problems of one image, from its facts of the intake."""
     found = []
     if facts.get("constant"):
         found.append(problem("constant", "All pixels have the same value: there is nothing to see in it."))

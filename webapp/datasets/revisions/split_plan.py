@@ -37,7 +37,7 @@ class SplitRequest:
 
 @dataclass(frozen=True)
 class PlannedSide:
-    """`stacks` counts those of which images stand here."""
+    """`stacks`: stacks with images in this part."""
 
     name: str
     images: int
@@ -65,7 +65,7 @@ class SplitPlan:
 
 
 def split_plan(items: QuerySet[Item], asked: SplitRequest) -> SplitPlan:
-    """Where each of the items would stand. Slices that lie in a gap get no side. Raises EditRefused."""
+    """The split part each item would get. Slices in a gap get none. Raises EditRefused."""
     if asked.rule not in RULES:
         raise EditRefused("Choose a split by shares or by folders.")
     if asked.rule == SHARES and not (
@@ -117,9 +117,9 @@ def _by_folders(rows: Sequence[_Row]) -> tuple[list[str], str]:
     places = [split_by_folder(row.name) for row in rows]
     if not any(places):
         raise EditRefused(
-            "No image lies in a folder that is called train, validation or test. Split by shares, or choose images in "
-            "the grid and put them on a side."
+            "No image lies in a folder named train, validation or test. Split by shares, or choose images in "
+            "the grid and set their split part."
         )
     left = places.count("")
-    rest = f" {left:,} images lie in no such folder and get no side." if left else ""
-    return places, f"By folder: images stand on the side that their folder names.{rest}"
+    rest = f" {left:,} images lie in no such folder and get no split." if left else ""
+    return places, f"By folder: images are in the part that their folder names.{rest}"

@@ -1,4 +1,4 @@
-"""A revision as a zip: every file as it came, beside the manifest that says what each is. It comes back identical."""
+"""A revision as a zip: every file as uploaded, and the manifest. Importing it gives the same revision."""
 
 from __future__ import annotations
 

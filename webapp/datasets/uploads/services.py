@@ -26,7 +26,7 @@ from webapp.jobs.services import job_submit
 from webapp.projects.models import Project, User
 
 UPLOAD_LIFE = datetime.timedelta(days=7)
-"""An upload that stands still so long is given up."""
+"""An upload without progress for this long is discarded."""
 
 
 DISK_RESERVE = 2 * 10**9

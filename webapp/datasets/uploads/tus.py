@@ -42,7 +42,7 @@ ALGORITHMS = ("sha256", "sha1")
 COMMIT_BYTES = 8 * 2**20
 WRITE_BYTES = 2**20
 SILENCE_SECONDS = 60.0
-"""A connection that says nothing for so long is taken for lost."""
+"""A connection that sends nothing for this long counts as lost."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -73,7 +73,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     async with ThreadSensitiveContext():
         try:
             if _headers(scope).get("tus-resumable") != VERSION:
-                raise Answer(412, f"Uploads speak tus {VERSION}; the header Tus-Resumable says otherwise.")
+                raise Answer(412, f"Uploads use tus {VERSION}; the header Tus-Resumable has another version.")
             upload_id = await database_sync_to_async(_entered)(scope)
             if scope["method"] == "HEAD":
                 answer = await _head(upload_id)
@@ -126,7 +126,7 @@ async def _head(upload_id: UUID) -> Answer:
         pass  # Still writing, or read already: the offset in the database is right in both cases.
     upload = await _row(upload_id)
     if _given_up(upload):
-        raise Answer(410, "This upload was given up. Send the file again.")
+        raise Answer(410, "This upload was discarded. Send the file again.")
     if upload.offset == upload.length:
         await database_sync_to_async(services.upload_finished)(upload_id)  # The answer to the last piece was lost.
     name = base64.b64encode(upload.filename.encode()).decode()
@@ -145,13 +145,13 @@ async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> 
         raise Answer(415, "A piece has the type application/offset+octet-stream.")
     offset = _whole_number(headers, "upload-offset")
     if offset is None:
-        raise Answer(400, "The header Upload-Offset must say where the piece goes.")
+        raise Answer(400, "The header Upload-Offset must hold the byte at which the piece begins.")
     checksum = _checksum(headers.get("upload-checksum"))
     try:
         async with Spool(upload_id) as spool:
             upload = await _row(upload_id)
             if _given_up(upload):
-                raise Answer(410, "This upload was given up. Send the file again.")
+                raise Answer(410, "This upload was discarded. Send the file again.")
             if offset != upload.offset:
                 raise Answer(
                     409,
@@ -169,7 +169,7 @@ async def _patch(upload_id: UUID, headers: dict[str, str], receive: Receive) -> 
         if upload.offset == offset == upload.length:  # Read already: a client that asks again has lost the answer.
             return Answer(204, Upload_Offset=str(offset))
         if _given_up(upload):
-            raise Answer(410, "This upload was given up. Send the file again.") from None
+            raise Answer(410, "This upload was discarded. Send the file again.") from None
         raise Answer(410, "The bytes of this upload are gone. Send the file again.") from None
     if piece.offset == upload.length:
         await database_sync_to_async(services.upload_finished)(upload_id)
@@ -206,7 +206,9 @@ class _Piece:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            raise Answer(507, "The server's disk is full. What has arrived is kept; free some space, go on.") from error
+            raise Answer(
+                507, "The server's disk is full. What has arrived is kept; free some space and continue."
+            ) from error
         except (_Gone, asyncio.CancelledError, TimeoutError):
             # Shielded: a server that cancels what belongs to a lost connection must not cost the bytes that are here.
             await asyncio.shield(self._keep_what_came())
@@ -241,7 +243,7 @@ class _Piece:
             await self._keep_what_came()
             if wish.done():
                 raise Answer(423, "Another connection has taken over this upload.")
-            raise Answer(408, "Nothing came for a minute. What has arrived is kept.")
+            raise Answer(408, "No data arrived for a minute. What has arrived is kept.")
         finally:
             message.cancel()
             wish.cancel()
@@ -254,7 +256,7 @@ class _Piece:
 
     def _check(self) -> None:
         if self._hash is not None and not hmac.compare_digest(self._hash.digest(), self._wanted or b""):
-            raise Answer(460, "The piece was damaged on its way: its checksum differs.")
+            raise Answer(460, "The piece was damaged in transfer: its checksum differs.")
 
     async def _commit(self) -> None:
         if self.offset == self._committed:
@@ -264,7 +266,7 @@ class _Piece:
         if not await database_sync_to_async(_raise_offset)(
             self._upload.pk, self._committed, self.offset, expires_at=expires_at
         ):
-            raise Answer(410, "This upload was given up. Send the file again.")
+            raise Answer(410, "This upload was discarded. Send the file again.")
         self._committed, self._upload.expires_at = self.offset, expires_at
 
 

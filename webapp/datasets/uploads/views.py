@@ -40,7 +40,7 @@ def _is_tus(view: View) -> View:
     @wraps(view)
     def speaking(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         if request.method in ("POST", "DELETE") and request.headers.get("Tus-Resumable") != VERSION:
-            sentence = f"Uploads speak tus {VERSION}; the header Tus-Resumable says otherwise."
+            sentence = f"Uploads use tus {VERSION}; the header Tus-Resumable has another version."
             return _tus(_refusal(sentence, status=412))
         try:
             return _tus(view(request, *args, **kwargs))
@@ -64,7 +64,7 @@ def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
         return _refusal("The length must be known from the start: send Upload-Length with it.", status=400)
     length = request.headers.get("Upload-Length", "")
     if not (length.isascii() and length.isdigit()):
-        return _refusal("The header Upload-Length must say how many bytes will come.", status=400)
+        return _refusal("The header Upload-Length must hold the number of bytes of the file.", status=400)
     if len(length) > DIGITS or int(length) > MAX_LENGTH:
         return _refusal(f"One upload holds up to {MAX_LENGTH // 2**40} TiB. Send it in parts.", status=413)
     filename = _filename(request.headers.get("Upload-Metadata", ""))
@@ -84,7 +84,7 @@ def create(request: HttpRequest, dataset_id: int) -> HttpResponse:
 @_is_tus
 @require_http_methods(["GET", "DELETE", "OPTIONS", "POST"])
 def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
-    """GET: how far the upload is, and what was read from it, as JSON. DELETE, or a POST that says so: gives it up."""
+    """GET: progress and report of the upload, as JSON. DELETE, or a POST that overrides the method: discards it."""
     if request.method == "POST" and request.headers.get("X-HTTP-Method-Override") != "DELETE":
         return HttpResponseNotAllowed(["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"])
     rows = Upload.objects.select_related("job", "dataset__project")
@@ -95,9 +95,9 @@ def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
     if request.method == "OPTIONS":
         return HttpResponse(status=204)
     if row.state in (Upload.State.ABANDONED, Upload.State.FAILED):
-        return _refusal("This upload was given up before.", status=410)
+        return _refusal("This upload was discarded before.", status=410)
     if not services.upload_terminate(row):
-        return _refusal(f"{row.filename} has arrived and is read now. Cancel its job instead.", status=409)
+        return _refusal(f"{row.filename} has arrived and is being read. Cancel its job instead.", status=409)
     return HttpResponse(status=204)
 
 

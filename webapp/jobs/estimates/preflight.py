@@ -107,7 +107,7 @@ def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
     given = spec.model_dump()
     size = given["image_size"]
     says = f"Batch {given['batch_size']:,} of {size:,} x {size:,} px needs about {gib(need)} GiB; {room.device} has "
-    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: take smaller ones.")
+    return f"{says}{room.words}." + ("" if batch else " No batch of images of this size fits: use smaller images.")
 
 
 def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:
@@ -128,7 +128,7 @@ def _warnings(spec: Spec, revision: Revision, inputs: Mapping[str, Any]) -> Iter
         yield from _unknown_values(spec, revision)
         if spec.validation == "random":
             yield Warned(
-                "Validation images are drawn at random: neighbouring slices of a stack then stand on both sides, and "
+                "Validation images are drawn at random: neighbouring slices of a stack are then in both parts, and "
                 "scores come out too high. The paper did so; choose the dataset's split for a fair score."
             )
     if isinstance(spec, SegmentSpec | ClassifySpec) and "random" not in (
@@ -157,6 +157,6 @@ def _unknown_values(spec: SegmentSpec, revision: Revision) -> Iterator[Warned]:
 
 
 def _leaks(revision: Revision) -> Iterator[Warned]:
-    """What stands on two sides of the dataset's split although it shows nearly the same, as its own doctor says it."""
+    """Images in different parts of the split that show nearly the same, as the dataset's doctor reports them."""
     for leak in revision.summary.get("leaks", []):
         yield Warned(leak["sentence"], reverse("dataset", args=[revision.dataset_id]) + "?tab=splits", "See the split")

@@ -77,7 +77,7 @@ def workers() -> list[dict[str, Any]]:
             if gone:
                 client.hdel(KEY, *gone)
     except redis.RedisError as error:
-        log.warning("The broker did not say which workers there are: %s", error)
+        log.warning("The broker did not list the workers: %s", error)
         return []
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for row in sorted(rows.values(), key=lambda row: row["at"]):

@@ -53,7 +53,7 @@ class _Announcer:
                         message = {"type": "job.news"}
                         await asyncio.wait_for(layer.group_send(group_of(job_id), message), _SEND_SECONDS)
                 except Exception as error:  # noqa: BLE001  whatever ails the broker, readers ask again by themselves
-                    log.info("Could not announce news of job %d: %s", job_id, error)
+                    log.info("Could not announce an update of job %d: %s", job_id, error)
 
 
 _announcer = _Announcer()

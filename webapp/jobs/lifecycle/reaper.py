@@ -76,7 +76,7 @@ class Reaper:
                 # A busy worker leaves hints where they are: there need never be more of them than jobs.
                 room = queued.count() - hints_waiting(queue) if due else 0
             except redis.RedisError as error:
-                log.warning("The broker is away; queued jobs wait and are safe: %s", error)
+                log.warning("The broker does not answer; queued jobs wait and are safe: %s", error)
                 return
             for pk in due[: max(0, room)]:
                 send_hint(pk, queue=queue)

@@ -80,7 +80,7 @@ def _extend(request: HttpRequest, found: Job) -> HttpResponse:
     except SpecError as error:
         messages.error(request, " ".join(r.sentence for r in error.refusals))
     except ValueError:
-        messages.error(request, "Say by how many epochs: a whole number, 1 or more.")
+        messages.error(request, "Enter the number of epochs: a whole number, 1 or more.")
     else:
         return redirect("job", made.pk)
     return redirect("job", found.pk)

@@ -21,9 +21,9 @@ from webapp.projects.access import is_administrator, projects_edited_by, project
 from webapp.projects.models import User
 
 _TITLES = {
-    Queue.DEVICE: ("Training", "First come, first served, unless somebody moves a job. One at a time per device."),
-    Queue.INTERACTIVE: ("Maps and predictions", "Short work on the CPU. It never waits for a training."),
-    Queue.IO: ("Reading files", "Uploads being read. They never wait for a training."),
+    Queue.DEVICE: ("Training", "In order of arrival, unless somebody moves a job. One at a time per device."),
+    Queue.INTERACTIVE: ("Maps and predictions", "Short jobs on the CPU. They never wait for training."),
+    Queue.IO: ("Reading files", "Uploads being read. They never wait for training."),
 }
 _SHOWN = [*OWNED, State.QUEUED, State.WAITING, State.PAUSED]
 

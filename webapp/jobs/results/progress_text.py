@@ -32,7 +32,7 @@ def progress_words(job: Job) -> str:
     """
     parts = [_reached(job)]
     if (silent := silent_seconds(job)) is not None:
-        parts.append(f"no word for {duration(silent)}")
+        parts.append(f"no signal from the worker for {duration(silent)}")
     else:
         parts += _pace(job.progress)
     return " · ".join(parts)

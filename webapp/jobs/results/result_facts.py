@@ -35,7 +35,7 @@ def _facts(job: Job) -> Iterator[str]:
 
 
 def _evaluated(results: dict[str, Any]) -> str:
-    """ "judged on the test split: 8 images" """
+    """ "measured on the test split: 8 images" """
     counted = [
         number_of(results[key], one, many)
         for key, one, many in (("images", "image", "images"), ("photographs", "photograph", "photographs"))
@@ -45,7 +45,7 @@ def _evaluated(results: dict[str, Any]) -> str:
         return ""
     if not results.get("part"):
         return counted[0]
-    return f"judged on the {results['part']} split: {counted[0]}"
+    return f"measured on the {results['part']} split: {counted[0]}"
 
 
 def _stacks(results: dict[str, Any]) -> str:

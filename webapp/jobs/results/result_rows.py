@@ -29,7 +29,7 @@ _THREE_DECIMALS = {"accuracy", "beyond_grey", "chance", "grey_accuracy", "knn_ac
 _THREE_DECIMALS |= {"confidence_drop", "random_correlation"}
 _MEANS = {
     "confidence_drop": "with the brightest 20 % of the map hidden, mean over the maps",
-    "random_correlation": "near 0 where the training made the map",
+    "random_correlation": "near 0 where the map depends on the training",
 }
 _BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
     "accuracy": (("chance", "chance, the largest class"), ("grey_accuracy", "grey mean and variance alone")),

@@ -126,7 +126,7 @@ def test_the_splits_page_counts_images_and_stacks_and_splits_anew(seen_by: Seen,
     client = seen_by(bob)
     fields = {"validation": "25", "test": "25", "seed": "3", "base": 1}
     page = client.post(f"/datasets/{dataset.pk}/split/", fields, follow=True).content.decode()
-    assert "Split anew: train 20, validation 10, test 10. By stack" in page
+    assert "Split again: train 20, validation 10, test 10. By stack" in page
     rows = [words.split("</tr>")[0] for words in page.split("<tr>")]
     assert any(">Train</a>" in row and ">20<" in row and ">4<" in row for row in rows)
     fields["validation"] = "80"

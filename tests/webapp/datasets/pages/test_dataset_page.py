@@ -185,7 +185,7 @@ def test_after_an_upload_the_page_says_what_paired_and_what_was_left_out_and_why
     assert "masks/c.png" in page
     assert "rev <span" in page
     doctor = seen_by(alice).get(f"/datasets/{dataset.pk}/?tab=doctor").content.decode()
-    assert "Images without a mask beside images that have one" in doctor
+    assert "Images without a mask, while others have one" in doctor
     assert "images/b.png" in doctor
     history = seen_by(alice).get(f"/datasets/{dataset.pk}/?tab=history").content.decode()
     assert dataset.revisions.get().change in history
@@ -207,7 +207,7 @@ def test_an_upload_that_could_not_be_read_says_why(seen_by: Seen, dataset: Datas
         expires_at=timezone.now(),
     )  # fmt: skip
     page = seen_by(alice).get(f"/datasets/{dataset.pk}/").content.decode()
-    assert f"Not taken in. {reason}" in page
+    assert f"Not imported. {reason}" in page
     assert "data-reading-job" not in page
 
 

@@ -41,7 +41,7 @@ def test_a_waiting_mask_is_given_to_an_image_of_its_size_and_the_history_takes_i
     given: dict[str, Any] = {"layer": "mask", "mask": waiting.mask, "size": (64, 64), "base": 1, "user": alice}
     with pytest.raises(EditRefused, match="Choose an image of its size"):
         mask_edits.mask_attach(dataset, item_id=item(first, 9).pk, **given)
-    with pytest.raises(EditRefused, match="Take that one off first"):
+    with pytest.raises(EditRefused, match="Unpair that one first"):
         mask_edits.mask_attach(dataset, item_id=item(first, 1).pk, **given)
     made = mask_edits.mask_attach(dataset, item_id=item(first, 3).pk, **given)
     assert np.array_equal(pixels(item(made, 3)), mask(30))
@@ -58,13 +58,13 @@ def test_a_wrong_pair_is_mended_on_the_page(seen_by: Seen, dataset: Dataset, bri
     assert "3 masks: 3 by folder" in page
     assert "masks/corrected.png" in page
     page = press(client, dataset, tab="masks", do="detach", item=item(first, 2).pk, base=1)
-    assert "taken off images/02.png" in page
+    assert "unpaired from images/02.png" in page
     page = client.get(f"/datasets/{dataset.pk}/?tab=masks&waiting=0:masks/02.png&name=03").content.decode()
     target = item(newest(dataset), 3).pk
     assert f'name="item" value="{target}"' in page
     fields = {"tab": "masks", "do": "attach", "waiting": "0:masks/02.png", "item": target, "base": 2}
-    assert "The mask masks/02.png given to images/03.png, by hand." in press(client, dataset, **fields)
+    assert "The mask masks/02.png paired with images/03.png, by hand." in press(client, dataset, **fields)
     made = newest(dataset)
     assert np.array_equal(pixels(item(made, 3)), drawn(2))
     assert (item(made, 2).masks, "detached" in item(made, 2).facts) == ({}, False)
-    assert "This mask waits no more" in press(client, dataset, **{**fields, "base": 3})
+    assert "This mask is no longer unpaired" in press(client, dataset, **{**fields, "base": 3})

@@ -79,6 +79,6 @@ def test_the_tab_turns_pages_searches_and_says_when_nothing_is_found(
     found = client.get(f"{address}&seek=slice+61").content.decode()
     assert "slice_61.png" in found
     assert "slice_60.png" not in found
-    assert "No waiting mask has such a name." in client.get(f"{address}&seek=fly").content.decode()
+    assert "No unpaired mask has a name like this." in client.get(f"{address}&seek=fly").content.decode()
     for at in ("9" * 30, "-1", "x"):
         assert client.get(f"{address}&at={at}&waiting=0:%00").status_code == 200, at

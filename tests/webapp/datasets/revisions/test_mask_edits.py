@@ -173,7 +173,7 @@ def test_a_mask_that_was_taken_off_does_not_come_back_with_the_next_upload(
     first = bring(with_strays(4, strays=0))
     chosen = Selection(ids=[item(first, 2).pk])
     made = mask_edits.masks_detach(dataset, layer="mask", selection=chosen, base=1, user=alice)
-    assert made.change == "1 mask of mask taken off its image."
+    assert made.change == "1 mask of mask unpaired from its image."
     assert made.summary["problems"] == {"unpaired": 1}
     later = bring({"images/77.png": picture(77)})
     assert item(later, 2).masks == {}

@@ -35,7 +35,7 @@ def test_look_alikes_go_to_the_side_where_most_of_them_stand(dataset: Dataset, a
     before = with_twins(dataset, alice)
     assert [leak["kind"] for leak in before.summary["leaks"]] == ["alike"]
     made = near_duplicates.near_duplicates_align(dataset, base=2, user=alice)
-    assert made.change == "1 image put on the side of those that look the same."
+    assert made.change == "1 image moved to the part of those that look the same."
     assert sides(made) == {**sides(before), "0": "train"}
     assert made.summary["leaks"] == []
     with pytest.raises(EditRefused, match="No two images"):

@@ -69,7 +69,7 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
         Item.objects.filter(pk=row.pk).update(name=row.name.replace("images", folder), split="")
     plan = split_plan(newest(dataset).items, SplitRequest(rule=FOLDERS))
     assert images(plan) == {"train": 3, "validation": 0, "test": 3, "": 3}
-    assert plan.sentence.endswith("3 images lie in no such folder and get no side.")
+    assert plan.sentence.endswith("3 images lie in no such folder and get no split.")
     dataset_edits.dataset_split(dataset, rule=FOLDERS, base=1, user=alice)
     assert newest(dataset).summary["splits"] == {"": 3, "test": 3, "train": 3}
     with pytest.raises(EditRefused, match=r"split like this already\.$"):
@@ -78,7 +78,7 @@ def test_folders_named_train_and_test_bring_their_split_back(dataset: Dataset, a
 
 def test_where_no_folder_names_a_side_the_plan_says_what_else_can_be_done(dataset: Dataset) -> None:
     fill(dataset, 3)
-    with pytest.raises(EditRefused, match="No image lies in a folder that is called train, validation or test"):
+    with pytest.raises(EditRefused, match="No image lies in a folder named train, validation or test"):
         split_plan(newest(dataset).items, SplitRequest(rule=FOLDERS))
     with pytest.raises(EditRefused, match="by shares or by folders"):
         split_plan(newest(dataset).items, SplitRequest(rule="moon"))
@@ -98,7 +98,7 @@ def test_the_page_shows_the_split_before_a_button_makes_it(
     assert newest(dataset).number == 1
     fields = {"rule": "shares", "validation": "25", "test": "12.5", "seed": "3", "base": "1"}
     made = client.post(f"/datasets/{dataset.pk}/split/", fields, follow=True).content.decode()
-    assert "Split anew: train 50, validation 20, test 10." in made
+    assert "Split again: train 50, validation 20, test 10." in made
     assert "split like this already" in client.get(address + asked).content.decode()
     refused = client.get(address + "&rule=shares&validation=90&test=20").content.decode()
     assert "together less than all" in refused

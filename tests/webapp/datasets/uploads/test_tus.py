@@ -150,7 +150,7 @@ def test_a_creation_that_cannot_be_is_refused_in_words(browser, dataset):
     good = f"filename {base64.b64encode(b'a.png').decode()}"
     tried = {
         "from the start": (400, {"Upload_Defer_Length": "1", "Upload_Metadata": good}),
-        "how many bytes": (400, {"Upload_Length": "-5", "Upload_Metadata": good}),
+        "the number of bytes": (400, {"Upload_Length": "-5", "Upload_Metadata": good}),
         "1 TiB": (413, {"Upload_Length": str(2**40 + 1), "Upload_Metadata": good}),
         "up to 1 TiB": (413, {"Upload_Length": "9" * 5000, "Upload_Metadata": good}),
         "must name the file": (400, {"Upload_Length": "5"}),

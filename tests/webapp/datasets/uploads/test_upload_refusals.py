@@ -115,7 +115,7 @@ def said(raw: socket.socket) -> tuple[int, str]:
 def test_460_a_piece_that_was_damaged_on_its_way(browser: Browser, path: str, algorithm: str) -> None:
     checksum = base64.b64encode(hashlib.new(algorithm, b"67890").digest()).decode()
     status, _, body = browser.patch(path, b"67899", offset=5, Upload_Checksum=f"{algorithm} {checksum}")
-    assert (status, body.decode()) == (460, "The piece was damaged on its way: its checksum differs.")
+    assert (status, body.decode()) == (460, "The piece was damaged in transfer: its checksum differs.")
     assert offset_of(browser, path) == 5
     assert browser.patch(path, b"67890", offset=5, Upload_Checksum=f"{algorithm} {checksum}")[0] == 204
     assert uploads_spool.spool_path(row(path).pk).read_bytes() == b"1234567890"

@@ -40,7 +40,7 @@ def test_after_half_a_lease_the_silence_is_said_and_the_pace_no_more(running: Jo
     fall_silent(running, leases=0.6)
     seconds = snapshot(running)["silent_seconds"]
     assert 0.6 * settings.LEASE_SECONDS <= seconds < settings.LEASE_SECONDS
-    assert progress_words(running).startswith("107 of 900 steps · no word for ")
+    assert progress_words(running).startswith("107 of 900 steps · no signal from the worker for ")
     assert "steps/s" not in progress_words(running)
     assert "left" not in progress_words(running)
 

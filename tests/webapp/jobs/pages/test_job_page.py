@@ -79,7 +79,7 @@ def test_extend_makes_a_job_of_its_own_and_refuses_nonsense(client: Client, make
     assert made.spec["epochs"] == job.spec["epochs"] + 5
     for nonsense in ("many", "0", ""):
         answer = client.post(f"/jobs/{job.pk}/extend/", {"epochs": nonsense}, follow=True)
-        assert "Say by how many epochs" in answer.content.decode()
+        assert "Enter the number of epochs" in answer.content.decode()
     assert Job.objects.filter(extends=job).count() == 1
 
 

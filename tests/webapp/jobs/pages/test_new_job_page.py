@@ -150,7 +150,7 @@ def test_preflight_counts_the_queue_judges_by_a_run_like_it_and_warns(
     sent = _fields(form) | {"epochs": str(2 * quick["epochs"]), "validation": "random", "slot-encoder": ""}
     page = client.post(f"/projects/{project.pk}/jobs/preflight/", sent).content.decode()
     assert "1 job ahead" in page
-    assert re.search(rf"about 4 min, judged by\s+<a[^>]*>#{like_it.pk}</a>", page)  # 2 min at half the epochs
+    assert re.search(rf"about 4 min, estimated from\s+<a[^>]*>#{like_it.pk}</a>", page)  # 2 min at half the epochs
     assert "neighbouring slices" in page
     page = client.post(f"/projects/{project.pk}/jobs/preflight/", sent | {"epochs": "0"}).content.decode()
     assert "Epochs: 1 to 10,000 epochs." in page
@@ -160,7 +160,7 @@ def test_preflight_says_that_time_is_not_known_rather_than_guess(client: Client,
     page = client.post(
         f"/projects/{project.pk}/jobs/preflight/", _fields(JobForm(project=project, kind="pretrain"))
     ).content.decode()
-    assert "not known: no run like it has finished here" in page
+    assert "not known: no similar job has finished here" in page
     assert "Colorize first." in page
 
 

@@ -107,7 +107,7 @@ def test_a_job_starts_at_once_where_a_device_is_free(
     _workers(monkeypatch)
     if not workers:
         monkeypatch.setattr(heartbeats, "workers", list)
-    assert ("Start at once" if workers else "Start once a worker is there") in foretell("colorize")
+    assert ("Start at once" if workers else "Start once a worker is running") in foretell("colorize")
 
 
 def test_the_start_is_told_from_what_runs_and_waits_before_it(

@@ -95,7 +95,7 @@ def test_what_a_silent_worker_said_last_foretells_nothing(seen_by: Page, alice: 
     queued = make_job("segment", State.QUEUED, minutes=2)
     page = _page(seen_by(alice))
     assert _start(page, queued) is None
-    assert "no word for" in page
+    assert "no signal from the worker for" in page
     assert "left" not in page
 
 

@@ -68,14 +68,15 @@ def test_a_segmentation_is_one_table_in_which_nothing_stands_twice(client: Clien
 def test_what_the_scores_rest_on_is_one_line(client: Client, make_job: JobMaker) -> None:
     said = _results(client, make_job("segment", State.DONE, results=SEGMENTED))
     assert (
-        "Judged on the test split: 1,033 images · n = 8 stacks · threshold 0.44 (at 0.50 the foreground IoU is 0.830) "
+        "Measured on the test split: 1,033 images · n = 8 stacks · threshold 0.44 "
+        "(at 0.50 the foreground IoU is 0.830) "
         "· weights of epoch 31, step 1,240, the best on validation. By the dataset's own split."
     ) in said
     last = {key: value for key, value in SEGMENTED.items() if key != "foreground_iou_interval"}
     last |= {"judged_epoch": 40, "judged_step": 1600, "groups": 1, "images": 1, "threshold": 0.5}
     said = _results(client, make_job("segment", State.DONE, results=last))
     assert (
-        "Judged on the test split: 1 image · n = 1 stack, no interval · threshold 0.50 · "
+        "Measured on the test split: 1 image · n = 1 stack, no interval · threshold 0.50 · "
         "weights of epoch 40, step 1,600 · best on validation: epoch 31, step 1,240."
     ) in said
 
@@ -163,7 +164,7 @@ def test_a_colorizer_is_held_against_colours_without_looking(client: Client, mak
     }
     said = _results(client, make_job("train_colorizer", State.DONE, results=results))
     assert "3.210 cross-entropy" in said
-    assert "Judged on the validation split: 30 photographs" in said
+    assert "Measured on the validation split: 30 photographs" in said
     assert "the training colours' frequencies alone: 3.94" in said
     assert "one constant colour: 14 grey: 18" in said
     assert "weights of epoch 4, step 200, the best on validation" in said
@@ -210,7 +211,7 @@ def test_a_classification_shows_its_confusion_its_classes_and_what_it_does_not_s
     assert f'href="/jobs/{job.pk}/images/?label=c.%20elegans&amp;predicted=mouse"' in matrix
     assert "predicted=worm%20%3Cb%3E" in matrix
     assert edge == [10, 1200, 0, 0, 1209, 1, 1210], "totals of the rows, of the columns, and of all"
-    assert "never answered" in results
+    assert "never predicted" in results
     assert "no image" in results
     assert "worm &lt;b&gt;" in results
     assert "w1.png" in results
@@ -232,7 +233,7 @@ def test_a_cell_of_a_confusion_opens_its_images(
 ) -> None:
     job = make_job("classify", State.DONE, results={**CLASSIFIED, "part": "test"})
     empty = client.get(f"/jobs/{job.pk}/images/?label=a&predicted=b")
-    assert (empty.status_code, "No image of the class a was taken for b." in empty.content.decode()) == (200, True)
+    assert (empty.status_code, "No image of the class a was predicted as b." in empty.content.decode()) == (200, True)
     keep(job, say, ANSWERS.encode(), name="predictions.csv", media_type="text/csv")
     facts = {"width": 8, "height": 8, "dtype": "uint8", "low": 0, "high": 255, "image": "0" * 64, "thumbnail": "0" * 64}
     Item.objects.bulk_create(

@@ -17,7 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("user", help="user name or e-mail address")
         parser.add_argument("--name", default="script", help="what it is for")
         parser.add_argument("--write", action="store_true", help="may also submit and stop jobs, and change datasets")
-        parser.add_argument("--days", type=int, default=365, help="how long it is good for")
+        parser.add_argument("--days", type=int, default=365, help="how long it stays valid")
 
     def handle(self, *, user: str, name: str, write: bool, days: int, **_: object) -> None:
         found = User.objects.filter(username=user).first() or User.objects.filter(email=user).first()

@@ -22,13 +22,15 @@ SIZE = 256
 
 
 class Command(BaseCommand):
-    help = "Makes the demo project and trains on it. A second call changes nothing; one that was cut short goes on."
+    help = (
+        "Creates the demo project and trains on it. A second call changes nothing; one that was interrupted continues."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--user",
             default="demo",
-            help="who owns it, made an administrator where there is nobody of that name (demo)",
+            help="its owner, created as an administrator if there is no such user (demo)",
         )
 
     def handle(self, *, user: str, **_: Any) -> None:

@@ -14,11 +14,11 @@ SILENT_SECONDS = 60
 
 
 class Command(BaseCommand):
-    help = "Fails when a worker of this machine has not been heard of for a minute."
+    help = "Fails when a worker of this machine has sent no heartbeat for a minute."
     requires_system_checks = ()
 
     def handle(self, **_: Any) -> None:
         here = socket.gethostname()
         alive = {w["queue"] for w in workers() if w["host"] == here and w["seen_seconds"] < SILENT_SECONDS}
         if missing := QUEUES - alive:
-            raise CommandError(f"Not heard of for {SILENT_SECONDS} s on {here}: {', '.join(sorted(missing))}.")
+            raise CommandError(f"No heartbeat for {SILENT_SECONDS} s on {here}: {', '.join(sorted(missing))}.")

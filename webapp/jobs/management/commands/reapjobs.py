@@ -29,7 +29,7 @@ SWEEP_SECONDS = 600.0
 
 class Command(BaseCommand):
     requires_system_checks = ()
-    help = "Gives jobs whose worker is gone back to the queue, and repeats hints that were lost. Runs until stopped."
+    help = "Returns jobs whose worker has died to the queue, and repeats hints that were lost. Runs until stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
@@ -53,7 +53,7 @@ class Command(BaseCommand):
                 if not database_is_away(error):
                     log.exception("A round failed; the next one tries again.")
                 elif not away:
-                    log.warning("The database is away; nothing is reaped until it has been back for a lease.")
+                    log.warning("The database does not answer; no job is reaped until it has answered for one lease.")
                     away = True
                 reaper.lost_sight()
             stop.wait(INTERVAL)

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 
 
 class Command(BaseCommand):
-    help = "Works the queues off on this host: the fork server and one worker process per queue. Runs until stopped."
+    help = "Runs this host's workers: the fork server and one process per queue. Runs until stopped."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:

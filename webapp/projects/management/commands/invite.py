@@ -23,5 +23,5 @@ class Command(BaseCommand):
         try:
             validate_email(email)
         except ValidationError:
-            raise CommandError(f"{email} is no e-mail address.") from None
+            raise CommandError(f"{email} is not an e-mail address.") from None
         print(signin_link_create(user_invite(email, admin=admin)))

@@ -1,4 +1,4 @@
-"""Brings the tables up to date, for containers: waits for a database that is still starting."""
+"""Migrates the database, for containers: waits for a database that is still starting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 
 
 class Command(BaseCommand):
-    help = "Waits for the database and brings the tables up to date."
+    help = "Waits for the database and migrates it."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
