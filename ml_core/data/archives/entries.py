@@ -50,7 +50,7 @@ class Member:
 
 
 class Archive(Protocol):
-    """An archive whose list has been read and judged."""
+    """An archive whose list has been read and checked."""
 
     members: list[Member]
     """In the order in which they are to be opened: going back may cost reading from the start."""
@@ -86,7 +86,7 @@ def name_fault(name: str) -> Refused | None:
     return None
 
 
-class Judge:
+class ArchiveChecker:
     """Decides over the entries of one archive by name and kind, and over the sum of what they claim."""
 
     def __init__(self, path: Path, *, filename: str) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from ml_core.data.archives.entries import MAX_NAME, Judge, Member
+from ml_core.data.archives.entries import MAX_NAME, ArchiveChecker, Member
 from ml_core.data.formats.image_file import Refused
 from ml_core.errors import UserError
 
@@ -38,7 +38,7 @@ _ERRORS = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError,
 
 
 class Tar:
-    """A tar whose list has been read and judged. Raises UserError where the whole of it cannot be taken.
+    """A tar whose list has been read and checked. Raises UserError where the whole of it cannot be taken.
 
     Under gzip, listing unpacks the whole once and opening the members in order once more; nothing is kept of it.
     """
@@ -48,7 +48,7 @@ class Tar:
         self._filename = filename
         self._size = path.stat().st_size
         try:
-            self.members = list(self._listed(Judge(path, filename=filename)))
+            self.members = list(self._listed(ArchiveChecker(path, filename=filename)))
             self._file.end_headers()
         except BaseException:
             self._file.close()
@@ -69,7 +69,7 @@ class Tar:
         except _ERRORS as error:
             raise _DAMAGED from error
 
-    def _listed(self, judge: Judge) -> Iterator[Member]:
+    def _listed(self, checker: ArchiveChecker) -> Iterator[Member]:
         read = 0
         try:
             for info, end in self._headers():
@@ -79,12 +79,12 @@ class Tar:
                         f"{self._filename} is {self._size:,} bytes and claims to hold more than {entries:,} files. "
                         "Nothing was unpacked. Archive the images in several parts."
                     )
-                judge.check(entries=entries, total=end)
+                checker.check(entries=entries, total=end)
                 if info.isdir():
                     continue
                 plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and info.sparse is None
                 size = info.size if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES else 0
-                member = judge.member(info.name, size, kind=None if plain else _ANOTHER, handle=info.offset_data)
+                member = checker.member(info.name, size, kind=None if plain else _ANOTHER, handle=info.offset_data)
                 if member is not None:
                     yield member
                 read += 1
@@ -108,7 +108,11 @@ class Tar:
             if len(self._tar.pax_headers) > _MAX_GLOBAL_RECORDS:
                 raise tarfile.ReadError("endless global headers")
             end = self._tar.offset
+<<<<<<< HEAD
             cast(Any, self._tar).members.clear()  # it keeps them all otherwise; the attribute is not in the stubs
+=======
+            cast(Any, self._tar).members.clear()  # or it keeps them all
+>>>>>>> h-libs
             yield info, end
             self._file.start_member()
 

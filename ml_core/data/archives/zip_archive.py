@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ml_core.data.archives.entries import MAX_ENTRIES, Judge, Member
+from ml_core.data.archives.entries import MAX_ENTRIES, ArchiveChecker, Member
 from ml_core.data.formats.image_file import Refused
 from ml_core.errors import UserError
 
@@ -20,7 +20,7 @@ _DAMAGED = Refused("It is damaged within the zip file.", "Make the zip again.")
 
 
 class Zip:
-    """A zip whose list has been read and judged. Raises UserError where the whole of it cannot be taken."""
+    """A zip whose list has been read and checked. Raises UserError where the whole of it cannot be taken."""
 
     def __init__(self, path: Path, *, filename: str) -> None:
         self._filename = filename
@@ -32,8 +32,8 @@ class Zip:
         try:
             infos = [info for info in self._zip.infolist() if not info.filename.endswith("/")]
             self._check_overlap(infos)
-            judge = Judge(path, filename=filename)
-            found = (judge.member(i.filename, i.file_size, kind=_kind_of(i), handle=i) for i in infos)
+            checker = ArchiveChecker(path, filename=filename)
+            found = (checker.member(i.filename, i.file_size, kind=_kind_of(i), handle=i) for i in infos)
             self.members = [member for member in found if member is not None]
         except BaseException:
             self._zip.close()

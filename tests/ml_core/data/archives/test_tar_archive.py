@@ -157,13 +157,13 @@ def test_a_tar_that_begins_broken_is_no_tar(tmp_path: Path) -> None:
 
 def test_headers_of_members_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
-    check = tar_archive.Judge.check
+    check = tar_archive.ArchiveChecker.check
 
-    def counting(judge: tar_archive.Judge, *, entries: int, total: int) -> None:
+    def counting(checker: tar_archive.ArchiveChecker, *, entries: int, total: int) -> None:
         kept.append(sum(type(found) is tar_archive._Header for found in gc.get_objects()))
-        check(judge, entries=entries, total=total)
+        check(checker, entries=entries, total=total)
 
-    monkeypatch.setattr(tar_archive.Judge, "check", counting)
+    monkeypatch.setattr(tar_archive.ArchiveChecker, "check", counting)
     opened(tmp_path, b"".join(file(f"{number}.png") for number in range(20)))
     assert max(kept) <= 3
 
