@@ -108,11 +108,7 @@ class Tar:
             if len(self._tar.pax_headers) > _MAX_GLOBAL_RECORDS:
                 raise tarfile.ReadError("endless global headers")
             end = self._tar.offset
-<<<<<<< HEAD
             cast(Any, self._tar).members.clear()  # it keeps them all otherwise; the attribute is not in the stubs
-=======
-            cast(Any, self._tar).members.clear()  # or it keeps them all
->>>>>>> h-libs
             yield info, end
             self._file.start_member()
 
