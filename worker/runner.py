@@ -21,13 +21,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 import django
 from django.conf import settings
 
+from webapp.local.processes import RestartPause
+
 log = logging.getLogger("worker.runner")
 
 QUEUES = ("device", "interactive", "io")
 LEAVE_SECONDS = 35.0
 """Until TERM becomes KILL. Trainers get half a minute for a checkpoint (worker.supervisor.LEAVE)."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-SETTLED_SECONDS = 30.0
 TICK_SECONDS = 0.1
 
 
@@ -39,7 +39,7 @@ class Child:
         self.name = name
         self._command = list(command)
         self._unfit = unfit
-        self._pause = FIRST_PAUSE
+        self._pause = RestartPause(first=0.5, longest=10.0, settled=30.0)
         self._due = 0.0
         self._began = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,9 +55,9 @@ class Child:
             if code == self._unfit:
                 self._due = float("inf")
                 return
-            self._pause = FIRST_PAUSE if now - self._began > SETTLED_SECONDS else min(self._pause * 2, LONGEST_PAUSE)
-            self._due = now + self._pause
-            log.warning("%s ended with %d; it is started again in %.1f s.", self.name, code, self._pause)
+            pause = self._pause.after(now - self._began)
+            self._due = now + pause
+            log.warning("%s ended with %d; it is started again in %.1f s.", self.name, code, pause)
         if now >= self._due:
             self._start(now)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from webapp.datasets.classes import CLASS_COLOURS
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "webapp" / "frontend"
 STYLES = [path for path in SOURCES.rglob("*.css") if path.name != "tokens.css"]
@@ -73,3 +75,9 @@ def test_words_can_be_read_and_marks_can_be_seen(theme: int) -> None:
     marks = [f"run-{n}" for n in range(1, 7)] + ["control-edge"]
     for mark in marks:
         assert _ratio(colour[mark], colour["surface"]) >= 3, mark
+
+
+def test_the_classes_have_the_colours_in_the_viewer_that_the_server_gives_them() -> None:
+    tokens = (SOURCES / "styles" / "tokens.css").read_text()
+    shown = [re.search(rf"--{name}: (#\w+)", tokens) for name in ("mask", "class-3", "class-4", "class-5")]
+    assert tuple(found[1].upper() for found in shown if found) == CLASS_COLOURS

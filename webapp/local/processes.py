@@ -6,50 +6,36 @@ import os
 import re
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
-from webapp.local.lifeline import guarded
+from webapp.local.lifeline import GRACE_SECONDS, guarded
 
 LONGEST_LOG = 20 * 2**20
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between a death and the next start; doubled at each death that follows soon after a start."""
-SETTLED_SECONDS = 60.0
 _ROUTINE = re.compile(r"^([\d-]+ [\d:,]+ (INFO|DEBUG) |worker: (Warm|Cold) shutdown)")
 """Lines of the settings' log format, and Celery's at each stop, that stay in the file; a terminal is for what somebody
 should know."""
 
 
-class Part(Protocol):
-    """Something that runs beside others: a service here, an engine in `webapp.local.servers`."""
+class Part(ABC):
+    """Something that runs beside others, behind a lifeline: a service here, an engine in `webapp.local.servers`.
+
+    What it says goes to the file `log`, so that nothing it does waits for a terminal.
+    """
 
     name: str
-    process: subprocess.Popen[bytes] | None
+    log: Path
+    stop_signal = "TERM"
+    process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def hurry(self) -> None: ...
 
-
-class Service:
-    """A command of ours. What it says goes to a file, so that nothing it does waits for a terminal."""
-
-    def __init__(self, name: str, command: list[str], *, folder: Path, cwd: Path, grace: float) -> None:
-        self.name = name
-        self.command = command
-        self.cwd = cwd
-        self.grace = grace
-        self.log = folder / f"{name}.txt"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._read = 0
-
-    def start(self) -> None:
-        if self._read == 0 and self.log.exists():
-            self._read = self.log.stat().st_size  # what an earlier run said was said then
+    def launch(self, command: list[str], *, cwd: Path | None = None, grace: float = GRACE_SECONDS) -> None:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                guarded(self.command, grace=self.grace),
-                cwd=self.cwd,
+                guarded(command, stop_signal=self.stop_signal, grace=grace),
+                cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -57,7 +43,7 @@ class Service:
             )
 
     def stop(self) -> None:
-        """Asks it to end and waits; the lifeline kills it after the grace time."""
+        """Asks it to end in good order and waits; the lifeline kills it after the grace time."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -65,9 +51,41 @@ class Service:
         self.process.wait()
 
     def hurry(self) -> None:
-        """Ends it at once."""
+        """Ends it at once. What an engine has confirmed is safe; its next start takes longer."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
+
+
+class RestartPause:
+    """Seconds between a death and the next start: doubled at each death that follows soon after a start."""
+
+    def __init__(self, *, first: float, longest: float, settled: float) -> None:
+        self._first, self._longest, self._settled = first, longest, settled
+        self._next = first
+
+    def after(self, lifetime: float) -> float:
+        """The pause after a process has lived for `lifetime` seconds."""
+        if lifetime > self._settled:
+            self._next = self._first
+        pause, self._next = self._next, min(self._next * 2, self._longest)
+        return pause
+
+
+class Service(Part):
+    """A command of ours."""
+
+    def __init__(self, name: str, command: list[str], *, folder: Path, cwd: Path, grace: float) -> None:
+        self.name = name
+        self.command = command
+        self.cwd = cwd
+        self.grace = grace
+        self.log = folder / f"{name}.txt"
+        self._read = 0
+
+    def start(self) -> None:
+        if self._read == 0 and self.log.exists():
+            self._read = self.log.stat().st_size  # what an earlier run said was said then
+        self.launch(self.command, cwd=self.cwd, grace=self.grace)
 
     def new_lines(self) -> list[str]:
         """What it has said since the last call that is worth a look, whole lines only."""
@@ -98,7 +116,7 @@ class Watch:
     def __init__(self, part: Part) -> None:
         self.part = part
         self._started = time.monotonic()
-        self._pause = FIRST_PAUSE
+        self._pause = RestartPause(first=1.0, longest=30.0, settled=60.0)
         self._next: float | None = None
 
     def check(self) -> str | None:
@@ -119,9 +137,7 @@ class Watch:
         return self._died(now, f"{self.part.name} ended by itself ({_ending(process.returncode)}).")
 
     def _died(self, now: float, sentence: str) -> str:
-        if now - self._started > SETTLED_SECONDS:
-            self._pause = FIRST_PAUSE
-        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        pause = self._pause.after(now - self._started)
         self._next = now + pause
         return f"{sentence} Starting it again in {pause:.0f} s."
 

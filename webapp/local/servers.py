@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from webapp.local.lifeline import guarded
+from webapp.local.processes import Part
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -71,40 +71,17 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
     raise EngineError(f"{name} did not start. The end of its log, {log}: {' | '.join(tail) or '(none)'}")
 
 
-class _Engine:
-    """A server process behind a lifeline. `folder` holds its data and its password."""
-
-    name = ""
-    stop_signal = "TERM"
+class _Engine(Part):
+    """A server process. `folder` holds its data and its password."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = private_folder(folder)
         self.log = self.folder / "log.txt"
-        self.process: subprocess.Popen[bytes] | None = None
 
     def _launch(self, command: list[str], ready: Callable[[], bool]) -> None:
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                guarded(command, stop_signal=self.stop_signal),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a Ctrl-C in the terminal must not reach it before those who use it
-            )
+        self.launch(command)
+        assert self.process is not None
         _wait(ready, self.process, self.log, self.name)
-
-    def stop(self) -> None:
-        """Ends the server in good order and waits for it; its lifeline kills it after the grace time."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait()
-
-    def hurry(self) -> None:
-        """Ends the server at once; what it has confirmed is safe, its next start takes longer."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
 
 
 class Postgres(_Engine):
