@@ -49,7 +49,7 @@ def test_the_page_says_what_paired_by_which_rule_and_two_are_paired_by_hand(
     expect(page.locator("#choose tbody tr")).to_have_count(1)
     page.get_by_label("images/slice_03.png").check()
     page.get_by_role("button", name="Pair with this mask").click()
-    expect(page.locator("main")).to_contain_text("given to images/slice_03.png, by hand. This is revision 2 now.")
+    expect(page.locator("main")).to_contain_text("paired with images/slice_03.png, by hand. This is revision 2 now.")
     expect(rows.filter(has_text="images/slice_03.png")).to_contain_text("by hand")
     expect(page.locator("main")).not_to_contain_text("Unpaired masks")
     assert np.array_equal(pixels(newest(dataset).items.get(name="images/slice_03.png")), mask(30))

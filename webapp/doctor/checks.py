@@ -87,7 +87,7 @@ def _workers() -> Finding:
         return Finding("Workers", "failed", says, start)
     seen = "; ".join(f"{w['host']} {w['queue']}, {w['seen_seconds']} s ago" for w in found)
     if missing:
-        says = f"No worker serves: {', '.join(missing)}. Running: {seen}."
+        says = f"No worker serves: {', '.join(missing)}. Last seen: {seen}."
         return Finding("Workers", "warning", says, f"{start} Restart one that has stopped responding.")
     return Finding("Workers", "done", f"{seen}.")
 

@@ -101,7 +101,7 @@ def test_a_worker_that_fell_silent_is_missed_on_its_queue(monkeypatch: pytest.Mo
     monkeypatch.setattr(heartbeats, "workers", lambda: heard)
     finding = CHECKS["Workers"]()
     assert finding.state == "warning"
-    assert "Nobody works on: device." in finding.sentence
+    assert "No worker serves: device." in finding.sentence
 
 
 def test_devices_say_their_driver_and_what_is_free_as_their_worker_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_empty_masks_are_kept_as_right_or_taken_off(dataset: Dataset, bring: Bri
 def test_a_renamed_layer_takes_its_classes_and_its_problems_along(dataset: Dataset, bring: Bring, alice: User) -> None:
     first = bring(with_strays())
     made = mask_edits.layer_rename(dataset, layer="mask", to="mitochondria", base=1, user=alice)
-    assert made.change == "The mask layer mask of 12 images is called mitochondria now."
+    assert made.change == "The mask layer mask of 12 images is now named mitochondria."
     assert made.summary["masks"] == {"mitochondria": 12}
     assert set(Dataset.objects.get().classes) == {"mitochondria"}
     assert [each["text"] for each in item(made, 0).problems] == [

@@ -93,7 +93,7 @@ def test_the_page_shows_the_split_before_a_button_makes_it(
     page = client.get(address + asked).content.decode()
     assert "What this gives" in page
     assert "(8 groups, seed 3)." in page
-    assert "80 images change side. Nothing has been changed yet." in page
+    assert "80 images move to another part. Nothing has been changed yet." in page
     assert 'name="test" value="12.5"' in page
     assert newest(dataset).number == 1
     fields = {"rule": "shares", "validation": "25", "test": "12.5", "seed": "3", "base": "1"}

@@ -57,7 +57,7 @@ def test_410_an_upload_that_was_given_up(browser: Browser, path: str) -> None:
     assert browser.request("DELETE", path)[0] == 204
     assert not uploads_spool.spool_path(row(path).pk).exists()
     for answer in (browser.patch(path, b"67890", offset=5), browser.request("DELETE", path)):
-        assert (answer[0], b"given up" in answer[2]) == (410, True)
+        assert (answer[0], b"discarded" in answer[2]) == (410, True)
     assert browser.request("HEAD", path)[0] == 410
 
 
