@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ml_core.errors import UserError
 from ml_core.models import encoders
-from ml_core.models.activation_maps import eigen_cam, grad_cam
+from ml_core.models.activation_maps import activation_map
 from ml_core.models.byol import BYOL
 from ml_core.models.stand_alone_attention import StandAloneAttention
 from ml_core.models.unet import Segmenter
@@ -165,10 +165,10 @@ def test_activation_maps_of_it_are_drawn_at_every_stage(layer: str) -> None:
     network = Segmenter(architecture="attention26", classes=2, mean=[0.5], deviation=[0.2]).eval().network
     stage = getattr(network.encoder, layer)
     grey = torch.rand(1, 1, 96, 96)
-    raising = grad_cam(network, stage, grey, score=torch.Tensor.sum)
-    lowering = grad_cam(network, stage, grey, score=lambda logits: -logits.sum())
+    raising = activation_map("gradcam", network, stage, grey, targets=[torch.Tensor.sum])
+    lowering = activation_map("gradcam", network, stage, grey, targets=[lambda logits: -logits.sum()])
     assert max(raising.max(), lowering.max()) == pytest.approx(1), "what does not raise the score lowers it"
     assert min(raising.min(), lowering.min()) == 0
-    pattern = eigen_cam(network, stage, grey)
+    pattern = activation_map("eigencam", network, stage, grey)
     assert raising.shape == pattern.shape == (1, 96, 96)
     assert pattern.max() == pytest.approx(1)
