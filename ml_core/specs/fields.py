@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ml_core.specs.inactive_fields import Idle
+from ml_core.specs.inactive_fields import InactiveRule
 
 CURRENT_VERSION = 1
 
@@ -54,7 +54,7 @@ class InputSlot:
     help: str = ""
     photographs: bool = False
     """Whether a dataset of colour photographs is meant, and not one of micrographs."""
-    idle: tuple[Idle, ...] = ()
+    idle: tuple[InactiveRule, ...] = ()
     """Where the job would not look at it."""
 
 
@@ -84,7 +84,7 @@ class FieldInfo:
     multiple: float | None
     """Of which number its values are multiples."""
     refusal: str
-    idle: tuple[Idle, ...]
+    idle: tuple[InactiveRule, ...]
     """Where the field has no effect: any of these rules."""
     source: str
     """What of the inputs its values come from ("mask layers", "classes"), empty for all that have a meaning of their
@@ -103,7 +103,7 @@ def field(
     group: str = "Training",
     advanced: bool = False,
     choices: Mapping[str, str] | None = None,
-    idle: Sequence[Idle] = (),
+    idle: Sequence[InactiveRule] = (),
     source: str = "",
     **limits: Any,
 ) -> Any:
