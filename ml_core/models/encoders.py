@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ml_core.errors import UserError
-from ml_core.models import attention_resnet
+from ml_core.models import attention_resnet, casser_unet
 
 CHANNELS = 3
 
@@ -21,18 +21,12 @@ def _by_smp(name: str) -> Callable[[int], nn.Module]:
     return lambda channels: smp.encoders.get_encoder(name, in_channels=channels, depth=5, weights=None)
 
 
-def _casser(channels: int) -> nn.Module:
-    from ml_core.models import casser_unet  # it is a whole network, and its module takes encoders from here
-
-    return casser_unet.encoder(channels=channels)
-
-
 _BUILDERS: Mapping[str, Callable[[int], nn.Module]] = {
     "resnet18": _by_smp("resnet18"),
     "resnet50": _by_smp("resnet50"),
     "attention26": _by_smp("attention26"),
     "attention50": _by_smp("attention50"),
-    "casser": _casser,
+    "casser": lambda channels: casser_unet.encoder(channels=channels),
 }
 
 ARCHITECTURES = tuple(_BUILDERS)

@@ -20,7 +20,7 @@ def test_the_findings_are_copied_as_text(visit: Visit, alice: User) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy", exact=True).click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert "[well] Database: PostgreSQL" in page.evaluate("navigator.clipboard.readText()")
+    assert "[OK] Database: PostgreSQL" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_a_self_test_shows_each_answer_as_it_comes(visit: Visit, alice: User) -> None:
@@ -41,5 +41,5 @@ def test_a_self_test_shows_each_answer_as_it_comes(visit: Visit, alice: User) ->
     selftest.selftest_note(ticket, queue="device", host="lab-2")
     expect(rows["Jobs on devices"]).to_contain_text("Its trainer is running")
     selftest.selftest_note(ticket, queue="device", code=1, said="A training step on cuda:0 is off.")
-    expect(rows["Jobs on devices"]).to_contain_text("not well")
+    expect(rows["Jobs on devices"]).to_contain_text("failed")
     expect(rows["Live link"]).to_contain_text("It does not open from this browser")

@@ -90,7 +90,7 @@ def test_real_micrographs_go_through_the_whole_study_in_the_browser(
     page.get_by_role("link", name="Hippocampus").first.click()
     page.get_by_role("link", name="Add micrographs").click()
     page.get_by_label("Name").fill("Lucchi")
-    page.get_by_role("button", name="Make the dataset").click()
+    page.get_by_role("button", name="Create the dataset").click()
     _upload(page, archive)
     expect(page.get_by_text(f"{count} images", exact=False).first).to_be_visible(timeout=2 * MINUTE)
     expect(page.locator("#contents img").first).to_be_visible()

@@ -59,6 +59,6 @@ def report(findings: list[Finding], *, version: str, now: str) -> str:
     """The findings as text, for an issue."""
     lines = [f"Cristae {version}, checked {now}"]
     for finding in findings:
-        word = {"done": "well", "warning": "look", "failed": "not well"}[finding.state]
+        word = {"done": "OK", "warning": "check", "failed": "failed"}[finding.state]
         lines.append(f"[{word}] {finding.name}: {finding.sentence} {finding.remedy}".rstrip())
     return "\n".join(lines)

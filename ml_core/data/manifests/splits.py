@@ -97,7 +97,7 @@ def _by_groups(
     alone = sum(len(group) == 1 for group in groups.values()) == len(groups)
     if alone:
         return parts, f"Images at random, as each stands alone (seed {seed})."
-    return parts, f"By stack: all images of a stack are on one side ({len(groups)} groups, seed {seed})."
+    return parts, f"By stack: all images of a stack are in one part ({len(groups)} groups, seed {seed})."
 
 
 def cut_into_blocks(

@@ -84,7 +84,7 @@ def _by_groups(
     sentences = []
     if stacks:
         sentences.append(
-            f"By stack: all images of a stack are on one side, classes in proportion as far as that allows "
+            f"By stack: all images of a stack are in one part, classes in proportion as far as that allows "
             f"({len(groups)} groups, seed {seed})."
         )
     elif alone:

@@ -137,7 +137,7 @@ def test_the_findings_can_be_copied_as_text(seen_by: Page, alice: User) -> None:
     page = _page(seen_by(alice))
     copied = page[page.index('data-copy="') :].split('"')[1]
     assert copied.startswith("Cristae ")
-    assert "[well] Database: PostgreSQL" in copied
+    assert "[OK] Database: PostgreSQL" in copied
 
 
 @pytest.mark.django_db

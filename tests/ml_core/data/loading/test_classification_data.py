@@ -61,7 +61,7 @@ def test_a_stack_is_on_one_side_and_every_class_in_every_part() -> None:
         counts = np.array(_counts(data))
         assert counts.min() > 0
         assert 0.45 < counts[0].sum() / counts.sum() < 0.85
-    assert "all images of a stack are on one side" in data.split.sentence
+    assert "all images of a stack are in one part" in data.split.sentence
 
 
 def test_stacks_of_several_classes_stay_whole_too() -> None:

@@ -40,7 +40,7 @@ def images(plan: SplitPlan) -> dict[str, int]:
 def test_a_plan_says_what_each_side_gets_and_by_which_rule_and_is_what_is_made(dataset: Dataset, alice: User) -> None:
     stacks(dataset, 80, of=10)
     plan = split_plan(newest(dataset).items, SplitRequest(validation=0.25, test=0.25, seed=3))
-    assert plan.sentence == "By stack: all images of a stack are on one side (8 groups, seed 3)."
+    assert plan.sentence == "By stack: all images of a stack are in one part (8 groups, seed 3)."
     assert images(plan) == {"train": 40, "validation": 20, "test": 20, "": 0}
     assert [(side.share, side.stacks) for side in plan.sides] == [("50", 4), ("25", 2), ("25", 2), ("0", 0)]
     assert plan.moved == 80
