@@ -19,7 +19,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Slot:
-    """One thing that a job takes. `values` is the slot's entry of `inputs.json` as it stands."""
+    """One input of a job. `values` is the slot's entry in `inputs.json`, unchanged."""
 
     name: str
     values: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Slot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the job that made the artifact said about it; empty for a file from a terminal."""
+        """The facts that the job which made the artifact stored with it; empty for a file from a terminal."""
         return self.values.get("facts") or {}
 
 
@@ -63,7 +63,7 @@ class Inputs:
         return self.slots.get(name)
 
     def path(self, name: str) -> Path:
-        """The file in slot `name`. Raises UserError where the slot is empty or the file is gone."""
+        """The file in slot `name`. Raises UserError where the slot is empty or the file is missing."""
         slot = self.slots.get(name)
         if slot is None or slot.path is None:
             raise UserError(
@@ -79,7 +79,7 @@ class Inputs:
 def read(path: Path, *, folder: Path) -> Inputs:
     """Reads `inputs.json`. `folder` is the job's own; prepared arrays go there where the file names no other place.
 
-    Raises UserError where the file is not what the contract says.
+    Raises UserError where the file does not follow the contract.
     """
     try:
         raw = json.loads(path.read_bytes())

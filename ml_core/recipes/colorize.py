@@ -77,7 +77,7 @@ def plane_size(image_size: int) -> int:
 
 
 def _about(context: Context[ColorizeSpec], manifest: Manifest) -> dict[str, Any]:
-    """What makes these planes what they are: planes that were begun otherwise are not gone on with."""
+    """The facts that decide the planes: planes that were begun with other facts are not resumed."""
     spec = context.spec
     about = {"origin": spec.method, "image_size": spec.image_size, "manifest": manifest.sha256}
     # There is one eccv16, but many that were trained.

@@ -1,4 +1,4 @@
-"""Whether this machine can train: what is installed, what computes, and whether it computes right."""
+"""Checks whether this machine can train: installed packages, devices, and whether they compute correctly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Finding:
 
 
 def findings(folder: Path) -> Iterator[Finding]:
-    """Looks at everything in turn. `folder` is where runs are to write; nothing is left in it."""
+    """Runs all checks in turn. `folder` is where runs are to write; nothing is left in it."""
     yield _torch()
     yield from _packages()
     yield _processor()
@@ -121,7 +121,7 @@ def _memory(device: torch.device) -> Finding:
 def _tried(device: torch.device) -> Finding:
     try:
         off = self_test(device)
-    except Exception as error:  # noqa: BLE001  whatever a broken driver raises is what there is to say
+    except Exception as error:  # noqa: BLE001  a broken driver may raise anything; it is reported
         return Finding("error", f"A training step on {device} failed: {error}. Check driver and memory.")
     if off > 1e-3:
         return Finding(

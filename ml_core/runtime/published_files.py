@@ -1,4 +1,4 @@
-"""Weights that others have published as pickles: fetched once, known by their SHA-256, opened for tensors alone."""
+"""Weights that others published as pickles: downloaded once, verified by SHA-256, loaded as tensors only."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _fetched(published: PublishedFile, *, target: Path) -> Path:
             write_whole(target, lambda file: _copy(answer, file, published))
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # the disk is full, which is another sentence
+            raise  # the disk is full, which has another message
         raise UserError(
             f"The weights of {published.network} could not be downloaded: no network leads there from "
             f"this machine. {published.remedy}"

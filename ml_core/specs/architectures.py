@@ -1,4 +1,4 @@
-"""The encoders by name, as forms and specifications know them; `ml_core.models.encoders` builds them."""
+"""The encoders by name, as forms and specifications use them; `ml_core.models.encoders` builds them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENCODERS: Mapping[str, str] = {
 
 
 def fitting(size: int) -> int:
-    """`size` px, where it is the side of an image that encoders can be shown. Raises UserError with the nearest."""
+    """`size` px, where encoders accept images of that side. Raises UserError with the nearest."""
     if size < STRIDE or size % STRIDE:
         nearest = max(STRIDE, round(size / STRIDE) * STRIDE)
         raise UserError(f"The size must be a multiple of {STRIDE}, and {size} is not. Take {nearest}.")

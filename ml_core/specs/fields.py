@@ -1,4 +1,4 @@
-"""What the specifications of all kinds share: how a field describes itself, how one is refused, the common fields.
+"""Shared by the specifications of all kinds: descriptions of fields, refusals, the common fields.
 
 Nothing in this module imports torch.
 """
@@ -71,7 +71,7 @@ class FieldInfo:
     unit_of_one: str
     """The unit after 1: "epoch" where `unit` is "epochs"."""
     words: Mapping[str, str]
-    """Of values that stand for something else (0 threads: as many as the machine has), by their text."""
+    """Texts for values with a special meaning (0 threads: as many as the machine has), by the value's text."""
     help: str
     group: str
     advanced: bool
@@ -211,7 +211,7 @@ def refusals_of(model: type[Spec], error: ValidationError) -> list[Refusal]:
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""
         if name in model.model_fields and item["type"] == "value_error":
-            # A validator of the model's own says what is wrong with the field beside the others.
+            # A validator of the model itself has its own message on how the field conflicts with others.
             found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
         elif name in model.model_fields:
             extra = model.model_fields[name].json_schema_extra

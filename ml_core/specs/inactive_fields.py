@@ -1,4 +1,4 @@
-"""Where a field has no effect, said as data: the form, a job's record and the API go by the same rules.
+"""Rules, as data, for when a field has no effect; the form, a job's record and the API all use them.
 
 Nothing in this module imports torch.
 """
@@ -22,13 +22,13 @@ class Idle(TypedDict):
     absent: list[str]
     """Inputs of which there is none."""
     taken: bool
-    """Whether the input that is given says the value instead."""
+    """Whether the input that is given decides the value instead."""
 
 
 def idle(
     *, given: Collection[str] = (), absent: Collection[str] = (), taken: bool = False, **fields: str | tuple[str, ...]
 ) -> Idle:
-    """A rule: `idle(framing="resize")` for a field that says nothing of whole slices."""
+    """A rule: `idle(framing="resize")` for a field without effect where images are resized whole."""
     values = {name: [value] if isinstance(value, str) else list(value) for name, value in fields.items()}
     return Idle(fields=values, given=list(given), absent=list(absent), taken=taken)
 

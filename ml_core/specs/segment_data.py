@@ -1,4 +1,4 @@
-"""What a segmentation's specification says of its images. Imports no torch."""
+"""The part of a segmentation's specification about its images. Imports no torch."""
 
 from __future__ import annotations
 
