@@ -43,7 +43,7 @@ PRELOADED = (
 _LARGEST_REQUEST = 128 * 1024
 _STREAMS = 3
 PATIENCE = 60.0
-"""Seconds that a request waits: as long as loading everything may take."""
+"""Seconds that a request waits: as long as loading all libraries may take."""
 UNFIT = 3
 """Exit code of a server that cannot serve on this machine and need not be started again."""
 

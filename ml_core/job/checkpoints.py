@@ -19,7 +19,7 @@ from ml_core.job.files import sha256_of, write_whole
 
 SEAL = "complete.json"
 KEPT = 2
-"""The newest and the one before it: a disk that damages the newest costs one interval, not the run."""
+"""The newest and the one before it: if the newest is damaged on disk, one interval is lost, not the run."""
 
 _NAME = re.compile(r"step-(\d{12})\Z")
 

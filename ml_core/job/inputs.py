@@ -1,4 +1,4 @@
-"""What a job is given besides its specification: datasets, files of earlier jobs, a checkpoint to start from.
+"""A job's inputs besides its specification: datasets, files of earlier jobs, a checkpoint to start from.
 
 The supervisor writes `inputs.json` (see `docs/contracts.md`); at a terminal the same is made of `--dataset` and
 `--input`. Nothing here imports torch.
@@ -46,9 +46,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a job is given.
+    """All inputs of a job.
 
-    `prepared` is where prepared arrays are kept and shared between jobs. `resume` is a checkpoint of this very job,
+    `prepared` is where prepared arrays are kept and shared between jobs. `resume` is a checkpoint of this job,
     `extend` one of a finished job that this one carries on.
     """
 

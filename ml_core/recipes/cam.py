@@ -44,7 +44,7 @@ from ml_core.specs.architectures import STRIDE
 from ml_core.specs.cam import METHOD_NAMES, RANDOM_CORRELATION_LIMIT
 
 LONGEST = 1024
-"""A network that was trained on crops sees whole images at full resolution, to this many pixels on the longer side."""
+"""A network trained on crops gets whole images at full resolution, up to this many pixels on the longer side."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int |
 
 @dataclass(frozen=True)
 class _NetworkView:
-    """An image as it is, and as the network sees it: brought to a size, and reflected out to multiples of 32."""
+    """An image and the network's input made of it: resized, and padded by reflection to multiples of 32."""
 
     whole: np.ndarray
     network_input: Tensor
@@ -223,7 +223,7 @@ class _NetworkView:
 
     @classmethod
     def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _NetworkView:
-        """`whole` (H, W) uint8; `size` the side of the square that it is brought to, None for its own size."""
+        """`whole` (H, W) uint8; `size` the side of the square that it is resized to, None for its own size."""
         grey = torch.from_numpy(np.array(whole))[None, None].to(device).float() / 255
         height, width = whole.shape
         shrink = min(1.0, LONGEST / max(height, width))
@@ -235,7 +235,7 @@ class _NetworkView:
         return cls(whole, functional.pad(grey, (0, right, 0, below), mode=mode), inside)
 
     def at_own_size(self, cam: np.ndarray) -> np.ndarray:
-        """A map of the network's input as one of the image: (H, W) float in 0..1."""
+        """Resizes a map of the network's input to the image: (H, W) float in 0..1."""
         inside = np.ascontiguousarray(cam[: self.inside[0], : self.inside[1]], dtype=np.float32)
         size = (self.whole.shape[1], self.whole.shape[0])
         return np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)

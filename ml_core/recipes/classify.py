@@ -30,9 +30,9 @@ from ml_core.specs import ClassifySpec
 VERSION = 1
 """Part of every key of stored features: raised when the same encoder is to give other features."""
 PIXELS = 64 * 224 * 224
-"""So many pass through the encoder at once: 64 images of 224 px."""
+"""Pixels per pass through the encoder: 64 images of 224 px."""
 TONE_IMAGES = 64
-"""Mean and deviation of random weights are taken from so many training images."""
+"""The number of training images from which mean and deviation are computed for random weights."""
 
 
 def run(context: Context[ClassifySpec]) -> None:

@@ -30,9 +30,9 @@ NOTHING = 0.02
 LISTED = 500
 """Mistakes that the results list one by one, the most confident first."""
 CELLS = 50
-"""The results carry the whole confusion matrix up to so many classes; beyond, it is in its table alone."""
+"""Up to so many classes the results contain the whole confusion matrix; with more, only its table does."""
 ROWS, COLUMNS = 8, 4
-"""Of the sheet of mistakes."""
+"""The size of the sheet of mistakes."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ SHOWN = 6
 
 
 def run(context: Context[ColorizeSpec]) -> None:
-    """Colorizes every item and leaves the ab planes as the artifact `colour`."""
+    """Colorizes every item and saves the ab planes as the artifact `colour`."""
     spec, reporter = context.spec, context.reporter
     manifest = open_manifest(context.inputs)
     images = open_images(context, manifest, size=spec.image_size).array
@@ -127,7 +127,7 @@ def _show(
     planes: Planes,
     positions: NDArray[np.int64],
 ) -> None:
-    """A sheet of grey images beside the same with their kept planes: what pretraining will be given."""
+    """A sheet of grey images beside the same with their saved planes, as pretraining will use them."""
     pairs = []
     for position in positions.tolist():
         grey = np.array(images[position])

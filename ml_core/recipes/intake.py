@@ -43,7 +43,7 @@ DECODERS = 2
 FILES_PER_CHECKPOINT = 500
 _LISTS = ("items", "tables", "manifests", "refused", "left_out")
 _OTHER = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".py", ".yml", ".yaml", ".log", ".rst", ""}
-"""Read-mes, licences and tables that come along with images: named in the report, and no fault."""
+"""Read-mes, licences and tables that accompany images: listed in the report, and not an error."""
 _MOST_LEFT_OUT = 1000
 _MOST_NOTES = 100
 
@@ -64,7 +64,7 @@ class Looked:
 
 
 def run(context: PlainContext[IntakeSpec]) -> None:
-    """Reads the upload in the slot `upload`. One bad file is refused by name, and the rest goes in."""
+    """Reads the upload in the slot `upload`. A bad file is refused by name, and all others are taken in."""
     source = context.inputs.path("upload")
     archive = reader.opened(source, filename=context.spec.filename)
     try:
@@ -95,7 +95,7 @@ class _Reading:
         self._done, self._journal = self._begin()
         self._decoders: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         left = len(self._wanted) - self._done
-        # A start costs as much as 50 files.
+        # Starting a decoder takes as long as reading 50 files.
         self._started = [Decoder() for _ in range(min(DECODERS, 1 + left // 50))]
         for decoder in self._started:
             self._decoders.put(decoder)
@@ -177,7 +177,7 @@ class _Reading:
         self._context.reporter.results(files=report["files"], refused=len(refused))
 
     def _jobs(self) -> Iterator[Callable[[], Looked]]:
-        """A job per file that is left. Files are unpacked here, in one thread, and inspected in the pool's threads."""
+        """A job per file not read yet. Files are unpacked here, in one thread, and inspected in the pool's threads."""
         alone = self._archive is None
         for number in range(self._done, len(self._wanted)):
             self._stop_if_asked()
@@ -286,7 +286,7 @@ class _Reading:
 
 
 def _read_table(looked: Looked, arrived: Path) -> Looked:
-    """A table of labels, or one of something else, which is left out."""
+    """Reads a table of labels; a table of something else is left out."""
     try:
         if looked.size > label_tables.MAX_BYTES:
             raise Refused(f"The table is {looked.size:,} bytes long.", "Leave out the columns that are not needed.")

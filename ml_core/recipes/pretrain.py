@@ -29,7 +29,7 @@ SHOWN = 6
 
 
 def run(context: Context[PretrainSpec]) -> None:
-    """Trains an encoder on pairs of views and leaves it as the artifact `encoder`."""
+    """Trains an encoder on pairs of views and saves it as the artifact `encoder`."""
     spec, device = context.spec, context.device
     manifest = open_manifest(context.inputs)
     pairs = open_pairs(context, manifest)
@@ -189,7 +189,7 @@ def _note_differences(context: Context[PretrainSpec], loop: Loop) -> None:
 
 
 def show_pairs(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:
-    """A sheet of the very pairs of this step: one row per view, one column per micrograph."""
+    """A sheet of this step's pairs: one row per view, one column per micrograph."""
     rows = [
         [fitted(picture) for picture in pairs.pictures(view[:SHOWN], second=second)]
         for view, second in ((view_1, False), (view_2, True))

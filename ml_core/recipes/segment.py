@@ -322,7 +322,7 @@ def _keep_segmenter(
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, spec: SegmentSpec, *, step: int, total_steps: int) -> None:
-    """The rate of `step` (counted from 1). What a plateau has lowered is left alone, once the warm-up is over."""
+    """Sets the rate of `step` (from 1). After the warm-up a rate that the plateau schedule lowers is not touched."""
     warming = round(spec.warmup * total_steps)
     rate = spec.learning_rate
     if spec.schedule == "cosine":

@@ -37,7 +37,7 @@ from ml_core.specs import SegmentSpec
 
 HALF = 0.5
 KEPT_PICTURES = 200
-"""Predictions that are kept as pictures, spread over the items."""
+"""The number of predictions that are saved as pictures, spread over the items."""
 LISTED = 500
 """Items that the results list one by one, worst first."""
 
@@ -55,7 +55,7 @@ class Judged:
     loss: Tensor
     """A scalar, on the device."""
     classes: NDArray[np.uint8] | None
-    """The class map (H, W) of items that were to be kept."""
+    """The class map (H, W); None unless the item is in `keep`."""
 
 
 def predictions(

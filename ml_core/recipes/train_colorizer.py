@@ -28,13 +28,13 @@ from ml_core.runtime.training_loop import Best, Context, Loop
 from ml_core.specs import TrainColorizerSpec
 
 BETAS = (0.9, 0.99)
-"""Of Adam, as in the authors' training file."""
+"""Adam's betas, as in the authors' training file."""
 VALIDATION = 0.1
 """The share of the photographs to validate on, where the dataset does not mark them."""
 VALIDATED = 500
-"""At each epoch at most so many of them are looked at, the same ones each time; at the end all."""
+"""The most validation photographs used at each epoch, the same ones each time; at the end all are used."""
 COUNTED = 2000
-"""How common each colour is, is counted on so many photographs, spread over those to learn from."""
+"""The number of photographs, spread over the training part, on which colour frequencies are counted."""
 SHOWN = 6
 """Photographs on a sheet; the same ones each time."""
 SHEETS = 20
@@ -204,7 +204,7 @@ def _report_results(
 def _show(
     context: Context[TrainColorizerSpec], network: TrainedColorizer, data: _Data, *, step: int, error: float
 ) -> None:
-    """A sheet of photographs to validate on, their lightness, and the colours that the network gives it."""
+    """A sheet of validation photographs, their lightness, and the colours that the network predicts from it."""
     positions = _spread(data.split.validation, SHOWN)
     network.eval()
     lab = data.photographs.whole(positions)

@@ -21,9 +21,9 @@ LEAST_TORCH = (2, 11)
 GIB = 2**30
 ROOM_LEAST = 1 * GIB
 ROOM_GOOD = 10 * GIB
-"""Of disk: checkpoints of a ResNet-50 in pretraining take about a GiB, prepared arrays as much as the images."""
+"""Bytes of free disk: checkpoints of a ResNet-50 in pretraining take 1 GiB, prepared arrays as much as the images."""
 MEMORY_GOOD = 4 * GIB
-"""Of a GPU: less is free only where something else computes on it."""
+"""Bytes of free GPU memory: less is free only where another program uses it."""
 
 
 @dataclass(frozen=True)

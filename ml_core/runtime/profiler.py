@@ -27,7 +27,7 @@ class Memory:
     gradients: int
     optimizer: int
     kept: int
-    """What the forward pass keeps for the backward pass."""
+    """What autograd stores in the forward pass for the backward pass."""
 
     @property
     def total(self) -> float:

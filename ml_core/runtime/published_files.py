@@ -27,13 +27,13 @@ class PublishedFile:
     """One published state dict. Its authors put the first digits of its SHA-256 into its name."""
 
     network: str
-    """What it is, as sentences name it: "eccv16"."""
+    """Its name in messages: "eccv16"."""
     address: str
     hash_prefix: str
     bring_in: str
     """How a person gives the file to a job: "bring it in as the job's colorizer weights"."""
     otherwise: str
-    """What to choose where the file is not to be had: "choose the method structured, which needs none"."""
+    """What to choose where the file cannot be had: "choose the method structured, which needs none"."""
 
     @property
     def name(self) -> str:

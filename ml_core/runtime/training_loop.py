@@ -2,8 +2,8 @@
 
 A recipe is a plain `for step in loop:`. Around its body the loop reports points, writes checkpoints by the clock, stops
 on request, and begins where a checkpoint left off. A resumed run is the same run, bit for bit on a CPU: the
-checkpoint holds whatever the recipe names (networks, optimizer, schedule), the random states, the thread count and
-the windows of points that were open. The sampler's position follows from the step.
+checkpoint contains what the recipe passes as `state` (networks, optimizer, schedule), the random states, the thread
+count and the open windows of points. The sampler's position follows from the step.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A pretrained encoder: weights by the names of `ml_core.models.encoders.build`, and how it sees an image.
+    """A pretrained encoder: weights by the names of `ml_core.models.encoders.build`, and its input's normalisation.
 
-    An image of values in 0..1, shape (B, channels, H, W), is brought to (x - mean) / deviation, channel by channel,
-    before it enters; a grey micrograph is repeated over the channels.
+    An image of values in 0..1, shape (B, channels, H, W), is normalised to (x - mean) / deviation, channel by
+    channel; a grey micrograph is repeated over the channels.
     """
 
     tensors: dict[str, Tensor]

@@ -8,10 +8,10 @@ from typing import Literal
 from ml_core.errors import UserError
 
 STRIDE = 32
-"""Every encoder halves the image five times: the sides of what it is shown are multiples of this."""
+"""Every encoder halves the image five times: the sides of its input are multiples of this."""
 
 WORKSPACE = 1.3
-"""Room for the gradients of activations, which come and go in the backward pass, and for what the allocator holds.
+"""A factor for the gradients of activations, temporary in the backward pass, and for the allocator's reserve.
 
 With it, peaks that were measured on a CPU (ResNet-18 and ResNet-50, BYOL and U-Net, float32 and bfloat16) were 0 to
 14 % above the estimate."""

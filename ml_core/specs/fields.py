@@ -16,8 +16,8 @@ from ml_core.specs.inactive_fields import Idle
 CURRENT_VERSION = 1
 
 Presets = Mapping[str, Mapping[str, Any]]
-"""By name, the one to offer first in front: only what differs from the model's defaults, which are the paper's wherever
-the paper says something."""
+"""By name, in the order in which a form offers them: only what differs from the model's defaults, which are the paper's
+wherever the paper has a value."""
 
 
 class SpecError(ValueError):
@@ -53,9 +53,9 @@ class InputSlot:
     required: bool = True
     help: str = ""
     photographs: bool = False
-    """Whether a dataset of colour photographs is meant, and not one of micrographs."""
+    """Whether the dataset contains colour photographs instead of micrographs."""
     idle: tuple[Idle, ...] = ()
-    """Where the job would not look at it."""
+    """Where the job would not use this input: any of these rules."""
 
 
 DATASET = InputSlot("dataset", "Dataset", "revision")
@@ -82,13 +82,13 @@ class FieldInfo:
     least: float | None
     most: float | None
     multiple: float | None
-    """Of which number its values are multiples."""
+    """The number that its values are multiples of."""
     refusal: str
     idle: tuple[Idle, ...]
     """Where the field has no effect: any of these rules."""
     source: str
-    """What of the inputs its values come from ("mask layers", "classes"), empty for all that have a meaning of their
-    own."""
+    """The property of the inputs that its values come from ("mask layers", "classes"); empty for a field with values
+    of its own."""
 
 
 def field(

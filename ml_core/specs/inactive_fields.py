@@ -9,18 +9,18 @@ from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 OWN_VALIDATION = "dataset:validation"
-"""Given, beside the inputs, where the dataset names its own validation images."""
+"""In `given`, beside the inputs, where the dataset marks its own validation images."""
 
 
 class Idle(TypedDict):
     """A field has no effect where all of this holds. Values are texts, as they stand in a form."""
 
     fields: dict[str, list[str]]
-    """Other fields, each with the values of which it has one."""
+    """Other fields, each with the values of which it must have one."""
     given: list[str]
-    """Inputs of which there is one; no condition where it is empty."""
+    """Inputs of which at least one must be given; no condition where it is empty."""
     absent: list[str]
-    """Inputs of which there is none."""
+    """Inputs of which none may be given."""
     taken: bool
     """Whether the input that is given decides the value instead."""
 

@@ -12,7 +12,7 @@ from ml_core.specs.fields import TrainingSpec, field
 from ml_core.specs.inactive_fields import OWN_VALIDATION, idle
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
-"""By resolution, how many pixels along each side become one before the network looks."""
+"""By resolution, how many pixels along each side are reduced to one before the network."""
 
 
 class DataSpec(TrainingSpec):
