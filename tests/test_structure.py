@@ -25,6 +25,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
     """Dotted names that a module imports, inside functions too, but for types alone; `from a import b` gives `a.b`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from _imports(ast.Module(node.orelse, []))
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -139,7 +139,7 @@ NETWORKS = {"segmenter": "a segmentation model", "classifier": "a classifier", "
 
 
 def _check_one_network(context: Context[CamSpec]) -> None:
-    """Raises UserError where the inputs do not hold exactly one network; at a terminal this is the first validation."""
+    """Raises UserError where the given networks do not fit the specification; at a terminal this is the first check."""
     given = [name for name in ("dataset", *NETWORKS) if context.inputs.slot(name) is not None]
     for refusal in context.spec.lacking([*given, "dataset"]):
         raise UserError(refusal.sentence)

@@ -24,7 +24,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_core.data.archives import entries as archives
+from ml_core.data.archives import entries as archive_entries
 from ml_core.data.archives import reader
 from ml_core.data.arrays.prefetch import ordered_map
 from ml_core.data.formats.decoder import Decoder
@@ -81,11 +81,13 @@ def run(context: PlainContext[IntakeSpec]) -> None:
 class _Reading:
     """The state of reading one upload: its path, the files to read, how far it is."""
 
-    def __init__(self, context: PlainContext[IntakeSpec], source: Path, archive: archives.Archive | None) -> None:
+    def __init__(
+        self, context: PlainContext[IntakeSpec], source: Path, archive: archive_entries.Archive | None
+    ) -> None:
         self._context = context
         self._source = source
         self._archive = archive
-        members = archive.members if archive else [archives.Member(context.spec.filename, source.stat().st_size)]
+        members = archive.members if archive else [archive_entries.Member(context.spec.filename, source.stat().st_size)]
         self._left_out: list[str] = []
         self._notes = 0
         self._wanted = [member for member in members if self._is_wanted(member)]
@@ -196,7 +198,7 @@ class _Reading:
         if self._context.reporter.should_stop():
             raise Stopped("Reading was stopped; it goes on where it was when it is resumed.")
 
-    def _arrived(self, member: archives.Member, *, to: Path) -> Looked:
+    def _arrived(self, member: archive_entries.Member, *, to: Path) -> Looked:
         """Puts one file of the upload at `to`, hashing it on the way."""
         name = member.name
         if member.fault is not None:
@@ -255,21 +257,21 @@ class _Reading:
         os.replace(arrived, self._blobs / digest)
         return Looked(looked.name, sha256=digest, size=size, mask=mask, pages=tuple(pages))
 
-    def _is_wanted(self, member: archives.Member) -> bool:
+    def _is_wanted(self, member: archive_entries.Member) -> bool:
         """Whether to read a file: not one that accompanies images; a file that looks like an image is always read."""
         suffix = PurePosixPath(member.name).suffix.lower()
         if suffix in SUFFIXES or suffix not in _OTHER or suffix in label_tables.SUFFIXES or member.fault is not None:
             return True
         if len(self._left_out) < _MOST_LEFT_OUT:
-            self._left_out.append(archives.shown(member.name))
+            self._left_out.append(archive_entries.shown(member.name))
         return False
 
     def _keep(self, looked: Looked) -> None:
         name = looked.name
         if looked.refused is not None:
-            self._refuse(archives.shown(name), looked.refused)
+            self._refuse(archive_entries.shown(name), looked.refused)
         elif looked.left_out:
-            self._journal.add("left_out", {"name": archives.shown(name)})
+            self._journal.add("left_out", {"name": archive_entries.shown(name)})
         if looked.manifest:
             self._journal.add("manifests", {"sha256": looked.sha256})
         for page in looked.pages:

@@ -18,7 +18,7 @@ from ml_core.specs.classify import ClassifySpec
 from ml_core.specs.colorize import ColorizeSpec
 from ml_core.specs.field_text import as_text, format_field
 from ml_core.specs.fields import CURRENT_VERSION, FieldInfo, InputSlot, Presets, Refusal, Spec, SpecError, TrainingSpec
-from ml_core.specs.inactive_fields import holds
+from ml_core.specs.inactive_fields import is_inactive
 from ml_core.specs.intake import IntakeSpec
 from ml_core.specs.pretrain import PretrainSpec
 from ml_core.specs.segment import SegmentSpec
@@ -126,12 +126,12 @@ def fields_of(kind: str) -> list[FieldInfo]:
 def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> dict[str, str]:
     """The fields of `kind` that have no effect beside the others: name -> the input that decides its value, else "".
 
-    `values` of fields, as a specification or a form holds them; `given` as `Idle` has it.
+    `values` of fields, as a specification or a form holds them; `given` as `InactiveRule` has it.
     """
     found: dict[str, str] = {}
     counted: dict[str, str] = {}
     for info in fields_of(kind):
-        rule = next((rule for rule in info.idle if holds(rule, values=counted, given=given)), None)
+        rule = next((rule for rule in info.idle if is_inactive(rule, values=counted, given=given)), None)
         if rule is None:
             # The value of a field without effect is not counted: rules refer to fields further up.
             counted[info.name] = as_text(values.get(info.name, ""))
@@ -143,4 +143,6 @@ def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[st
 def inputs_without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> set[str]:
     """The inputs of `kind` that a job with such fields would not use."""
     texts = {name: as_text(value) for name, value in values.items()}
-    return {slot.name for slot in SPECS[kind].inputs if any(holds(r, values=texts, given=given) for r in slot.idle)}
+    return {
+        slot.name for slot in SPECS[kind].inputs if any(is_inactive(r, values=texts, given=given) for r in slot.idle)
+    }

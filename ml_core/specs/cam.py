@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 
 RANDOM_CORRELATION_LIMIT = 0.7
 """From this correlation on, maps of trained and of random weights are so similar that the map shows little of the
@@ -88,7 +88,7 @@ class CamSpec(Spec):
         "Class",
         words={"": "what is predicted"},
         source="classes",
-        idle=[idle(given=["encoder"])],
+        idle=[inactive(given=["encoder"])],
         group="Map",
         help="Which class the map explains: a label of the classifier, or a value in the segmentation model's masks. "
         "Else what is predicted, of several classes in an image the largest.",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 
 
 class ClassifySpec(TrainingSpec):
@@ -49,14 +49,14 @@ class ClassifySpec(TrainingSpec):
         group="Network",
         choices=ENCODERS,
         help="A pretrained encoder or a segmentation model brings its own.",
-        idle=[idle(given=["encoder", "segmenter"], taken=True)],
+        idle=[inactive(given=["encoder", "segmenter"], taken=True)],
         refusal="Choose one of the encoders in the list.",
     )
     initial: Literal["random", "imagenet"] = field(
         "random",
         "Initial weights",
         group="Network",
-        idle=[idle(given=["encoder", "segmenter"])],
+        idle=[inactive(given=["encoder", "segmenter"])],
         help="What is evaluated where no encoder is given. ImageNet's weights exist for ResNet-18 and ResNet-50.",
         choices={"random": "Random", "imagenet": "ImageNet (torchvision)"},
         refusal="Choose random or imagenet.",
@@ -113,7 +113,7 @@ class ClassifySpec(TrainingSpec):
         unit="feature vectors",
         unit_of_one="feature vector",
         advanced=True,
-        idle=[idle(optimizer="lbfgs")],
+        idle=[inactive(optimizer="lbfgs")],
         help="The paper does not say its own.",
         ge=1,
         le=65_536,
@@ -123,7 +123,7 @@ class ClassifySpec(TrainingSpec):
         3e-4,
         "Learning rate",
         advanced=True,
-        idle=[idle(optimizer="lbfgs")],
+        idle=[inactive(optimizer="lbfgs")],
         gt=0,
         le=1,
         refusal="Greater than 0, at most 1; the paper takes 0.0003.",

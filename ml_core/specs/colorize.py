@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, Literal
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 
 
 class ColorizeSpec(Spec):
@@ -23,7 +23,7 @@ class ColorizeSpec(Spec):
             required=False,
             help="Needed by a colorizer that was trained here, and by that of Zhang et al. where the server has no "
             "internet.",
-            idle=(idle(method="structured"),),
+            idle=(inactive(method="structured"),),
         ),
     )
     makes: ClassVar = ("colour",)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ml_core.specs.inactive_fields import Idle
+from ml_core.specs.inactive_fields import InactiveRule
 
 CURRENT_VERSION = 1
 
@@ -54,7 +54,7 @@ class InputSlot:
     help: str = ""
     photographs: bool = False
     """Whether the dataset contains colour photographs instead of micrographs."""
-    idle: tuple[Idle, ...] = ()
+    idle: tuple[InactiveRule, ...] = ()
     """Where the job would not use this input: any of these rules."""
 
 
@@ -84,7 +84,7 @@ class FieldInfo:
     multiple: float | None
     """The number that its values are multiples of."""
     refusal: str
-    idle: tuple[Idle, ...]
+    idle: tuple[InactiveRule, ...]
     """Where the field has no effect: any of these rules."""
     source: str
     """The property of the inputs that its values come from ("mask layers", "classes"); empty for a field with values
@@ -103,7 +103,7 @@ def field(
     group: str = "Training",
     advanced: bool = False,
     choices: Mapping[str, str] | None = None,
-    idle: Sequence[Idle] = (),
+    idle: Sequence[InactiveRule] = (),
     source: str = "",
     **limits: Any,
 ) -> Any:

@@ -12,7 +12,7 @@ OWN_VALIDATION = "dataset:validation"
 """In `given`, beside the inputs, where the dataset marks its own validation images."""
 
 
-class Idle(TypedDict):
+class InactiveRule(TypedDict):
     """A field has no effect where all of this holds. Values are texts, as they stand in a form."""
 
     fields: dict[str, list[str]]
@@ -25,15 +25,15 @@ class Idle(TypedDict):
     """Whether the input that is given decides the value instead."""
 
 
-def idle(
+def inactive(
     *, given: Collection[str] = (), absent: Collection[str] = (), taken: bool = False, **fields: str | tuple[str, ...]
-) -> Idle:
-    """A rule: `idle(framing="resize")` for a field without effect where images are resized whole."""
+) -> InactiveRule:
+    """A rule: `inactive(framing="resize")` for a field that has no effect where images are resized whole."""
     values = {name: [value] if isinstance(value, str) else list(value) for name, value in fields.items()}
-    return Idle(fields=values, given=list(given), absent=list(absent), taken=taken)
+    return InactiveRule(fields=values, given=list(given), absent=list(absent), taken=taken)
 
 
-def holds(rule: Idle, *, values: Mapping[str, str], given: Collection[str]) -> bool:
+def is_inactive(rule: InactiveRule, *, values: Mapping[str, str], given: Collection[str]) -> bool:
     """Whether the rule's field has no effect where the other fields have `values` and the inputs are `given`."""
     if rule["given"] and not set(rule["given"]) & set(given):
         return False

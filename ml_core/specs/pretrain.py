@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, TrainingSpec, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 
 
 class PretrainSpec(TrainingSpec):
@@ -23,7 +23,7 @@ class PretrainSpec(TrainingSpec):
             "colour",
             required=False,
             help="Made by a colorize job on the same dataset. Both views of grey against colour need them.",
-            idle=(idle(views="byol"),),
+            idle=(inactive(views="byol"),),
         ),
         InputSlot("start", "Start from encoder", "encoder", required=False),
     )
@@ -63,7 +63,7 @@ class PretrainSpec(TrainingSpec):
         "Colour space",
         group="Views",
         advanced=True,
-        idle=[idle(views="byol")],
+        idle=[inactive(views="byol")],
         help="How the coloured view reaches the network; the paper feeds Lab.",
         choices={"lab": "Lab (paper)", "rgb": "RGB"},
         refusal="Choose lab or rgb.",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.fields import DATASET, InputSlot, Presets, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 from ml_core.specs.segment_data import REDUCTIONS, DataSpec
 from ml_core.specs.segment_network import NetworkSpec
 
@@ -75,7 +75,7 @@ class SegmentSpec(DataSpec, NetworkSpec):
         unit="epochs",
         unit_of_one="epoch",
         advanced=True,
-        idle=[idle(schedule=("cosine", "constant"))],
+        idle=[inactive(schedule=("cosine", "constant"))],
         ge=1,
         le=1000,
         refusal="1 to 1,000 epochs.",
@@ -141,7 +141,7 @@ class SegmentSpec(DataSpec, NetworkSpec):
         words={"0": "as large as the crops"},
         group="Prediction",
         advanced=True,
-        idle=[idle(framing="resize")],
+        idle=[inactive(framing="resize")],
         help="The largest tile that is predicted at once. 0 takes the crops' size; larger tiles show the "
         "network more around each pixel, repeat less, and take more memory.",
         ge=0,

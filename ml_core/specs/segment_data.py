@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import STRIDE
 from ml_core.specs.fields import TrainingSpec, field
-from ml_core.specs.inactive_fields import OWN_VALIDATION, idle
+from ml_core.specs.inactive_fields import OWN_VALIDATION, inactive
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
 """By resolution, how many pixels along each side are reduced to one before the network."""
@@ -52,7 +52,7 @@ class DataSpec(TrainingSpec):
         "Resolution",
         group="Data",
         advanced=True,
-        idle=[idle(framing="resize")],
+        idle=[inactive(framing="resize")],
         help="What the network sees of a crop. Half averages 2 x 2 pixels to one and brings the mask back to full "
         "resolution: four times the area in the same time, where what is marked is tens of pixels wide.",
         choices={"full": "Full", "half": "Half: 2 x 2 pixels to one", "quarter": "A quarter: 4 x 4 pixels to one"},
@@ -73,7 +73,7 @@ class DataSpec(TrainingSpec):
         unit="of the images",
         group="Data",
         advanced=True,
-        idle=[idle(validation="dataset", given=[OWN_VALIDATION])],
+        idle=[inactive(validation="dataset", given=[OWN_VALIDATION])],
         help="How much is held out for validation, where the dataset names no validation images. The paper "
         "takes a quarter. Of a lone stack, the gap beside the block that is held out is lost as well.",
         ge=0.02,
@@ -102,7 +102,11 @@ class DataSpec(TrainingSpec):
         words={"0": "off"},
         group="Data",
         advanced=True,
-        idle=[idle(weights="fine-tuned"), idle(framing="crops"), idle(initial="random", absent=["encoder"])],
+        idle=[
+            inactive(weights="fine-tuned"),
+            inactive(framing="crops"),
+            inactive(initial="random", absent=["encoder"]),
+        ],
         help="So much of the device's memory keeps what the encoder found in "
         "each slice, turned by quarters, mirrored, plain or blurred (16 forms instead of any angle), so that each form "
         "is computed once. 0 computes all again at every step.",

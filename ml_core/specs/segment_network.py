@@ -8,7 +8,7 @@ from pydantic import ValidationInfo, field_validator
 
 from ml_core.specs.architectures import ENCODERS, EncoderName
 from ml_core.specs.fields import TrainingSpec, field
-from ml_core.specs.inactive_fields import idle
+from ml_core.specs.inactive_fields import inactive
 
 WITH_IMAGENET = ("resnet18", "resnet50")
 """The encoders whose ImageNet weights are published."""
@@ -22,7 +22,7 @@ class NetworkSpec(TrainingSpec):
         "Architecture",
         group="Network",
         choices=ENCODERS,
-        idle=[idle(given=["encoder"], taken=True)],
+        idle=[inactive(given=["encoder"], taken=True)],
         help="A pretrained encoder brings its own. Casser's is a whole network, with its own decoder.",
         refusal="Choose one of the encoders in the list.",
     )
@@ -31,7 +31,7 @@ class NetworkSpec(TrainingSpec):
         "Decoder",
         group="Network",
         advanced=True,
-        idle=[idle(encoder="casser")],
+        idle=[inactive(encoder="casser")],
         help="Joins the encoder's maps to a mask. U-Net++ takes about twice the time, FPN is the lightest.",
         choices={"unet": "U-Net (paper)", "unetplusplus": "U-Net++", "fpn": "FPN"},
         refusal="Choose unet, unetplusplus or fpn.",
@@ -41,7 +41,7 @@ class NetworkSpec(TrainingSpec):
         "Decoder width",
         group="Network",
         advanced=True,
-        idle=[idle(encoder="casser")],
+        idle=[inactive(encoder="casser")],
         help="How many channels the decoder has. Half of them take about two thirds of the time on a small encoder.",
         choices={"full": "Full (paper)", "half": "Half"},
         refusal="Choose full or half.",
@@ -50,7 +50,7 @@ class NetworkSpec(TrainingSpec):
         "random",
         "Without a pretrained encoder",
         group="Network",
-        idle=[idle(given=["encoder"])],
+        idle=[inactive(given=["encoder"])],
         help="What the encoder starts from. ImageNet's weights exist for ResNet-18 and ResNet-50.",
         choices={"random": "Random weights", "imagenet": "ImageNet weights"},
         refusal="Choose random or imagenet.",
@@ -59,7 +59,7 @@ class NetworkSpec(TrainingSpec):
         "frozen",
         "Encoder weights",
         group="Network",
-        idle=[idle(initial="random", absent=["encoder"])],
+        idle=[inactive(initial="random", absent=["encoder"])],
         help="Frozen weights and BatchNorm statistics stay as they are, and the decoder alone is trained.",
         choices={"frozen": "Frozen (paper)", "fine-tuned": "Fine-tuned"},
         refusal="Choose frozen or fine-tuned.",

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 from webapp.doctor import selftest
 from webapp.projects.models import User
-from worker import selftest as probe
+from worker import selftest as selftest_module
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -34,7 +34,7 @@ def test_a_self_test_shows_each_answer_as_it_comes(visit: Visit, alice: User) ->
     # The server of the tests speaks no sockets.
     expect(rows["Live link"]).to_contain_text("It does not open from this browser")
     ticket = page.url.rstrip("/").rpartition("/")[2]
-    probe.answer(ticket, queue="io")
+    selftest_module.answer(ticket, queue="io")
     expect(rows["Reading files"]).to_contain_text(f"The worker on {socket.gethostname()} took the test")
     expect(rows["Maps and predictions"]).to_contain_text("Waiting for a worker")
     selftest.selftest_note(ticket, queue="interactive", host="lab-2")

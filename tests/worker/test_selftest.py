@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from webapp.doctor import selftest
 from webapp.doctor.selftest import Step
-from worker import selftest as probe
+from worker import selftest as selftest_module
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def device(settings: Settings) -> None:
 def _asked(queue: str) -> Step:
     """The step of `queue` after the worker's answer."""
     ticket = selftest.selftest_start()
-    probe.answer(ticket, queue=queue)
+    selftest_module.answer(ticket, queue=queue)
     steps = selftest.selftest_steps(ticket)
     assert steps is not None
     return next(step for step in steps if step.name == selftest._WORK[queue])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml_core.data.formats import decoder as decoding
+from ml_core.data.formats import decoder as decoder_module
 from ml_core.data.formats.decoder import Decoder
 from ml_core.data.formats.readers import Refused
 from ml_core.errors import Stopped, UserError
@@ -198,10 +198,10 @@ def test_a_decoder_that_wants_too_much_memory_is_told_so(tmp_path, monkeypatch):
         np.ones(2**34, np.uint8)
         yield {}
 
-    monkeypatch.setattr(decoding, "inspect_file", greedy)
-    monkeypatch.setattr(decoding.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(decoder_module, "inspect_file", greedy)
+    monkeypatch.setattr(decoder_module.resource, "setrlimit", lambda *_: None)
     monkeypatch.setattr(np, "ones", lambda *_: (_ for _ in ()).throw(MemoryError))
     question = {"path": "a", "name": "a", "mask": False, "thumbnails": "t", "size": 16}
     answers = io.BytesIO()
-    decoding._serve(io.BytesIO(json.dumps(question).encode()), answers)
+    decoder_module._serve(io.BytesIO(json.dumps(question).encode()), answers)
     assert "too much memory" in answers.getvalue().decode()

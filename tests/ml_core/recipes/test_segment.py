@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ml_core.errors import UserError
-from ml_core.exchange import imagenet as published
+from ml_core.exchange import imagenet as imagenet_weights
 from ml_core.models.unet import segmenter_from
 from ml_core.recipes import segment
 from ml_core.runtime import weights
@@ -212,7 +212,7 @@ def test_imagenet_weights_are_asked_for_where_no_encoder_is_given_and_may_be_fro
         found = weights.load_encoder(encoder)
         return weights.Encoder(found.tensors, "resnet18", 3, found.mean, found.deviation, {"origin": "imagenet"})
 
-    monkeypatch.setattr(published, "imagenet", imagenet)
+    monkeypatch.setattr(imagenet_weights, "imagenet", imagenet)
     heard = segmented(tmp_path / "out", disks, initial="imagenet", weights="frozen", epochs=1)
     assert asked == [("resnet18", None, tmp_path / "out" / "prepared" / "weights")]
     [(path, facts)] = artifacts(heard, "segmenter")

@@ -19,7 +19,7 @@ from ml_core.data.naming import pairing
 from ml_core.data.naming.pairing import Entry, Pairing
 from ml_core.data.naming.stacks import natural
 from webapp.datasets.intake import labels, manifest_import
-from webapp.datasets.intake import report as left_out
+from webapp.datasets.intake import report as intake_report
 from webapp.datasets.intake.sort_positions import numbered_anew, positions_between
 from webapp.datasets.intake.staging import CHUNK, StagedItems
 from webapp.datasets.models import Blob, Dataset, Item, Revision, Upload
@@ -83,7 +83,7 @@ def commit(dataset_id: int, folder: Path, *, user: User | None) -> dict[str, Any
         revision_create(dataset, number=number, change=_sentence(staged, report), user=user)
     _keep_blobs({page["sha256"] for pages in report["waiting_masks"].values() for page in pages}, folder / "blobs")
     _forget_waiting(dataset, still={*unpaired} - {*masks})
-    return left_out.shortened(report)
+    return intake_report.shortened(report)
 
 
 def _read_files(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -109,7 +109,7 @@ def _forget_waiting(dataset: Dataset, *, still: set[str]) -> None:
         left = {name: pages for name, pages in upload.report["waiting_masks"].items() if name in still}
         if len(left) < len(upload.report["waiting_masks"]):
             counts = {**upload.report.get("counts", {}), "unpaired": len(left)}
-            changed = {"waiting_masks": left, "unpaired": list(left)[: left_out.SHOWN], "counts": counts}
+            changed = {"waiting_masks": left, "unpaired": list(left)[: intake_report.SHOWN], "counts": counts}
             Upload.objects.filter(pk=upload.pk).update(report={**upload.report, **changed})
 
 

@@ -19,7 +19,6 @@ from webapp.datasets.models import Dataset, Item, Revision
 from webapp.datasets.pages.forms import number_of, run_edit
 from webapp.datasets.queries.filters import NO_SPLIT, Filters
 from webapp.datasets.revisions import dataset_edits, draft, item_edits, subsets, zip_export
-from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.split_plan import SHARES, SplitRequest
 from webapp.projects.access import get_editable, get_visible, signed_in
@@ -106,7 +105,7 @@ def kind(request: HttpRequest, dataset_id: int) -> HttpResponse:
     dataset = get_editable(Dataset.objects.select_related("project"), user, pk=dataset_id)
     post = request.POST
     wanted, base = post.get("kind", ""), number_of(post, "base")
-    run_edit(request, lambda: kinds.dataset_set_content(dataset, kind=wanted, base=base, user=user))
+    run_edit(request, lambda: dataset_edits.dataset_set_content(dataset, kind=wanted, base=base, user=user))
     return redirect(f"{reverse('dataset', args=[dataset.pk])}?tab=doctor")
 
 

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.views.decorators.http import require_safe
 
-from webapp.datasets.intake import report as left_out
+from webapp.datasets.intake import report as intake_report
 from webapp.datasets.intake.report import csv_lines
 from webapp.datasets.models import Dataset, Upload
 from webapp.datasets.pages.doctor_tab import RULES
@@ -87,7 +87,7 @@ def report_of(upload: Upload) -> UploadReport:
         unpaired=report.get("unpaired", []),
         rules=report.get("rules", []),
         unmatched=report.get("unmatched", []),
-        counts={name: left_out.count_of(report, name) for name in ("refused", "unpaired", "unmatched")},
+        counts={name: intake_report.count_of(report, name) for name in ("refused", "unpaired", "unmatched")},
     )
 
 
@@ -102,9 +102,9 @@ def _success(report: dict[str, Any]) -> str:
     parts = [f"{_counted(added, 'image')} added" if added else "No new image"]
     parts += [f"{_counted(n, 'mask')} paired {RULES.get(rule, rule)}" for rule, n in report.get("paired", {}).items()]
     if report.get("paired") or report.get("unpaired"):
-        parts.append(f"{intcomma(left_out.count_of(report, 'unpaired'))} unpaired")
+        parts.append(f"{intcomma(intake_report.count_of(report, 'unpaired'))} unpaired")
     sentence = ", ".join(parts) + "."
-    if refused := left_out.count_of(report, "refused"):
+    if refused := intake_report.count_of(report, "refused"):
         sentence += f" {_counted(refused, 'file')} left out."
     return sentence
 

@@ -20,7 +20,6 @@ from tests.webapp.datasets.pages.test_dataset_page import Seen, seen_by
 from webapp.datasets import services
 from webapp.datasets.models import Blob, Dataset
 from webapp.datasets.revisions import dataset_edits, item_edits, zip_export
-from webapp.datasets.revisions import dataset_edits as kinds
 from webapp.datasets.revisions.draft import Selection
 from webapp.datasets.revisions.manifests import revision_manifest
 from webapp.projects.models import Project, User
@@ -135,7 +134,7 @@ def test_photographs_come_back_as_photographs_and_earlier_revisions_as_what_they
     made = services.dataset_create(project=project, user=alice, name="Photos")
     upload(made, {"a.png": encoded(green, "a.png")}, user=alice, folder=tmp_path)
     before = newest(made)
-    kinds.dataset_set_content(made, kind="photographs", base=1, user=alice)
+    dataset_edits.dataset_set_content(made, kind="photographs", base=1, user=alice)
     revision = newest(made)
     assert revision_manifest(revision).kind == "photographs"
     back = services.dataset_create(project=project, user=alice, name="Photos")
