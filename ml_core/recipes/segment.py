@@ -37,7 +37,7 @@ SHEETS = 20
 
 
 def run(context: Context[SegmentSpec]) -> None:
-    """Trains a segmenter, keeps its weights of the best validation epoch, and evaluates those on the test part.
+    """Trains a segmenter and evaluates its best weights, or its last (`spec.judged`), on the test part.
 
     Without a test part it evaluates on the validation part, and the results name the part.
     """
