@@ -116,7 +116,7 @@ def serve(answer: Connection, name: str, shape: Shape) -> None:
     device = choose_device()
     set_threads(0)
     torch.manual_seed(0)
-    # A pass so small that it only loads what the libraries load the first time.
+    # A small pass, for what the libraries load at the first use.
     forward_and_backward(CONTENDERS[name], arguments((1, 16, 2, 2), device))
     given = arguments(shape, device)
     if device.type == "cuda":
@@ -131,7 +131,7 @@ def serve(answer: Connection, name: str, shape: Shape) -> None:
 
 
 def peak_of_this_process() -> int:
-    """Bytes. Linux hands getrusage's figure down from parent to child; the one in /proc is the process' own."""
+    """Bytes. On Linux a child inherits getrusage's figure from its parent; the one in /proc is the process's own."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -27,7 +27,7 @@ from webapp.local.servers import Postgres
 SMALL = 1000
 AIM_MS, AIM_RATIO = 150.0, 1.5
 WARMING = 3
-"""Rounds that do not count: templates are compiled, the database brings its pages to hand."""
+"""Rounds that do not count: templates are compiled, the database fills its cache."""
 
 CASES = {
     "page": "",
@@ -80,7 +80,7 @@ def server(folder: Path) -> Iterator[int]:
         "DJANGO_SETTINGS_MODULE": "webapp.settings",
         "CRISTAE_SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": postgres.url,
-        "REDIS_URL": "redis://127.0.0.1:1",  # no page of a dataset asks it
+        "REDIS_URL": "redis://127.0.0.1:1",  # no page of a dataset uses it
         "CRISTAE_DATA": str(folder / "data"),
     }
     try:
@@ -140,7 +140,7 @@ def cookie() -> str:
 
 
 def addresses(dataset: int, count: int) -> dict[str, str]:
-    """What is asked, by its name: a page and a JSON of every case, and the page of one item."""
+    """The requested paths by name: a page and a JSON of every case, and the page of one item."""
     from webapp.datasets.models import Item
 
     middle = Item.objects.get(dataset=dataset, position=count // 2 * 1000)
@@ -160,7 +160,7 @@ def addresses(dataset: int, count: int) -> dict[str, str]:
 
 
 def measure(port: int, paths: Sequence[str], *, cookie: str, rounds: int) -> list[Times]:
-    """Asks for the paths in turn, so that a busy moment of the machine meets all of them."""
+    """Requests the paths in turn, so that a busy moment of the machine affects all of them."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     taken: list[list[float]] = [[] for _ in paths]
     for number in range(-WARMING, rounds):

@@ -42,8 +42,8 @@ Maps = Callable[[Tensor], np.ndarray]
 
 
 def packages_map(method: str, network: Classifier, x: Tensor, *, sign: int = 1) -> np.ndarray:
-    """As the package makes it; with `sign` -1, of the other of EigenCAM's two singular vectors, equally right."""
-    # The weights of a classifier may be frozen; then the package needs an input that asks for a gradient.
+    """The package's map; with `sign` -1, that of the negated singular vector of EigenCAM, which is equally correct."""
+    # The weights of a classifier may be frozen; then the package needs an input that requires a gradient.
     with PACKAGE[method](model=network, target_layers=[network.encoder.layer4]) as cam:
         if sign == -1:
             plain = cam.get_cam_image
@@ -88,7 +88,7 @@ def main() -> None:
     network = Classifier(architecture="resnet50", classes="abc", mean=[0.5] * 3, deviation=[0.2] * 3, image_size=SIZE)
     network = network.eval().to(memory_format=torch.channels_last).to(device)
     x = torch.rand(options.images, 1, SIZE, SIZE, device=device)
-    # Score-CAM takes 2,048 passes of the network for one image, so it is left out where nobody asks for it.
+    # Score-CAM takes 2,048 passes of the network for one image, so it runs only on request.
     methods = [method for method in PACKAGE if options.score_cam or method != "scorecam"]
     ours: dict[str, Maps] = {METHOD_NAMES[m]: partial(our_map, m, network) for m in methods}
     package: dict[str, Maps] = {METHOD_NAMES[m]: partial(packages_map, m, network) for m in methods}

@@ -151,7 +151,7 @@ def compare(folder: Path, *, files: int, stack_mb: int) -> list[dict[str, object
     print(f"{'':24} {'seconds':>9} {'beside plain':>13} {'peak MB':>9}")
     for name, make, slice_mb in cases:
         source = make()
-        os.sync()  # the making is nobody's time
+        os.sync()  # so that writing the files counts for neither side
         plain = measured([f"--only=plain-{name}", f"--folder={folder}"])
         print(f"{name + ', plain loop':24} {plain.seconds:9.1f} {'':>13} {plain.peak_mb:9.0f}", flush=True)
         for decoders in (1, intake.DECODERS):

@@ -151,7 +151,7 @@ class Lightly:
         self.optimizer.zero_grad()
 
     def block(self, steps: int) -> list[float]:
-        # The loader's processes live as long as the block: they fill their queue during the step that does not count.
+        # The loader's processes run as long as the block: they fill their queue during the step that does not count.
         batches = self.batches()
         self.step(next(batches))
         finish(self.device)
@@ -215,7 +215,7 @@ def peak(device: torch.device) -> int:
 
 
 def measure(folder: Path, *, batch: int, rounds: int, steps: int, minutes: float) -> dict[str, dict[str, Any]]:
-    """Rounds in which each contender has one block: as many as asked for, or as fit into the minutes; one at least."""
+    """Rounds in which each contender has one block: as many as `rounds`, or as fit into the minutes; one at least."""
     spawn = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for name in CONTENDERS:

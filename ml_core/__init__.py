@@ -1,1 +1,1 @@
-"""The trainers: a PyTorch library and a command line that know nothing of Django, Celery or Redis."""
+"""The trainers: a PyTorch library and a command line that do not depend on Django, Celery or Redis."""

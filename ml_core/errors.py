@@ -1,10 +1,10 @@
-"""How a job ends early: what the user can mend, and a stop that was asked for. Imports nothing."""
+"""Exceptions that end a job early: an error that the user can fix, and a requested stop. Imports nothing."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A fault that the user can mend; its text is one or two sentences that say how."""
+    """An error that the user can fix; its message is one or two sentences that explain how."""
 
 
 class Stopped(Exception):

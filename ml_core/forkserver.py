@@ -1,12 +1,12 @@
 """Imports torch once and forks a trainer per job: `python -m ml_core.forkserver SOCKET`.
 
-Importing torch and its company takes seconds, forking a process that has done so milliseconds. For that to be safe
-this process runs no tensor operation, never touches CUDA, and has one thread.
+Importing torch and the other libraries takes seconds; forking a process that has done so takes milliseconds. For the
+fork to be safe this process runs no tensor operation, never uses CUDA, and has one thread.
 
-It listens on a Unix socket in a folder of its owner's alone. A request is one packet: JSON with `argv`, `env` and
-`cwd`, and the three standard streams as file descriptors. The answer is `{"pid": ...}`, and `{"status": ...}` once the
-trainer has ended, as `subprocess.Popen.returncode` says it. Whoever asked and closes the connection has the trainer's
-process group killed. The server leaves when its standard input ends, and its trainers find theirs ended too.
+It listens on a Unix socket in a folder that only its owner can enter. A request is one packet: JSON with `argv`, `env`
+and `cwd`, and the three standard streams as file descriptors. The reply is `{"pid": ...}`, and `{"status": ...}` once
+the trainer has ended, with the value of `subprocess.Popen.returncode`. Where the client closes the connection before
+that, the trainer's process group is killed. The server exits when its standard input ends; so does its trainers' input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PRELOADED = (
 _LARGEST_REQUEST = 128 * 1024
 _STREAMS = 3
 PATIENCE = 60.0
-"""Seconds that a request waits: as long as loading everything may take."""
+"""Seconds that a request waits: as long as loading all libraries may take."""
 UNFIT = 3
 """Exit code of a server that cannot serve on this machine and need not be started again."""
 
@@ -52,8 +52,8 @@ class ForkServer:
     """The listening side. One loop, no threads: `fork` copies the calling thread only, and no lock may be held."""
 
     def __init__(self, path: Path) -> None:
-        """Listens from now on, so that whoever asks while everything is still being loaded waits instead of loading it
-        all a second time."""
+        """Listens at once, so that a client that connects while the libraries are loading waits for them instead of
+        loading them a second time."""
         self._path = path
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,7 +63,7 @@ class ForkServer:
         os.umask(before)
         self._listener.listen(64)
         self._asked: dict[int, socket.socket | None] = {}
-        """Process id -> the connection of whoever asked for it, None once that has gone."""
+        """Process id -> the connection of the client that requested it, None once that is closed."""
 
     def run(self) -> None:
         """Serves until standard input ends."""
@@ -79,7 +79,7 @@ class ForkServer:
             pass
 
     def close(self) -> None:
-        """Sends away whoever still waits."""
+        """Closes the listener, which disconnects the clients that still wait."""
         self._path.unlink(missing_ok=True)
         self._listener.close()
 
@@ -131,7 +131,7 @@ class ForkServer:
         try:
             self._become(streams, env=env, cwd=cwd)
             code = _train(argv)
-        except BaseException:  # noqa: BLE001  nothing of the server's may run in the child
+        except BaseException:  # noqa: BLE001  no code of the server may run in the child
             traceback.print_exc()
         finally:
             with contextlib.suppress(Exception):
@@ -140,7 +140,7 @@ class ForkServer:
             os._exit(code & 0xFF)
 
     def _become(self, streams: Sequence[int], *, env: Mapping[str, str], cwd: str) -> None:
-        """In the child: sheds everything of the server's and takes on what was asked."""
+        """In the child: resets signals, closes the server's sockets, and sets the requested streams, env and folder."""
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -171,7 +171,7 @@ class ForkServer:
                     self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
-        """Whoever asked is gone, or has the answer: what is left of the trainer goes too."""
+        """Forgets a client that has disconnected or has its status, and kills what is left of its trainer."""
         for pid, asker in self._asked.items():
             if asker is connection:
                 self._asked[pid] = None
@@ -206,7 +206,7 @@ class ForkedProcess:
     def poll(self) -> int | None:
         """The exit code, minus the signal's number for a killed one; None while it runs.
 
-        Where the server has died nobody can tell how the trainer ends: it is killed, and ABANDONED returned.
+        Where the server has died the trainer's exit code cannot be known: it is killed, and ABANDONED returned.
         """
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
             try:
@@ -238,7 +238,7 @@ def fork(
     streams: Sequence[int],
     patience: float = PATIENCE,
 ) -> ForkedProcess:
-    """Has the server at `path` fork a trainer with `argv` (without the program). Raises OSError where none answers."""
+    """Requests a trainer with `argv` (without the program) of the server at `path`. Raises OSError where none runs."""
     request = json.dumps({"argv": list(argv), "env": dict(env), "cwd": str(cwd)}).encode()
     if len(request) > _LARGEST_REQUEST:
         raise OSError(errno.EMSGSIZE, "the environment is too large for the fork server")
@@ -261,7 +261,7 @@ def _preload() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            # The trainer that needs it will say so to the person whose job it is.
+            # The trainer that needs it will report it to the job's owner.
             _report(f"{name} cannot be imported: {error}")
 
 
@@ -294,7 +294,7 @@ def main(argv: Sequence[str]) -> int:
     _report(f"ready after {time.monotonic() - began:.1f} s")
     server.run()
     server.close()
-    os._exit(0)  # the libraries' own farewells are long and say nothing
+    os._exit(0)  # the libraries' own exit messages are long and of no use
 
 
 if __name__ == "__main__":

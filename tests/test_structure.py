@@ -119,7 +119,7 @@ def test_no_module_is_long() -> None:
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_each_package_says_in_one_line_what_lives_there(package: str) -> None:
     mute = []
     for init in (ROOT / package).rglob("__init__.py"):

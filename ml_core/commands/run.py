@@ -1,7 +1,7 @@
 """`python -m ml_core run`: one job, from its specification to an exit code.
 
-The supervisor starts it with `--supervised`, and the fork server in a forked process. No recipe is imported before its
-job is read, so a kind that needs no torch never loads it.
+The supervisor starts it with `--supervised`, and the fork server in a forked process. A recipe is imported only
+after the specification is read, so a kind of job that needs no torch never loads it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _attempt(options: argparse.Namespace, *, folder: Path, events: EventFile) -> int:
-    """Runs the recipe and turns however it ends into an exit code and, where a person can mend it, a sentence."""
+    """Runs the recipe; returns the exit code, and writes an error note where the user can fix the cause."""
     spec: Spec | None = None
     try:
         spec = read_spec(options.spec)
@@ -81,7 +81,7 @@ def _attempt(options: argparse.Namespace, *, folder: Path, events: EventFile) ->
         return STOPPED
     except (UserError, SpecError) as error:
         return _mend(events, str(error))
-    except Exception as error:  # noqa: BLE001  whatever it is, it ends here: with a sentence or as a crash
+    except Exception as error:  # noqa: BLE001  every error ends here, with a note or as a crash
         if _is_out_of_memory(error):
             return _mend(events, _out_of_memory(spec))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -139,7 +139,7 @@ def _read_inputs(options: argparse.Namespace, *, folder: Path) -> Inputs:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Holds a folder's lock; the kernel lets go of it however this process ends."""
+    """Holds a folder's lock; the kernel releases it however this process ends."""
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +154,8 @@ def _lock(path: Path) -> Iterator[None]:
 def _device_lock(events: EventFile) -> Iterator[None]:
     """Holds the lock that `CRISTAE_DEVICE_LOCK` names, so that one trainer at a time is on the device.
 
-    Whoever holds it is at its end or has lost its lease, so waiting is short; a wish to stop is heard meanwhile.
+    The process that holds it is ending or has lost its lease, so the wait is short. Raises Stopped where a stop is
+    requested meanwhile.
     """
     path = os.environ.get("CRISTAE_DEVICE_LOCK")
     if not path:
@@ -178,7 +179,7 @@ def _device_lock(events: EventFile) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(stop: StopFlag, *, to_person: EventFile | None) -> Iterator[None]:
-    """SIGTERM, and Ctrl-C at a terminal, ask for a checkpoint and an end; a second Ctrl-C does not wait."""
+    """SIGTERM, and Ctrl-C at a terminal, request a checkpoint and a stop; a second Ctrl-C ends at once."""
 
     def wanted(number: int, _frame: FrameType | None) -> None:
         stop.stop_wanted = True
@@ -195,7 +196,7 @@ def _signals(stop: StopFlag, *, to_person: EventFile | None) -> Iterator[None]:
 
 
 def _mend(events: EventFile, sentence: str) -> int:
-    """Says what a person can do. Where not even that can be written, standard error has to do."""
+    """Writes `sentence` as an error note, or to standard error where the events cannot be written."""
     try:
         events.note(sentence, level="error")
     except OSError:
@@ -209,7 +210,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    # On the CPU torch says it with a bare RuntimeError.
+    # On the CPU torch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

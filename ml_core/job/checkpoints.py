@@ -1,8 +1,8 @@
 """Checkpoints on disk: whole or not there at all. Nothing here imports torch.
 
 A checkpoint is a folder `step-<12 digits>`. It is built under a temporary name; `complete.json`, which holds the
-SHA-256 of every file, is written last and the folder then takes its name. A process that dies anywhere on the way
-leaves a folder that no reader takes for a checkpoint, and the one before it stays as it was.
+SHA-256 of every file, is written last and the folder then takes its name. A process that is killed while writing
+leaves a folder that no reader takes for a checkpoint, and the previous checkpoint unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ml_core.job.files import sha256_of, write_whole
 
 SEAL = "complete.json"
 KEPT = 2
-"""The newest and the one before it: a disk that damages the newest costs one interval, not the run."""
+"""The newest and the one before it: if the newest is damaged on disk, one interval is lost, not the run."""
 
 _NAME = re.compile(r"step-(\d{12})\Z")
 
@@ -84,7 +84,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def prune(folder: Path, *, keep: int = KEPT) -> None:
-    """Removes all but the newest `keep` checkpoints, and what writers that died have left behind."""
+    """Removes all but the newest `keep` checkpoints, and temporary folders that killed writers have left."""
     for path in listed(folder)[keep:]:
         _discard(path)
     for path in folder.glob(".step-*.tmp"):

@@ -1,4 +1,4 @@
-"""What every recipe is handed. Nothing here imports torch, so that recipes which need none stay light."""
+"""The context that every recipe gets. Nothing here imports torch, so that recipes without it start fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Spec)
 
 @dataclass(frozen=True)
 class PlainContext(Generic[S]):
-    """A job at work: what it is asked, what it is given, where it writes and whom it tells.
+    """A running job: its specification, its inputs, its folder and its reporter.
 
     Recipes that compute get `ml_core.runtime.training_loop.Context`, which adds the device.
     """

@@ -1,4 +1,4 @@
-"""What a job is given besides its specification: datasets, files of earlier jobs, a checkpoint to start from.
+"""A job's inputs besides its specification: datasets, files of earlier jobs, a checkpoint to start from.
 
 The supervisor writes `inputs.json` (see `docs/contracts.md`); at a terminal the same is made of `--dataset` and
 `--input`. Nothing here imports torch.
@@ -19,7 +19,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Slot:
-    """One thing that a job takes. `values` is the slot's entry of `inputs.json` as it stands."""
+    """One input of a job. `values` is the slot's entry in `inputs.json`, unchanged."""
 
     name: str
     values: Mapping[str, Any]
@@ -40,15 +40,15 @@ class Slot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the job that made the artifact said about it; empty for a file from a terminal."""
+        """The facts that the job which made the artifact stored with it; empty for a file from a terminal."""
         return self.values.get("facts") or {}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a job is given.
+    """All inputs of a job.
 
-    `prepared` is where prepared arrays are kept and shared between jobs. `resume` is a checkpoint of this very job,
+    `prepared` is where prepared arrays are kept and shared between jobs. `resume` is a checkpoint of this job,
     `extend` one of a finished job that this one carries on.
     """
 
@@ -63,7 +63,7 @@ class Inputs:
         return self.slots.get(name)
 
     def path(self, name: str) -> Path:
-        """The file in slot `name`. Raises UserError where the slot is empty or the file is gone."""
+        """The file in slot `name`. Raises UserError where the slot is empty or the file is missing."""
         slot = self.slots.get(name)
         if slot is None or slot.path is None:
             raise UserError(
@@ -79,7 +79,7 @@ class Inputs:
 def read(path: Path, *, folder: Path) -> Inputs:
     """Reads `inputs.json`. `folder` is the job's own; prepared arrays go there where the file names no other place.
 
-    Raises UserError where the file is not what the contract says.
+    Raises UserError where the file does not follow the contract.
     """
     try:
         raw = json.loads(path.read_bytes())

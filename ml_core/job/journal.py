@@ -1,7 +1,7 @@
-"""What a long reading has found so far, in files that only grow, so that a killed one goes on where it was.
+"""Append-only files of what an intake has found so far, so that one that was killed can resume.
 
-A mark is the length of each file at one time. Whoever goes on takes over so much of them and no byte more: what was
-written after the last mark is read again. Imports no torch.
+A mark is the length of each file at one time. The next attempt copies the files up to the last mark; what was written
+after it is read again. Imports no torch.
 """
 
 from __future__ import annotations

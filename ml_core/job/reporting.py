@@ -1,4 +1,4 @@
-"""What a job says while it runs, what it hears, and how it ends. Nothing here imports torch.
+"""A running job's events, its control messages and its exit codes. Nothing here imports torch.
 
 Out: one JSON object per line in `events.jsonl`. In: lines on standard input. At the end: an exit code.
 `docs/contracts.md` is the written form of this contract.
@@ -23,7 +23,7 @@ DONE = 0
 
 
 USER_CAN_MEND = 70
-"""The sentence that says what to do is the last `note` of level "error"."""
+"""The last `note` of level "error" explains what to do."""
 
 
 STOPPED = 75
@@ -31,11 +31,11 @@ STOPPED = 75
 
 
 ABANDONED = 76
-"""The lease ended or the supervisor is gone; whatever was checkpointed stays."""
+"""The lease ended or the supervisor has exited; checkpoints that were written stay."""
 
 
 class Reporter(Protocol):
-    """What a recipe needs to speak. `EventFile` is the real one; tests may pass their own."""
+    """How a recipe reports. `EventFile` is the real implementation; tests may pass their own."""
 
     def point(self, name: str, step: int, value: float, *, low: float | None = None, high: float | None = None) -> None:
         """One measurement. `name` is "loss/train", "foreground_iou/validation", ...; low and high span its steps."""
@@ -59,7 +59,7 @@ class Reporter(Protocol):
         """A checkpoint has been written whole."""
 
     def should_stop(self) -> bool:
-        """True once the supervisor has asked for a checkpoint and an end."""
+        """True once the supervisor has requested a checkpoint and a stop."""
 
 
 _MEDIA_TYPES = {
@@ -76,8 +76,8 @@ class EventFile:
     """Appends events to `<folder>/events.jsonl`; the line number is the event's `seq`, from 1.
 
     A line is written with one write call, so a killed process leaves at most one torn last line, which the reader
-    leaves alone and the next run in the same folder cuts off before it counts on. With `echo` a person at a terminal
-    is told as well.
+    skips and the next run in the same folder cuts off before it goes on counting. With `echo` the events are also
+    printed at a terminal.
     """
 
     def __init__(self, folder: Path, *, control: StopFlag | None = None, echo: Terminal | None = None) -> None:
@@ -205,15 +205,16 @@ def _plain(value: Any) -> Any:
 
 
 class StopFlag:
-    """Whether somebody has asked for a checkpoint and an end."""
+    """Whether a checkpoint and a stop have been requested."""
 
     stop_wanted = False
 
 
 class Control(StopFlag):
-    """Hears the supervisor on standard input: `lease <seconds>`, `stop`; end of file means that it is gone.
+    """Reads the supervisor's messages from standard input: `lease <seconds>`, `stop`; end of file means that it has
+    exited.
 
-    The lease is counted on this process's own monotonic clock. When it ends, or at end of file, the process leaves
+    The lease is counted on this process's own monotonic clock. When it ends, or at end of file, the process exits
     at once with ABANDONED: its successor may already be running.
     """
 
@@ -231,7 +232,7 @@ class Control(StopFlag):
                     self._deadline = time.monotonic() + float(rest)
                 elif word == "stop":
                     self.stop_wanted = True
-        finally:  # End of file, or a line that no supervisor of ours writes: either way nobody leads this process.
+        finally:  # End of file, or a malformed line: either way no supervisor controls this process.
             os._exit(ABANDONED)
 
     def _watch(self) -> None:

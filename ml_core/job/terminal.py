@@ -1,7 +1,8 @@
-"""What a person at a terminal reads while a job runs. Nothing here imports torch.
+"""Prints a running job's progress, notes and results at a terminal. Nothing here imports torch.
 
 On a terminal one line is written over and over: epoch, step, rate, time left, the last figures and the best. In a pipe
-or a file that would be thousands of lines, so there a line comes seldom. Notes stay, and the results come last.
+or a file that would be thousands of lines, so there a line is printed every `SELDOM` seconds. Notes stay, and the
+results come last.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LESS_IS_BETTER = ("loss", "cross_entropy", "ab_error")
 
 
 class Terminal:
-    """Hears what an `EventFile` writes and says it to a person on `stream`."""
+    """Formats the events of an `EventFile` for a person and prints them on `stream`."""
 
     def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -69,7 +70,7 @@ class Terminal:
             self._write("\n")
 
     def _due(self, stage: str, *, unit: str, ends: bool) -> bool:
-        """Whether a line may come where it stays: at the end, seldom before it, and where a training begins."""
+        """Whether to print a line where lines stay: at the end, every `SELDOM` seconds, and when a training begins."""
         now = self._clock()
         begins = stage not in self._said_at
         if begins or ends or now - self._said_at[stage] >= SELDOM:
@@ -88,7 +89,7 @@ class Terminal:
         self.line(text if level == "info" else f"{level}: {text}")
 
     def artifact(self, kind: str, path: Path) -> None:
-        """Says where a model went; pictures are too many to say."""
+        """Prints the path of a model; pictures are too many to print."""
         if path.suffix == ".safetensors":
             self.line(f"{kind}: {path}")
 
@@ -107,13 +108,13 @@ class Terminal:
         self._write(f"{text}\n")
 
     def close(self) -> None:
-        """Ends a line that stands."""
+        """Ends a line of progress that is still open."""
         if self._standing:
             self._write("\n")
             self._standing = False
 
     def _figures(self) -> list[str]:
-        """The train loss, then what validation says with the best so far; the score before its loss."""
+        """The train loss, then the validation figures with the best of each so far; the score before its loss."""
         validated = sorted(
             (name for name in self._last if name.endswith("/validation")),
             key=lambda name: name.startswith(_LESS_IS_BETTER),
@@ -134,7 +135,7 @@ class Terminal:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:  # whoever read along has gone (`| head`): no reason to end a training
+        except OSError:  # the reader has closed the pipe (`| head`): no reason to end a training
             self._rewrites = self._standing = False
 
 

@@ -1,10 +1,10 @@
-"""Spans of time in words, the same at a terminal and on a page; `shared/times.ts` says them of what a page counts."""
+"""Formats durations, the same at a terminal and on a page; `shared/times.ts` does it for times that a page counts."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float, *, whole_minutes_from: int = 600) -> str:
-    """Seconds as a person would say them: 8 s, 3 min 20 s, 22 min, 2 h 5 min, 4 d 3 h.
+    """Formats seconds for a person: 8 s, 3 min 20 s, 22 min, 2 h 5 min, 4 d 3 h.
 
     From `whole_minutes_from` seconds on, the seconds beside minutes are left out.
     """

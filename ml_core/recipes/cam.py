@@ -1,5 +1,5 @@
-"""Class activation maps: what a segmenter, a classifier or a bare encoder looks at, each map with two checks of its
-truth."""
+"""Class activation maps of a segmenter, a classifier or a bare encoder, each map with two checks of how faithful it
+is."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from ml_core.specs.architectures import STRIDE
 from ml_core.specs.cam import METHOD_NAMES, RANDOM_CORRELATION_LIMIT
 
 LONGEST = 1024
-"""A network that was trained on crops sees whole images at full resolution, to this many pixels on the longer side."""
+"""A network trained on crops gets whole images at full resolution, up to this many pixels on the longer side."""
 
 
 @dataclass(frozen=True)
 class Checks:
-    """A map's two checks; None where a map is the same everywhere, which has neither."""
+    """A map's two checks; None where a map is constant, for which neither is defined."""
 
     confidence_drop: float | None
     random_correlation: float | None
@@ -139,14 +139,14 @@ NETWORKS = {"segmenter": "a segmentation model", "classifier": "a classifier", "
 
 
 def _check_one_network(context: Context[CamSpec]) -> None:
-    """Raises the sentence of the specification: at a terminal nobody has asked it yet."""
+    """Raises UserError where the given networks do not fit the specification; at a terminal this is the first check."""
     given = [name for name in ("dataset", *NETWORKS) if context.inputs.slot(name) is not None]
     for refusal in context.spec.lacking([*given, "dataset"]):
         raise UserError(refusal.sentence)
 
 
 def _layer(context: Context[CamSpec]) -> str:
-    """The layer to map: the wanted one, or the encoder's last where a network has no decoder."""
+    """The layer to map: the one in the specification, or the encoder's last where a network has no decoder."""
     if context.spec.layer == DECODER and context.inputs.slot("segmenter") is None:
         bare = "A classifier" if context.inputs.slot("classifier") is not None else "A bare encoder"
         context.reporter.note(f"{bare} has no decoder, so its layer4 is mapped.")
@@ -155,7 +155,7 @@ def _layer(context: Context[CamSpec]) -> str:
 
 
 def _explainer(context: Context[CamSpec], *, layer: str) -> tuple[Explainer, dict[str, Any]]:
-    """The network that is asked, on its device, and the facts of its file."""
+    """The network to explain, on its device, and the facts of its file."""
     spec, device = context.spec, context.device
     name = next(name for name in NETWORKS if context.inputs.slot(name) is not None)
     path = context.inputs.path(name)
@@ -200,7 +200,7 @@ def _encoder_explainer(context: Context[CamSpec], path: Path, *, layer: str) -> 
 
 
 def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int | None:
-    """The number of the class called `wanted`; None where none is. Raises UserError for one that is not there."""
+    """The number of the class called `wanted`; None where it is empty. Raises UserError for one that is not there."""
     if not wanted:
         return None
     if wanted not in classes[background:]:
@@ -213,7 +213,7 @@ def _category(wanted: str, classes: Sequence[str], *, background: bool) -> int |
 
 @dataclass(frozen=True)
 class _NetworkView:
-    """An image as it is, and as the network sees it: brought to a size, and reflected out to multiples of 32."""
+    """An image and the network's input made of it: resized, and padded by reflection to multiples of 32."""
 
     whole: np.ndarray
     network_input: Tensor
@@ -223,7 +223,7 @@ class _NetworkView:
 
     @classmethod
     def of(cls, whole: np.ndarray, *, size: int | None, device: torch.device) -> _NetworkView:
-        """`whole` (H, W) uint8; `size` the side of the square that it is brought to, None for its own size."""
+        """`whole` (H, W) uint8; `size` the side of the square that it is resized to, None for its own size."""
         grey = torch.from_numpy(np.array(whole))[None, None].to(device).float() / 255
         height, width = whole.shape
         shrink = min(1.0, LONGEST / max(height, width))
@@ -235,7 +235,7 @@ class _NetworkView:
         return cls(whole, functional.pad(grey, (0, right, 0, below), mode=mode), inside)
 
     def at_own_size(self, cam: np.ndarray) -> np.ndarray:
-        """A map of the network's input as one of the image: (H, W) float in 0..1."""
+        """Resizes a map of the network's input to the image: (H, W) float in 0..1."""
         inside = np.ascontiguousarray(cam[: self.inside[0], : self.inside[1]], dtype=np.float32)
         size = (self.whole.shape[1], self.whole.shape[0])
         return np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
@@ -251,7 +251,7 @@ def _keep(
     layer: str,
     checks: Checks,
 ) -> None:
-    """The map as an 8-bit picture of the image's size, and the sheet on which its checks stand beside it."""
+    """Saves the map as an 8-bit picture of the image's size, and the sheet that shows it with its checks."""
     spec = context.spec
     facts = {
         "item": position,

@@ -30,15 +30,15 @@ from ml_core.specs import ClassifySpec
 VERSION = 1
 """Part of every key of stored features: raised when the same encoder is to give other features."""
 PIXELS = 64 * 224 * 224
-"""So many pass through the encoder at once: 64 images of 224 px."""
+"""Pixels per pass through the encoder: 64 images of 224 px."""
 TONE_IMAGES = 64
-"""Mean and deviation of random weights are taken from so many training images."""
+"""The number of training images from which mean and deviation are computed for random weights."""
 
 
 def run(context: Context[ClassifySpec]) -> None:
-    """Computes every image's features once, trains the regression, and judges its best weights on the test part.
+    """Computes every image's features once, trains the regression, and evaluates its best weights on the test part.
 
-    A dataset without a test part is judged on the validation part, and the results say so.
+    Without a test part it evaluates on the validation part, and the results name the part.
     """
     spec = context.spec
     if spec.optimizer == "lbfgs" and context.inputs.extend is not None:
@@ -82,9 +82,10 @@ def run(context: Context[ClassifySpec]) -> None:
 
 
 def _train(context: Context[ClassifySpec], descent: Solver, validation: Examples) -> Best:
-    """Descends, saying how it goes; returns the offered weights of least validation cross-entropy.
+    """Trains and reports the losses; of the steps that `descent` offers, returns the weights of the best one.
 
-    Cross-entropy rather than accuracy chooses: on few images accuracy moves in steps and ties.
+    The best has the least validation cross-entropy, not the highest accuracy: on few images accuracy changes in steps
+    and has ties.
     """
     best = Best()
     loop = Loop(
@@ -118,7 +119,7 @@ def _descent(spec: ClassifySpec, train: Examples, *, classes: int) -> Solver:
 
 
 def _encoder(context: Context[ClassifySpec], images: Prepared, data: ClassificationData) -> weights.Encoder:
-    """The encoder to judge: the given one, that of the given segmentation model, ImageNet's, or random weights."""
+    """The encoder to evaluate: the given one, that of the given segmentation model, ImageNet's, or random weights."""
     spec, inputs = context.spec, context.inputs
     given = [name for name in ("encoder", "segmenter") if inputs.slot(name) is not None]
     if len(given) > 1:
@@ -203,10 +204,10 @@ def _features(
 
 
 def _key(context: Context[ClassifySpec], network: Classifier, manifest: Manifest, data: ClassificationData) -> str:
-    """Names what the features follow from: the encoder and how it sees, the images, their size, the precision.
+    """A key of all that decides the features: encoder and normalisation, the images, their size, the precision.
 
-    Also the kind of device and the threads, which decide the last bits: a run's own features must not depend on who
-    happened to compute them first.
+    Also the kind of device and the threads, which decide the last bits: a run's features must not depend on which
+    run computed them first.
     """
     assert manifest.sha256, "a manifest without a hash cannot be told from another"
     digest = hashlib.sha256(
@@ -232,7 +233,7 @@ def _keep_classifier(
         "image_size": context.spec.image_size,
         "classes": list(network.classes),
         "step": step,
-        # By which the parts can be told again: maps are of images that it has not learnt from.
+        # From which the split can be computed again: maps are made of images that it was not trained on.
         "split": context.spec.split,
         "seed": context.spec.seed,
     }

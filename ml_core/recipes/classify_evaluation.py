@@ -1,4 +1,4 @@
-"""How good a trained classification is: figures, every image's answer as a table, and the worst mistakes to look at."""
+"""Evaluates a trained classifier: scores, a table of every image's prediction, and a sheet of the worst mistakes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ml_core.specs import ClassifySpec
 NOTHING = 0.02
 """An encoder that is better than grey values or chance by no more than this is not shown to have learnt anything."""
 LISTED = 500
-"""Mistakes that the results list one by one, the surest first."""
+"""Mistakes that the results list one by one, the most confident first."""
 CELLS = 50
-"""The results carry the whole confusion matrix up to so many classes; beyond, it is in its table alone."""
+"""Up to so many classes the results contain the whole confusion matrix; with more, only its table does."""
 ROWS, COLUMNS = 8, 4
-"""Of the sheet of mistakes."""
+"""The size of the sheet of mistakes."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the classifier says of every item with a label: `probabilities` (N, K), in the order of `data.positions`."""
+    """The predictions for every item with a label: `probabilities` (N, K), in the order of `data.positions`."""
 
     data: ClassificationData
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Answers:
         return cls(
             data,
             tuple(item.name for item in items),
-            # An image that stands alone is a group by itself; a space cannot begin a group's name.
+            # An image without a group is a group of its own; a space cannot begin a group's name.
             tuple(item.group or f" {position}" for item, position in zip(items, data.positions.tolist(), strict=True)),
             linear(x).softmax(dim=1).cpu().numpy(),
         )
@@ -67,7 +67,7 @@ class Answers:
         return self.probabilities.max(axis=1)
 
     def mistakes(self) -> NDArray[np.int64]:
-        """Places of the judged items that were taken for another class, the surest first."""
+        """Places of the evaluated items whose predicted class is wrong, the most confident first."""
         places = self.data.places(self.data.evaluated)
         wrong = places[self.predicted[places] != self.data.labels[places]]
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
@@ -120,7 +120,7 @@ def report_results(
     grey_accuracy: float,
     **figures: Any,
 ) -> None:
-    """Says the figures of the judged part, and keeps tables of all answers and of the confusion, and the mistakes."""
+    """Reports the scores of the evaluated part; saves tables of predictions and confusion, and the mistakes."""
     data, reporter = answers.data, context.reporter
     places = data.places(data.evaluated)
     true, predicted = data.labels[places], answers.predicted[places]
@@ -163,8 +163,8 @@ def report_results(
 
 
 def _verdict(accuracy: float, *, grey: float, chance: float) -> str:
-    """The sentence that an accuracy deserves which says nothing about the encoder; empty where it says something."""
-    # A difference of exactly two points is within two points, whatever its last bit says.
+    """A warning where an accuracy does not exceed that of grey values or chance by more than `NOTHING`; else empty."""
+    # A difference of exactly two points is within two points, despite rounding.
     if accuracy - max(grey, chance) > NOTHING + 1e-9:
         return ""
     rival, value = (
@@ -220,7 +220,7 @@ def _keep_table(context: Context[ClassifySpec], name: str, rows: list[list[Any]]
 def _show_mistakes(
     context: Context[ClassifySpec], answers: Answers, images: Prepared, mistakes: NDArray[np.int64]
 ) -> None:
-    """A sheet of the surest mistakes, a row for each true class; none where there are no mistakes."""
+    """A sheet of the most confident mistakes, a row for each true class; none where there are no mistakes."""
     data = answers.data
     rows, captions, shown = [], [], []
     for number in sorted(set(data.labels[mistakes].tolist()))[:ROWS]:

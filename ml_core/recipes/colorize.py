@@ -32,7 +32,7 @@ SHOWN = 6
 
 
 def run(context: Context[ColorizeSpec]) -> None:
-    """Colorizes every item and leaves the ab planes as the artifact `colour`."""
+    """Colorizes every item and saves the ab planes as the artifact `colour`."""
     spec, reporter = context.spec, context.reporter
     manifest = open_manifest(context.inputs)
     images = open_images(context, manifest, size=spec.image_size).array
@@ -77,7 +77,7 @@ def plane_size(image_size: int) -> int:
 
 
 def _about(context: Context[ColorizeSpec], manifest: Manifest) -> dict[str, Any]:
-    """What makes these planes what they are: planes that were begun otherwise are not gone on with."""
+    """The facts that decide the planes: planes that were begun with other facts are not resumed."""
     spec = context.spec
     about = {"origin": spec.method, "image_size": spec.image_size, "manifest": manifest.sha256}
     # There is one eccv16, but many that were trained.
@@ -127,7 +127,7 @@ def _show(
     planes: Planes,
     positions: NDArray[np.int64],
 ) -> None:
-    """A sheet of grey images beside the same with their kept planes: what pretraining will be given."""
+    """A sheet of grey images beside the same with their saved planes, as pretraining will use them."""
     pairs = []
     for position in positions.tolist():
         grey = np.array(images[position])

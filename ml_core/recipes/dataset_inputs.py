@@ -1,4 +1,4 @@
-"""From the slot `dataset` to what a recipe works on: the manifest, arrays that all jobs share, parts."""
+"""Opens the slot `dataset` for a recipe: the manifest, prepared arrays that all jobs share, the split."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def open_masked(context: Context[SegmentSpec]) -> SegmentationData:
 
 
 def preparing(reporter: Reporter, stage: str) -> Progress:
-    """Says how far the preparation is; raises Stopped where that is asked for, so that nobody waits for it."""
+    """Reports the progress of the preparation; raises Stopped on request, as a preparation may take long."""
 
     def progress(done: int, total: int) -> None:
         reporter.progress(done, total, "images", stage=stage)

@@ -1,13 +1,13 @@
 """Intake: reads one upload into files by hash, thumbnails and a list of what is in them. Imports no torch.
 
 Leaves in the job's folder: `blobs/<sha256>` (files as they came, and thumbnails), `items.jsonl` (one line per page:
-what `data.formats.decoder.inspect_file` returns, with `name`, `sha256` and `mask`), `tables.jsonl` (what tables of
-labels say of images by name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
-`report.json` (what was refused, and why). Which mask belongs to which image is decided at
-the commit, where the dataset's earlier images are known.
+what `data.formats.decoder.inspect_file` returns, with `name`, `sha256` and `mask`), `tables.jsonl` (the labels
+of label tables by image name), `manifests.jsonl` (hashes of manifests of exported revisions, kept among the blobs) and
+`report.json` (refused files, each with its reason). Masks are paired with images at the commit, where the dataset's
+earlier images are known.
 
-Every `FILES_PER_CHECKPOINT` files all is brought onto the disk at once and a checkpoint says how far it is; the next
-attempt goes on from there.
+Every `FILES_PER_CHECKPOINT` files all is synced to the disk at once and a checkpoint stores how far it is; the next
+attempt resumes from there.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ DECODERS = 2
 FILES_PER_CHECKPOINT = 500
 _LISTS = ("items", "tables", "manifests", "refused", "left_out")
 _OTHER = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".py", ".yml", ".yaml", ".log", ".rst", ""}
-"""Read-mes, licences and tables that come along with images: named in the report, and no fault."""
+"""Read-mes, licences and tables that accompany images: listed in the report, and not an error."""
 _MOST_LEFT_OUT = 1000
 _MOST_NOTES = 100
 
 
 @dataclass(frozen=True)
 class Looked:
-    """One file after its look: its pages, the entries of its table, or why it was refused."""
+    """One inspected file: its pages, the entries of its table, or why it was refused."""
 
     name: str
     sha256: str = ""
@@ -64,7 +64,7 @@ class Looked:
 
 
 def run(context: PlainContext[IntakeSpec]) -> None:
-    """Reads the upload in the slot `upload`. One bad file is refused by name, and the rest goes in."""
+    """Reads the upload in the slot `upload`. A bad file is refused by name, and all others are taken in."""
     source = context.inputs.path("upload")
     archive = reader.opened(source, filename=context.spec.filename)
     try:
@@ -79,7 +79,7 @@ def run(context: PlainContext[IntakeSpec]) -> None:
 
 
 class _Reading:
-    """One upload being read: where it lies, what there is to read, how far it is."""
+    """The state of reading one upload: its path, the files to read, how far it is."""
 
     def __init__(
         self, context: PlainContext[IntakeSpec], source: Path, archive: archive_entries.Archive | None
@@ -97,7 +97,7 @@ class _Reading:
         self._done, self._journal = self._begin()
         self._decoders: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         left = len(self._wanted) - self._done
-        # A start costs as much as 50 files.
+        # Starting a decoder takes as long as reading 50 files.
         self._started = [Decoder() for _ in range(min(DECODERS, 1 + left // 50))]
         for decoder in self._started:
             self._decoders.put(decoder)
@@ -129,7 +129,7 @@ class _Reading:
         self._finish()
 
     def _begin(self) -> tuple[int, Journal]:
-        """Where to start: at the checkpoint of an earlier attempt, if it was at this very upload and is all there."""
+        """Where to start: at the checkpoint of an earlier attempt, if it is of this upload and complete."""
         folder, resume = self._context.folder, self._context.inputs.resume
         if resume is not None:
             earlier = resume.parent.parent
@@ -146,7 +146,7 @@ class _Reading:
         return 0, Journal(folder, names=_LISTS)
 
     def _upload(self) -> dict[str, Any]:
-        """What tells this upload from another."""
+        """The facts that identify this upload."""
         size = self._source.stat().st_size
         return {"filename": self._context.spec.filename, "size": size, "files": len(self._wanted)}
 
@@ -179,7 +179,7 @@ class _Reading:
         self._context.reporter.results(files=report["files"], refused=len(refused))
 
     def _jobs(self) -> Iterator[Callable[[], Looked]]:
-        """A job per file that is left. Files are unpacked here, in one thread, and looked into in the pool's."""
+        """A job per file not read yet. Files are unpacked here, in one thread, and inspected in the pool's threads."""
         alone = self._archive is None
         for number in range(self._done, len(self._wanted)):
             self._stop_if_asked()
@@ -189,7 +189,7 @@ class _Reading:
             yield partial(self._inspected, looked, arrived, progress=progress)
 
     def _page_read(self, done: int, total: int) -> None:
-        """Of the only file of an upload: a stack is worth counting by its slices."""
+        """Reports the slices read of an upload of one file, which may be a large stack."""
         if total > 1:
             self._context.reporter.progress(done, total, "slices")
         self._stop_if_asked()
@@ -258,7 +258,7 @@ class _Reading:
         return Looked(looked.name, sha256=digest, size=size, mask=mask, pages=tuple(pages))
 
     def _is_wanted(self, member: archive_entries.Member) -> bool:
-        """Leaves out what comes along with images and is none; a file that looks like an image is never left out."""
+        """Whether to read a file: not one that accompanies images; a file that looks like an image is always read."""
         suffix = PurePosixPath(member.name).suffix.lower()
         if suffix in SUFFIXES or suffix not in _OTHER or suffix in label_tables.SUFFIXES or member.fault is not None:
             return True
@@ -288,7 +288,7 @@ class _Reading:
 
 
 def _read_table(looked: Looked, arrived: Path) -> Looked:
-    """A table of labels, or one of something else, which is left out."""
+    """Reads a table of labels; a table of something else is left out."""
     try:
         if looked.size > label_tables.MAX_BYTES:
             raise Refused(f"The table is {looked.size:,} bytes long.", "Leave out the columns that are not needed.")

@@ -29,7 +29,7 @@ SHOWN = 6
 
 
 def run(context: Context[PretrainSpec]) -> None:
-    """Trains an encoder on pairs of views and leaves it as the artifact `encoder`."""
+    """Trains an encoder on pairs of views and saves it as the artifact `encoder`."""
     spec, device = context.spec, context.device
     manifest = open_manifest(context.inputs)
     pairs = open_pairs(context, manifest)
@@ -154,7 +154,7 @@ def starting_encoder(context: Context[PretrainSpec]) -> nn.Module:
 
 
 def _evaluated(context: Context[PretrainSpec], manifest: Manifest) -> LabelledParts | None:
-    """The labelled images by which nearest neighbours judge the encoder; None without labels, or where not wanted."""
+    """The labelled images on which kNN evaluates the encoder; None without labels, or where that is switched off."""
     if not context.spec.knn_every:
         return None
     parts = labelled_parts(manifest.items, seed=context.spec.seed)
@@ -173,7 +173,7 @@ def _is_evaluated_at(loop: Loop, *, every: int) -> bool:
 
 
 def _note_differences(context: Context[PretrainSpec], loop: Loop) -> None:
-    """An extended run with a constant momentum is the longer run; on a cosine it cannot be, and the page says so."""
+    """Warns that an extended run with a cosine momentum differs from one long run; with a constant one it does not."""
     extended = context.inputs.extend
     if extended is None or context.spec.momentum_schedule == "constant" or loop.step != checkpoints.step_of(extended):
         return
@@ -189,7 +189,7 @@ def _note_differences(context: Context[PretrainSpec], loop: Loop) -> None:
 
 
 def show_pairs(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, view_2: Tensor, *, step: int) -> None:
-    """A sheet of the very pairs of this step: one row per view, one column per micrograph."""
+    """A sheet of this step's pairs: one row per view, one column per micrograph."""
     rows = [
         [fitted(picture) for picture in pairs.pictures(view[:SHOWN], second=second)]
         for view, second in ((view_1, False), (view_2, True))
@@ -201,7 +201,7 @@ def show_pairs(context: Context[PretrainSpec], pairs: Pairs, view_1: Tensor, vie
 
 
 def keep_encoder(context: Context[PretrainSpec], encoder: nn.Module, pairs: Pairs, *, step: int) -> None:
-    """Leaves the encoder as the artifact `encoder`, with how it sees an image and where its weights came from."""
+    """Saves the encoder as the artifact `encoder`, with its input's normalisation and the origin of its weights."""
     spec = context.spec
     kept = weights.Encoder(
         tensors=encoder.state_dict(),

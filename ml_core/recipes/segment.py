@@ -37,9 +37,9 @@ SHEETS = 20
 
 
 def run(context: Context[SegmentSpec]) -> None:
-    """Trains a segmenter, keeps its weights of the best validation epoch, and judges those on the test part.
+    """Trains a segmenter and evaluates its best weights, or its last (`spec.judged`), on the test part.
 
-    A dataset without a test part is judged on the validation part, and the results say so.
+    Without a test part it evaluates on the validation part, and the results name the part.
     """
     spec = context.spec
     data = open_masked(context)
@@ -113,7 +113,7 @@ def run(context: Context[SegmentSpec]) -> None:
     curve = precision_recall(context, judged, data)
     chosen = curve.best_threshold() if curve is not None and spec.threshold == "validation" else None
     threshold = HALF if chosen is None else chosen
-    # Where the last step is the one that is kept, one file stands for both.
+    # Where the last step is the best one, one file serves as both artifacts.
     kinds = ["segmenter_last", "segmenter"] if kept_step == loop.step else ["segmenter"]
     _keep_segmenter(context, judged, data, kinds=kinds, origin=origin, step=kept_step, threshold=threshold)
     report_results(
@@ -174,8 +174,8 @@ def _pretrained(context: Context[SegmentSpec]) -> tuple[weights.Encoder | None, 
 
 
 def _feature_cache(context: Context[SegmentSpec], segmenter: Segmenter, data: SegmentationData) -> FeatureCache | None:
-    """The cache that was asked for, where the encoder is frozen and its features fit. By the data and the
-    specification alone, never by the memory that is free: another machine must carry the same run on."""
+    """The feature cache, if the specification has it, the encoder is frozen and its features fit. Decided by the data
+    and the specification alone, never by the free memory: the same run must be resumable on another machine."""
     allowed = context.spec.feature_cache
     if not allowed:
         return None
@@ -214,7 +214,7 @@ def _check_batch_norm(spec: SegmentSpec, segmenter: Segmenter, *, batch_size: in
 
 @dataclass(frozen=True)
 class Validation:
-    """One pass over the validation part: the points to say, the score that the best weights are chosen by, and the
+    """One pass over the validation part: the points to report, the score that the best weights are chosen by, and the
     predicted class maps of the items that sheets show, by position."""
 
     points: dict[str, float]
@@ -322,7 +322,7 @@ def _keep_segmenter(
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, spec: SegmentSpec, *, step: int, total_steps: int) -> None:
-    """The rate of `step` (counted from 1). What a plateau has lowered is left alone, once the warm-up is over."""
+    """Sets the rate of `step` (from 1). After the warm-up a rate that the plateau schedule lowers is not touched."""
     warming = round(spec.warmup * total_steps)
     rate = spec.learning_rate
     if spec.schedule == "cosine":

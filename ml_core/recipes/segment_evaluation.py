@@ -1,6 +1,6 @@
-"""How good a trained segmenter is: every item predicted at its own size, whatever size the network works at.
+"""Evaluates a trained segmenter: every item is predicted at its own size, whatever the network's input size.
 
-Items are gone through in bands of rows, so that memory does not grow with their size or their number of classes.
+Items are processed in bands of rows, so that memory does not grow with their size or their number of classes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ml_core.specs import SegmentSpec
 
 HALF = 0.5
 KEPT_PICTURES = 200
-"""Predictions that are kept as pictures, spread over the items."""
+"""The number of predictions that are saved as pictures, spread over the items."""
 LISTED = 500
 """Items that the results list one by one, worst first."""
 
@@ -55,7 +55,7 @@ class Judged:
     loss: Tensor
     """A scalar, on the device."""
     classes: NDArray[np.uint8] | None
-    """The class map (H, W) of items that were to be kept."""
+    """The class map (H, W); None unless the item is in `keep`."""
 
 
 def predictions(
@@ -69,13 +69,13 @@ def predictions(
     """Each item's position and its logits at its own size, in the order of `positions`.
 
     A resized item's logits are enlarged to its size; crops are joined from tiles that overlap by a quarter of a crop.
-    The bands of an item must be read before the next item is asked for.
+    The bands of an item must be read before the next item is requested.
     """
     spec = context.spec
     segmenter.eval()
 
     def forward(grey: Tensor) -> Tensor:
-        # Not around the generator: between two items its caller would compute under these as well.
+        # Not around the whole generator: its caller's code between two items would run under these as well.
         with torch.inference_mode(), context.autocast():
             return segmenter(grey.float() / 255).float()
 
@@ -162,10 +162,10 @@ def report_results(
     best_step: int,
     best_epoch: int,
 ) -> None:
-    """Judges the segmenter, which has the weights of `step`, on the test part, or without one on the validation part.
+    """Evaluates the segmenter, with the weights of `step`, on the test part, or without one on the validation part.
 
-    Says the results and keeps predicted class maps as artifacts. Raises Stopped where that is asked for: the training
-    is done and in a checkpoint, so the next attempt begins here again.
+    Reports the results and saves predicted class maps as artifacts. Raises Stopped on request: the training is done
+    and in a checkpoint, so the next attempt begins here again.
     """
     part, positions = ("test", data.test) if len(data.test) else ("validation", data.validation)
     spread = np.linspace(0, len(positions) - 1, min(KEPT_PICTURES, len(positions))).round().astype(np.int64)
@@ -226,7 +226,7 @@ def _intervals(
 
 
 def _by_threshold(histogram: ProbabilityHistogram | None) -> dict[str, float | None]:
-    """What the probabilities say beside the class maps; nothing with several classes."""
+    """The scores that need probabilities rather than class maps; empty with several classes."""
     if histogram is None:
         return {}
     curve = histogram.curve()

@@ -28,13 +28,13 @@ from ml_core.runtime.training_loop import Best, Context, Loop
 from ml_core.specs import TrainColorizerSpec
 
 BETAS = (0.9, 0.99)
-"""Of Adam, as in the authors' training file."""
+"""Adam's betas, as in the authors' training file."""
 VALIDATION = 0.1
-"""The share of the photographs to validate on, where the dataset does not say which."""
+"""The share of the photographs to validate on, where the dataset does not mark them."""
 VALIDATED = 500
-"""At each epoch at most so many of them are looked at, the same ones each time; at the end all."""
+"""The most validation photographs used at each epoch, the same ones each time; at the end all are used."""
 COUNTED = 2000
-"""How common each colour is, is counted on so many photographs, spread over those to learn from."""
+"""The number of photographs, spread over the training part, on which colour frequencies are counted."""
 SHOWN = 6
 """Photographs on a sheet; the same ones each time."""
 SHEETS = 20
@@ -42,9 +42,9 @@ SHEETS = 20
 
 
 def run(context: Context[TrainColorizerSpec]) -> None:
-    """Trains a colorizer, keeps its weights of the best validation epoch, and judges those on the test part.
+    """Trains a colorizer, keeps its weights of the best validation epoch, and evaluates those on the test part.
 
-    A dataset without a test part is judged on the validation part, and the results say so.
+    Without a test part it evaluates on the validation part, and the results name the part.
     """
     spec = context.spec
     data = _photographs(context)
@@ -147,7 +147,7 @@ def _photographs(context: Context[TrainColorizerSpec]) -> _Data:
 
 
 def _marginal(context: Context[TrainColorizerSpec], data: _Data, *, bins: Tensor) -> Marginal:
-    """How common each colour is in the photographs to learn from, and so how much it counts."""
+    """How common each colour is in the training photographs, and its weight in the loss."""
     counter = ColourCounter(bins=bins)
     for batch in _batches(_spread(data.split.train, COUNTED), context.spec.batch_size):
         counter.add(cell_colours(data.photographs.whole(batch)))
@@ -181,7 +181,7 @@ def _report_results(
     step: int,
     epoch: int,
 ) -> None:
-    """Judges the kept weights on the test part, where there is one."""
+    """Evaluates the best weights on the test part, where there is one."""
     part = "test" if len(data.split.test) else "validation"
     positions = data.split.test if part == "test" else data.split.validation
     found = _evaluate(context, network, data, marginal, positions)
@@ -204,7 +204,7 @@ def _report_results(
 def _show(
     context: Context[TrainColorizerSpec], network: TrainedColorizer, data: _Data, *, step: int, error: float
 ) -> None:
-    """A sheet of photographs to validate on, their lightness, and the colours that the network gives it."""
+    """A sheet of validation photographs, their lightness, and the colours that the network predicts from it."""
     positions = _spread(data.split.validation, SHOWN)
     network.eval()
     lab = data.photographs.whole(positions)

@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, with how many threads."""
+"""Chooses the device, the precision and the number of threads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def choose_precision(device: torch.device, wanted: Literal["auto", "float32", "b
 
 
 def set_threads(wanted: int) -> int:
-    """Has torch compute with `wanted` threads, 0 for as many as this process may use; returns the number."""
+    """Makes torch compute with `wanted` threads, 0 for as many as this process may use; returns the number."""
     count = wanted or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
@@ -68,7 +68,7 @@ def set_threads(wanted: int) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as a person would name it."""
+    """The device's name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = _cpu_capabilities().get("cpu_name") or platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Whether this machine can train: what is installed, what computes, and whether it computes right."""
+"""Checks whether this machine can train: installed packages, devices, and whether they compute correctly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LEAST_TORCH = (2, 11)
 GIB = 2**30
 ROOM_LEAST = 1 * GIB
 ROOM_GOOD = 10 * GIB
-"""Of disk: checkpoints of a ResNet-50 in pretraining take about a GiB, prepared arrays as much as the images."""
+"""Bytes of free disk: checkpoints of a ResNet-50 in pretraining take 1 GiB, prepared arrays as much as the images."""
 MEMORY_GOOD = 4 * GIB
-"""Of a GPU: less is free only where something else computes on it."""
+"""Bytes of free GPU memory: less is free only where another program uses it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Finding:
 
 
 def findings(folder: Path) -> Iterator[Finding]:
-    """Looks at everything in turn. `folder` is where runs are to write; nothing is left in it."""
+    """Runs all checks in turn. `folder` is where runs are to write; nothing is left in it."""
     yield _torch()
     yield from _packages()
     yield _processor()
@@ -121,7 +121,7 @@ def _memory(device: torch.device) -> Finding:
 def _tried(device: torch.device) -> Finding:
     try:
         off = self_test(device)
-    except Exception as error:  # noqa: BLE001  whatever a broken driver raises is what there is to say
+    except Exception as error:  # noqa: BLE001  a broken driver may raise anything; it is reported
         return Finding("error", f"A training step on {device} failed: {error}. Check driver and memory.")
     if off > 1e-3:
         return Finding(

@@ -1,7 +1,7 @@
 """Measurements on their way from the device to the events.
 
-Reading a number from a GPU stops it until all that was asked before is done. So values stay where they are, and all
-that have gathered leave together, at most a few times a second. What is said depends on steps alone, never on the
+Reading a number from a GPU waits until all operations queued before it are done. So values stay on the device and are
+transferred together, at most a few times a second. Which points are reported depends on steps alone, never on the
 clock: points are means over windows of steps that are aligned to multiples of their length.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from ml_core.job.reporting import Reporter
 
 Watch = Callable[[str, int, float], None]
-"""Called with name, step and value of every point that is said."""
+"""Called with name, step and value of every reported point."""
 
 
 class NotFinite(Exception):
@@ -29,7 +29,7 @@ class NotFinite(Exception):
 
 
 class Meter:
-    """Gathers values by name and says them as points: see the module's docstring."""
+    """Collects values by name and reports them as points: see the module's docstring."""
 
     def __init__(self, reporter: Reporter, *, every: int, watch: Watch | None = None) -> None:
         self._reporter = reporter
@@ -43,13 +43,13 @@ class Meter:
         self._pending.append((name, step, _detached(value), True))
 
     def measure(self, name: str, *, step: int, value: Tensor | float) -> None:
-        """A value that stands by itself, such as one validation's; said with its own step, in no window."""
+        """A single value, such as that of one validation; reported with its own step, without a window."""
         self._pending.append((name, step, _detached(value), False))
 
     def drain(self, step: int) -> None:
-        """Reads all that has gathered up to `step` in one transfer and says what is complete.
+        """Reads all values collected up to `step` in one transfer and reports the complete windows.
 
-        Raises NotFinite at the first loss that is not finite, after saying it.
+        Raises NotFinite at the first loss that is not finite, after reporting it.
         """
         pending, self._pending = self._pending, []
         tensors = [value for _, _, value, _ in pending if isinstance(value, Tensor)]
@@ -67,13 +67,13 @@ class Meter:
         self._close(before=step + 1)
 
     def finish(self, step: int) -> None:
-        """Says the windows that the end of the run left open, with its last step."""
+        """Reports the windows that are still open at the end of the run, with its last step."""
         for name, window in self._windows.items():
             self._report(name, step, window["total"] / window["count"], window["low"], window["high"])
         self._windows = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The open windows. Whatever gathered must have been drained before."""
+        """The open windows. All collected values must have been drained before."""
         assert not self._pending, "values that were not drained would be lost"
         return {"windows": {name: dict(window) for name, window in self._windows.items()}}
 

@@ -27,7 +27,7 @@ class Memory:
     gradients: int
     optimizer: int
     kept: int
-    """What the forward pass keeps for the backward pass."""
+    """What autograd stores in the forward pass for the backward pass."""
 
     @property
     def total(self) -> float:
@@ -51,7 +51,7 @@ def without_numbers(*modules: nn.Module) -> Iterator[None]:
 
 
 def parameters(module: nn.Module, *, trained: bool = False) -> int:
-    """How many numbers `module` has learned, or, with `trained`, may still learn."""
+    """The number of parameters of `module`, or, with `trained`, of those that require a gradient."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
@@ -59,9 +59,9 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward pass in evaluation mode, as papers count them: products of convolutions, linear
     layers and attention; no normalisation, no activation.
 
-    A module with a method `products(height, width)` says itself what it multiplies besides its convolutions; of what
-    torch's counter finds in it, only these count. (One way of computing local attention multiplies far more than the
-    formula asks for, another nothing that the counter sees.)
+    A module with a method `products(height, width)` returns what it multiplies besides its convolutions; of what
+    torch's counter finds in it, only the convolutions count. (One way of computing local attention multiplies far more
+    than the formula needs, another does nothing that the counter sees.)
     """
     own = _Products(module)
     counter = FlopCounterMode(display=False)
@@ -83,7 +83,7 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
 
 class _Products:
-    """Adds up, during a forward pass, what modules with a method `products` say of themselves."""
+    """Adds up, during a forward pass, what the `products` methods of modules return."""
 
     def __init__(self, module: nn.Module) -> None:
         root = type(module).__name__

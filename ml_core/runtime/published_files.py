@@ -1,4 +1,4 @@
-"""Weights that others have published as pickles: fetched once, known by their SHA-256, opened for tensors alone."""
+"""Weights that others published as pickles: downloaded once, verified by SHA-256, loaded as tensors only."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class PublishedFile:
     """One published state dict. Its authors put the first digits of its SHA-256 into its name."""
 
     network: str
-    """What it is, as sentences name it: "eccv16"."""
+    """Its name in messages: "eccv16"."""
     address: str
     hash_prefix: str
     bring_in: str
     """How a person gives the file to a job: "bring it in as the job's colorizer weights"."""
     otherwise: str
-    """What to choose where the file is not to be had: "choose the method structured, which needs none"."""
+    """What to choose where the file cannot be had: "choose the method structured, which needs none"."""
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ def _fetched(published: PublishedFile, *, target: Path) -> Path:
             write_whole(target, lambda file: _copy(answer, file, published))
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # the disk is full, which is another sentence
+            raise  # the disk is full, which has another message
         raise UserError(
             f"The weights of {published.network} could not be downloaded: no network leads there from "
             f"this machine. {published.remedy}"

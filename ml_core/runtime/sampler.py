@@ -1,4 +1,4 @@
-"""Which items stand in which batch. Nothing here imports torch."""
+"""Assigns items to batches. Nothing here imports torch."""
 
 from __future__ import annotations
 

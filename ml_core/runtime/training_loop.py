@@ -1,9 +1,9 @@
-"""The training loop that every recipe reads through, and exact resume.
+"""The training loop of every recipe, and exact resume.
 
-A recipe is a plain `for step in loop:`. Around its body the loop says points, writes checkpoints by the clock, stops
-when asked, and begins where a checkpoint left off. A resumed run is the same run, bit for bit on a CPU: the
-checkpoint holds whatever the recipe names (networks, optimizer, schedule), the random states, the thread count and
-the windows of points that were open. The sampler's position follows from the step.
+A recipe is a plain `for step in loop:`. Around its body the loop reports points, writes checkpoints by the clock, stops
+on request, and begins where a checkpoint left off. A resumed run is the same run, bit for bit on a CPU: the
+checkpoint contains what the recipe passes as `state` (networks, optimizer, schedule), the random states, the thread
+count and the open windows of points. The sampler's position follows from the step.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FREE_TO_CHANGE = frozenset({"preset", "checkpoint_seconds", "threads", "predict
 
 @dataclass(frozen=True)
 class Context(PlainContext[S]):
-    """A job at work on a device. `precision` is float32 or bfloat16; `threads` counts torch's CPU threads."""
+    """A job that runs on a device. `precision` is float32 or bfloat16; `threads` counts torch's CPU threads."""
 
     device: torch.device
     precision: torch.dtype
@@ -60,7 +60,7 @@ class Context(PlainContext[S]):
 
 
 def open_context(spec: S, *, inputs: Inputs, folder: Path, reporter: Reporter) -> Context[S]:
-    """Chooses device, precision and threads, seeds every source of chance, and puts it all in the run record."""
+    """Chooses device, precision and threads, seeds all random generators, and writes it all to the run record."""
     training = spec if isinstance(spec, TrainingSpec) else None
     device = choose_device()
     precision = choose_precision(device, training.precision if training else "float32")
@@ -105,7 +105,7 @@ class Best:
         self.weights: dict[str, Tensor] = {}
 
     def offer(self, module: torch.nn.Module, *, score: float, step: int) -> bool:
-        """Keeps a copy of `module`'s state if `score` beats the best so far; says whether it did."""
+        """Keeps a copy of `module`'s state if `score` beats the best so far; returns whether it did."""
         if not score > self.score:
             return False
         self.score, self.step = score, step
@@ -127,10 +127,10 @@ class Loop:
             ...
             loop.point("loss/train", loss)
 
-    Everything in `state` must stand on its device before the loop is made, as a checkpoint is loaded into it there.
-    The random states are taken up at the first step, so what the recipe draws in between does no harm.
-    `watch` is called with every point that is said. Raises UserError where a checkpoint belongs to another run, and,
-    while it runs, where the loss is no longer finite; raises Stopped after the checkpoint that was asked for.
+    Everything in `state` must be on its device before the loop is made, as a checkpoint is loaded into it there.
+    The random states are restored at the first step, so what the recipe draws in between has no effect on them.
+    `watch` is called with every reported point. Raises UserError where a checkpoint belongs to another run, and,
+    while it runs, where the loss is no longer finite; raises Stopped after the checkpoint that was requested.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Loop:
         self._meter.add(name, step=self.step + 1, value=value)
 
     def measure(self, name: str, value: Tensor | float) -> None:
-        """A value that stands by itself (a validation's), said with the present step, or the last after the end."""
+        """A single value (of a validation), reported with the present step, or the last one after the end."""
         if self._ended:
             self._meter.measure(name, step=self.step, value=value)
             self._drain()
@@ -240,7 +240,7 @@ class Loop:
     def _save(self) -> None:
         state = {name: part.state_dict() for name, part in self._state.items()}
         if not _all_finite(state):
-            # The loss of a step is finite while its gradients are not: the step after would say so.
+            # A step's loss may be finite while its gradients are not: only the next step would show it.
             raise UserError(self._not_finite(self.step))
         whole = {
             "version": 1,
@@ -264,7 +264,7 @@ class Loop:
         self._saved_at = time.monotonic()
 
     def _begin(self) -> None:
-        """Takes up the newest state of this run, or of the run that it extends, if there is one."""
+        """Loads the newest checkpoint of this run, or of the run that it extends, if there is one."""
         path, extends = _starting_point(self._context, self._folder)
         if path is None:
             return

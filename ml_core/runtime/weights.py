@@ -1,7 +1,7 @@
-"""Weights on disk: safetensors, with the facts without which they mean nothing. Never pickle.
+"""Weights on disk: safetensors, with the facts that are needed to use them. Never pickle.
 
-A file of weights is tensors and a header of text. The header keeps each fact under its own name: text as it stands
-where that cannot be mistaken, everything else as JSON.
+A file of weights is tensors and a header of text. The header keeps each fact under its own name: text unchanged
+where it cannot be mistaken for JSON, everything else as JSON.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A pretrained encoder: weights by the names of `ml_core.models.encoders.build`, and how it sees an image.
+    """A pretrained encoder: weights by the names of `ml_core.models.encoders.build`, and its input's normalisation.
 
-    An image of values in 0..1, shape (B, channels, H, W), is brought to (x - mean) / deviation, channel by channel,
-    before it enters; a grey micrograph is repeated over the channels.
+    An image of values in 0..1, shape (B, channels, H, W), is normalised to (x - mean) / deviation, channel by
+    channel; a grey micrograph is repeated over the channels.
     """
 
     tensors: dict[str, Tensor]
@@ -74,7 +74,7 @@ def save_encoder(path: Path, encoder: Encoder) -> str:
 
 
 def encoder_facts(encoder: Encoder) -> dict[str, Any]:
-    """The facts of an encoder, as they stand in its file and with its artifact."""
+    """The facts of an encoder, as stored in its file and with its artifact."""
     return {
         "architecture": encoder.architecture,
         "channels": encoder.channels,
@@ -85,7 +85,7 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """Reads an encoder. Raises UserError where its file does not say how it sees an image: results would be wrong."""
+    """Reads an encoder. Raises UserError where its file lacks the facts of its input: results would be wrong."""
     found = load(path)
     facts = dict(found.facts)
     missing = [name for name in ("architecture", "channels", "mean", "deviation") if name not in facts]
@@ -129,7 +129,7 @@ def _write_in_order(file: IO[bytes], body: bytes) -> None:
 
 
 def _text(value: Any) -> str:
-    """The inverse of `_fact`: text as it stands, unless it would be read as something else ("12")."""
+    """The inverse of `_fact`: text unchanged, unless it would be read as something else ("12")."""
     return value if isinstance(value, str) and _fact(value) == value else json.dumps(value)
 
 

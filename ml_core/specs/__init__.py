@@ -1,8 +1,8 @@
-"""What a job is asked to do: one frozen pydantic model per kind of job, and their presets.
+"""The specifications of jobs: one frozen pydantic model per kind of job, and their presets.
 
-The form, the API, the command line and the trainer validate with these same models. Every field carries what a
-form needs to draw it (label, unit, help, group, whether it is advanced) and the sentence of its refusal. Each kind has
-a file of its own here. Nothing in this package imports torch.
+The form, the API, the command line and the trainer validate with these same models. Every field has what a
+form needs to render it (label, unit, help, group, whether it is advanced) and its error message. Each kind has a file
+of its own here. Nothing in this package imports torch.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ _UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def presets_of(kind: str) -> tuple[str, ...]:
-    """The names of the presets of `kind`, the one to offer first in front."""
+    """The names of the presets of `kind`, in the order in which a form offers them."""
     return tuple(PRESETS.get(kind, {}))
 
 
 def from_preset(kind: str, preset: str, /, **changes: Any) -> Spec:
-    """The specification of `kind` that `preset` stands for, with `changes` on top. Raises SpecError."""
+    """The specification of `kind` with the values of `preset`, and `changes` on top. Raises SpecError."""
     if preset not in PRESETS.get(kind, {}):
         names = ", ".join(presets_of(kind)) or "none"
         raise SpecError([Refusal("preset", f"There is no preset {preset} for {kind}; there are: {names}.")])
@@ -124,7 +124,7 @@ def fields_of(kind: str) -> list[FieldInfo]:
 
 
 def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> dict[str, str]:
-    """The fields of `kind` that have no effect beside the others: name -> the input that says its value, else empty.
+    """The fields of `kind` that have no effect beside the others: name -> the input that decides its value, else "".
 
     `values` of fields, as a specification or a form holds them; `given` as `InactiveRule` has it.
     """
@@ -133,7 +133,7 @@ def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[st
     for info in fields_of(kind):
         rule = next((rule for rule in info.idle if is_inactive(rule, values=counted, given=given)), None)
         if rule is None:
-            # A field that itself has no effect leaves none to its value: rules look at fields further up.
+            # The value of a field without effect is not counted: rules refer to fields further up.
             counted[info.name] = as_text(values.get(info.name, ""))
         else:
             found[info.name] = next((slot for slot in rule["given"] if slot in given), "") if rule["taken"] else ""
@@ -141,7 +141,7 @@ def without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[st
 
 
 def inputs_without_effect(kind: str, values: Mapping[str, Any], *, given: Collection[str]) -> set[str]:
-    """The inputs of `kind` that a job of such fields would not look at."""
+    """The inputs of `kind` that a job with such fields would not use."""
     texts = {name: as_text(value) for name, value in values.items()}
     return {
         slot.name for slot in SPECS[kind].inputs if any(is_inactive(r, values=texts, given=given) for r in slot.idle)

@@ -1,4 +1,4 @@
-"""The encoders by name, as forms and specifications know them; `ml_core.models.encoders` builds them."""
+"""The encoders by name, as forms and specifications use them; `ml_core.models.encoders` builds them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 from ml_core.errors import UserError
 
 STRIDE = 32
-"""Every encoder halves the image five times: the sides of what it is shown are multiples of this."""
+"""Every encoder halves the image five times: the sides of its input are multiples of this."""
 
 WORKSPACE = 1.3
-"""Room for the gradients of activations, which come and go in the backward pass, and for what the allocator holds.
+"""A factor for the gradients of activations, temporary in the backward pass, and for the allocator's reserve.
 
 With it, peaks that were measured on a CPU (ResNet-18 and ResNet-50, BYOL and U-Net, float32 and bfloat16) were 0 to
 14 % above the estimate."""
@@ -28,7 +28,7 @@ ENCODERS: Mapping[str, str] = {
 
 
 def fitting(size: int) -> int:
-    """`size` px, where it is the side of an image that encoders can be shown. Raises UserError with the nearest."""
+    """`size` px, where encoders accept images of that side. Raises UserError with the nearest."""
     if size < STRIDE or size % STRIDE:
         nearest = max(STRIDE, round(size / STRIDE) * STRIDE)
         raise UserError(f"The size must be a multiple of {STRIDE}, and {size} is not. Take {nearest}.")

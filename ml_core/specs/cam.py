@@ -9,7 +9,8 @@ from ml_core.specs.fields import DATASET, InputSlot, Presets, Refusal, Spec, fie
 from ml_core.specs.inactive_fields import inactive
 
 RANDOM_CORRELATION_LIMIT = 0.7
-"""From here on, a map of trained and one of random weights show much the same: it says little about the training."""
+"""From this correlation on, maps of trained and of random weights are so similar that the map shows little of the
+training."""
 
 METHOD_NAMES = {
     "gradcam": "Grad-CAM",
@@ -21,7 +22,7 @@ METHOD_NAMES = {
 
 
 def with_limit(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A map's facts with the limit that its correlation is held against, where they are older than this fact."""
+    """A map's facts with the limit that its correlation is compared with, where they were stored without it."""
     return {"random_correlation_limit": RANDOM_CORRELATION_LIMIT, **facts}
 
 

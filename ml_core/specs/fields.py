@@ -1,4 +1,4 @@
-"""What the specifications of all kinds share: how a field describes itself, how one is refused, the common fields.
+"""Shared by the specifications of all kinds: descriptions of fields, refusals, the common fields.
 
 Nothing in this module imports torch.
 """
@@ -16,8 +16,8 @@ from ml_core.specs.inactive_fields import InactiveRule
 CURRENT_VERSION = 1
 
 Presets = Mapping[str, Mapping[str, Any]]
-"""By name, the one to offer first in front: only what differs from the model's defaults, which are the paper's wherever
-the paper says something."""
+"""By name, in the order in which a form offers them: only what differs from the model's defaults, which are the paper's
+wherever the paper has a value."""
 
 
 class SpecError(ValueError):
@@ -53,9 +53,9 @@ class InputSlot:
     required: bool = True
     help: str = ""
     photographs: bool = False
-    """Whether a dataset of colour photographs is meant, and not one of micrographs."""
+    """Whether the dataset contains colour photographs instead of micrographs."""
     idle: tuple[InactiveRule, ...] = ()
-    """Where the job would not look at it."""
+    """Where the job would not use this input: any of these rules."""
 
 
 DATASET = InputSlot("dataset", "Dataset", "revision")
@@ -71,7 +71,7 @@ class FieldInfo:
     unit_of_one: str
     """The unit after 1: "epoch" where `unit` is "epochs"."""
     words: Mapping[str, str]
-    """Of values that stand for something else (0 threads: as many as the machine has), by their text."""
+    """Texts for values with a special meaning (0 threads: as many as the machine has), by the value's text."""
     help: str
     group: str
     advanced: bool
@@ -82,13 +82,13 @@ class FieldInfo:
     least: float | None
     most: float | None
     multiple: float | None
-    """Of which number its values are multiples."""
+    """The number that its values are multiples of."""
     refusal: str
     idle: tuple[InactiveRule, ...]
     """Where the field has no effect: any of these rules."""
     source: str
-    """What of the inputs its values come from ("mask layers", "classes"), empty for all that have a meaning of their
-    own."""
+    """The property of the inputs that its values come from ("mask layers", "classes"); empty for a field with values
+    of its own."""
 
 
 def field(
@@ -211,7 +211,7 @@ def refusals_of(model: type[Spec], error: ValidationError) -> list[Refusal]:
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""
         if name in model.model_fields and item["type"] == "value_error":
-            # A validator of the model's own says what is wrong with the field beside the others.
+            # A validator of the model itself has its own message on how the field conflicts with others.
             found.setdefault(name, str(item["msg"]).removeprefix("Value error, "))
         elif name in model.model_fields:
             extra = model.model_fields[name].json_schema_extra

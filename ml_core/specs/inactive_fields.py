@@ -1,4 +1,4 @@
-"""Where a field has no effect, said as data: the form, a job's record and the API go by the same rules.
+"""Rules, as data, for when a field has no effect; the form, a job's record and the API all use them.
 
 Nothing in this module imports torch.
 """
@@ -9,26 +9,26 @@ from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 OWN_VALIDATION = "dataset:validation"
-"""Given, beside the inputs, where the dataset names its own validation images."""
+"""In `given`, beside the inputs, where the dataset marks its own validation images."""
 
 
 class InactiveRule(TypedDict):
     """A field has no effect where all of this holds. Values are texts, as they stand in a form."""
 
     fields: dict[str, list[str]]
-    """Other fields, each with the values of which it has one."""
+    """Other fields, each with the values of which it must have one."""
     given: list[str]
-    """Inputs of which there is one; no condition where it is empty."""
+    """Inputs of which at least one must be given; no condition where it is empty."""
     absent: list[str]
-    """Inputs of which there is none."""
+    """Inputs of which none may be given."""
     taken: bool
-    """Whether the input that is given says the value instead."""
+    """Whether the input that is given decides the value instead."""
 
 
 def inactive(
     *, given: Collection[str] = (), absent: Collection[str] = (), taken: bool = False, **fields: str | tuple[str, ...]
 ) -> InactiveRule:
-    """A rule: `inactive(framing="resize")` for a field that has no effect on whole slices."""
+    """A rule: `inactive(framing="resize")` for a field that has no effect where images are resized whole."""
     values = {name: [value] if isinstance(value, str) else list(value) for name, value in fields.items()}
     return InactiveRule(fields=values, given=list(given), absent=list(absent), taken=taken)
 

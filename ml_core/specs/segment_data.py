@@ -1,4 +1,4 @@
-"""What a segmentation's specification says of its images. Imports no torch."""
+"""The part of a segmentation's specification about its images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml_core.specs.fields import TrainingSpec, field
 from ml_core.specs.inactive_fields import OWN_VALIDATION, inactive
 
 REDUCTIONS: Mapping[str, int] = {"full": 1, "half": 2, "quarter": 4}
-"""By resolution, how many pixels along each side become one before the network looks."""
+"""By resolution, how many pixels along each side are reduced to one before the network."""
 
 
 class DataSpec(TrainingSpec):

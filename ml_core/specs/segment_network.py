@@ -1,4 +1,4 @@
-"""What a segmentation's specification says of its network. Imports no torch."""
+"""The part of a segmentation's specification about its network. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Long tests of uploads and jobs under cut connections, killed processes and slow services."""

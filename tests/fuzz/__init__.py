@@ -1,0 +1,1 @@
+"""Tests with damaged, hostile and oddly named files."""

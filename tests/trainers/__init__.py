@@ -1,0 +1,1 @@
+"""Trainers that only count, for the tests of the queue."""

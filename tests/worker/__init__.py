@@ -1,0 +1,1 @@
+"""Tests of the worker with real processes: supervision, leases, the fork server, full disks."""

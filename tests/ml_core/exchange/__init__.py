@@ -1,0 +1,1 @@
+"""Tests of weight conversion, ImageNet weights and model export."""

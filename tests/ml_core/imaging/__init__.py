@@ -1,0 +1,1 @@
+"""Tests of operations on pixels: contrast, hashes, picture sheets, blur, Lab colour."""

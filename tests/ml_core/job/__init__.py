@@ -1,0 +1,1 @@
+"""Tests of checkpoints on disk and of the output at a terminal."""

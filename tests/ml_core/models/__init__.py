@@ -1,0 +1,1 @@
+"""Tests of networks, their costs, activation maps and tiled prediction."""

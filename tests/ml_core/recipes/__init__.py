@@ -1,0 +1,1 @@
+"""Tests of the recipes, each from its specification to its results."""

@@ -1,0 +1,1 @@
+"""Tests of the training loop, the meter, weights and the machine check."""

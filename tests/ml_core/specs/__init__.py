@@ -1,0 +1,1 @@
+"""Tests of job specifications and their presets."""

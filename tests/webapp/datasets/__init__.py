@@ -1,0 +1,1 @@
+"""Tests of datasets, a folder for each concern, and their shared fixtures."""

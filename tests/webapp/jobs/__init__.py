@@ -1,0 +1,1 @@
+"""Tests of jobs: services, live updates, and a folder for each concern."""

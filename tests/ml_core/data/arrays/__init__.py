@@ -1,0 +1,1 @@
+"""Tests of prepared arrays and of the feature store."""

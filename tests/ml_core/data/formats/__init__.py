@@ -1,0 +1,1 @@
+"""Tests of image readers, and of files written and read back."""

@@ -1,0 +1,1 @@
+"""Tests of augmentation, BYOL views and the data of classification and colorization."""

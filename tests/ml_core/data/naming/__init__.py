@@ -1,0 +1,1 @@
+"""Tests of pairing masks with images, and of label tables."""

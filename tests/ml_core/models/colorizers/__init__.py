@@ -1,0 +1,1 @@
+"""Tests of colorization networks and of colour bins."""

@@ -1,0 +1,1 @@
+"""Tests of turning an upload into items: labels, manifests, commit, report."""

@@ -1,0 +1,1 @@
+"""Tests of images and masks as the browser receives them."""

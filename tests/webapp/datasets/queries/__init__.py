@@ -1,0 +1,1 @@
+"""Tests of queries about a dataset's items."""

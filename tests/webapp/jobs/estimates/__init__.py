@@ -1,0 +1,1 @@
+"""Tests of the estimates shown before a job runs."""

@@ -1,0 +1,1 @@
+"""Tests of leases and of the order of the queue."""
