@@ -128,7 +128,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                         # A page may disconnect while it is still joining: leaving must not overtake that.
                         await asyncio.wait_for(joining, LOOK_SECONDS)
                         await asyncio.wait_for(layer.group_discard(group, channel), LOOK_SECONDS)
-            except Exception as error:  # noqa: BLE001  whatever ails the broker: the flow goes on without hints
+            except Exception as error:  # noqa: BLE001  any failure of the broker: events are sent without hints
                 if self._gone:
                     return
                 log.info("No live updates for a follower of job %d: %r", self.job_id, error)

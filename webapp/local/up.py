@@ -194,7 +194,7 @@ class Up:
                 self._print(f"{service.name:<6} | {line}")
 
     def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be gone; the work goes on
+        with contextlib.suppress(OSError):  # the terminal may be closed; Cristae keeps running
             print(text, flush=True)
 
     def _manage(self, *arguments: str) -> list[str]:

@@ -177,7 +177,7 @@ class JobForm:
         return [(where, ({**slots, **fields}[r.field] if where else ""), r.sentence) for where, r in rows]
 
     def labelled(self, refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
-        """(label of the field, sentence); the label is empty where there is no such field."""
+        """(label of the field, sentence); the label is empty if there is no such field."""
         labels = {info.name: info.label for info in fields_of(self.kind)}
         return [(labels.get(refusal.field, ""), refusal.sentence) for refusal in refusals]
 
