@@ -41,7 +41,7 @@ class LeaseKeeper:
         self._thread.join()
 
     def attach(self, trainer: Trainer) -> None:
-        """Extends the lease to the trainer, which is killed as soon as another worker owns the job."""
+        """Extends the lease to the trainer, which is killed as soon as this worker loses the job."""
         with self._lock:
             self._trainer = trainer
             trainer.feed(settings.LEASE_SECONDS - (time.monotonic() - self._renewed))
@@ -88,7 +88,7 @@ class LeaseKeeper:
                 self._trainer.feed(seconds)
 
     def fence(self) -> None:
-        """Another worker owns the job: kills the trainer at once, and makes `check` raise."""
+        """Called when this worker has lost the job: kills the trainer at once, and makes `check` raise."""
         with self._lock:
             self._fenced.set()
             if self._trainer is not None:

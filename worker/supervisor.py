@@ -86,7 +86,7 @@ class Supervisor:
         self._forgotten = False
 
     def run(self) -> None:
-        """Returns when another worker owns the job, or its row has the outcome. Raises only unexpected errors."""
+        """Returns when this worker has lost the job, or the row has the outcome. Raises only unexpected errors."""
         log.info("Job %d: attempt %d on %s.", self._job.pk, self._job.epoch, self._slot.device)
         self._keeper.start()
         try:

@@ -53,7 +53,7 @@ class BoundField:
 
     @property
     def unit(self) -> str:
-        """The unit shown beside the field; empty if its label contains it already."""
+        """The unit shown beside the field; empty if it is the label itself."""
         return "" if self.info.unit == self.info.label.lower() else self.info.unit
 
     @property

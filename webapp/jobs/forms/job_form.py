@@ -266,7 +266,7 @@ class JobForm:
         return next((o.value for o in self._options[slot] if o.default and self._fits(slot, o)), "")
 
     def _before(self, slot: str) -> Sequence[str]:
-        """Inputs that take precedence over this one, and that are chosen."""
+        """The alternatives to this input that are listed before it: one of them is preselected rather than this."""
         alternatives = SPECS[self.kind].one_of
         return alternatives[: alternatives.index(slot)] if slot in alternatives else ()
 
