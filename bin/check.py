@@ -1,7 +1,7 @@
-"""`make check`: everything that can be said about a change in under a minute.
+"""`make check`: all checks of a change that fit into a minute.
 
-The short checks run two at a time, then the fast tests on two cores. Says one line per check, and all that a failed one
-said.
+The short checks run two at a time, then the fast tests on two cores. Prints one line per check, and the whole output of
+a failed one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Check:
 
 
 def checks(variables: dict[str, str]) -> list[Check]:
-    """All but the tests; the longest first, so that the short ones fill the gaps."""
+    """All checks but the tests; the longest first, so that the short ones fill the gaps."""
     manage = [PYTHON, "manage.py"]
     https = {**variables, "CRISTAE_URL": "https://cristae.example.org", "CRISTAE_SECRET_KEY": secrets.token_urlsafe(64)}
     listed = [

@@ -1,7 +1,7 @@
 """Installs Cristae into this folder: the virtual environment, the locked requirements, the built front end.
 
-Run by `bin/setup` with any Python 3.11 to 3.13; uses the standard library alone. What is up to date already is left as
-it is, so that `make demo` may call it each time.
+Run by `bin/setup` with any Python 3.11 to 3.13; uses the standard library alone. Whatever is up to date is left
+unchanged, so that `make demo` may call it each time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages import ROOT, Refusal, Stages
 BUILT = ROOT / "webapp" / "static" / "built"
 NODE_LEAST = (20, 19)
 CONTAINS = {"worker": ("worker",), "dev": ("dev", "worker"), "tooling": ("tooling",)}
-"""Which lists of requirements a list satisfies: dev.txt has all of worker.txt, in the same versions."""
+"""The lists of requirements that each list contains: dev.txt has all of worker.txt, in the same versions."""
 TITLES = {
     "worker": "Python packages with PyTorch, 3 GB the first time",
     "dev": "Python packages for work and tests, 3 GB the first time",
@@ -33,7 +33,7 @@ GIGABYTES = {"worker": 9, "dev": 10, "tooling": 1}
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """One hash over names and contents."""
+    """One hash over the names and contents of files."""
     total = hashlib.sha256()
     for path in sorted(paths):
         total.update(f"{path.relative_to(ROOT)}\0".encode())
@@ -51,7 +51,7 @@ def room(folder: Path, gigabytes: int) -> None:
 
 
 class Environment:
-    """The virtual environment at `folder`. A stamp per list of requirements says which version of it is installed."""
+    """The virtual environment at `folder`. A stamp file per list of requirements records which version is installed."""
 
     def __init__(self, folder: Path, *, stages: Stages) -> None:
         self.folder = folder
@@ -78,18 +78,18 @@ class Environment:
         )
 
     def install(self, name: str) -> None:
-        """Installs `requirements/<name>.txt` unless it is there."""
+        """Installs `requirements/<name>.txt` unless it is installed already."""
         wanted = self._wanted(name)
         if self._stamp(name).exists() and self._stamp(name).read_text() == wanted:
             return
         room(self.folder, GIGABYTES[name])
-        # Each may bring other versions of the same packages, and pip may stop half-way.
+        # Each list may change versions of shared packages, and pip may be interrupted.
         for stamp in map(self._stamp, CONTAINS[name]):
             stamp.unlink(missing_ok=True)
         self._forget_halves()
-        # The lists are complete, so pip need not, and must not, look for anything more (see overrides.txt).
+        # The lists are complete, so pip need not, and must not, resolve further dependencies (see overrides.txt).
         command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-input"]
-        # Unpacked where it is to stay: a small /tmp has no room for it.
+        # Unpacked on the environment's own disk: a small /tmp has no room for it.
         scratch = self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         try:
@@ -112,7 +112,7 @@ class Environment:
         return Path(found.stdout.strip())
 
     def _forget_halves(self) -> None:
-        """A package that was cut short has no RECORD yet, and pip would take it for a whole one."""
+        """Removes half-installed packages: they have no RECORD yet, and pip would take them for complete."""
         for facts in self.folder.glob("lib/python*/site-packages/*.dist-info"):
             if not (facts / "RECORD").exists():
                 shutil.rmtree(facts)
@@ -120,7 +120,7 @@ class Environment:
     def _runs(self, code: str) -> bool:
         try:
             return subprocess.run([self.python, "-c", code], capture_output=True, check=False).returncode == 0
-        except OSError:  # not there, or a link to a Python that was removed
+        except OSError:  # missing, or a link to a Python that was removed
             return False
 
     def _stamp(self, name: str) -> Path:
@@ -131,7 +131,7 @@ class Environment:
 
 
 class FrontEnd:
-    """The scripts and styles, built by Node: the machine's where it is new enough, else one from a wheel."""
+    """The scripts and styles, built by Node: the installed one if it is new enough, else one from a wheel."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -177,7 +177,7 @@ def _node_version() -> tuple[int, ...]:
 
 
 def _counted(requirements: Path, scratch: Path) -> Callable[[str], str]:
-    """How far pip is: packages by what it has said, bytes by what it has fetched to `scratch`."""
+    """Formats pip's progress: packages by its output, bytes by what it has downloaded to `scratch`."""
     listed = sum(line[:1].isalnum() for line in requirements.read_text().splitlines())
 
     def so_far(said: str) -> str:
@@ -187,16 +187,16 @@ def _counted(requirements: Path, scratch: Path) -> Callable[[str], str]:
         fetched = f"{said.count('Collecting ')} of {wanted} packages"
         try:
             return f"{fetched}, {sum(path.stat().st_size for path in scratch.rglob('*.whl')) / 10**6:,.0f} MB"
-        except OSError:  # pip has just taken one away
+        except OSError:  # pip has just deleted one
             return fetched
 
     return so_far
 
 
 def hear() -> None:
-    """Ctrl-C, `timeout` and a closed terminal are one: all stop, and leave nothing running.
+    """Handles Ctrl-C, TERM (`timeout`) and a closed terminal alike: stops, and leaves nothing running.
 
-    Handlers of our own, since a shell script starts background commands with INT ignored.
+    Installs its own handlers, since a shell script starts background commands with INT ignored.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup

@@ -1,4 +1,4 @@
-"""What setting up shows: a line per stage. The words of the programs behind it go to a log, whose end a failure shows.
+"""The output of setup: a line per stage. The output of the programs behind it goes to a log; a failure shows its end.
 
 Uses the standard library alone, as `setup.py` beside it does.
 """
@@ -19,10 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LAST_LINES = 8
 ROUTINE = "Ignoring "
-"""How pip begins a line on a package that is for other systems."""
+"""The start of pip's lines about packages for other systems."""
 LOOK_SECONDS = 0.2
 SIGN_SECONDS = 30.0
-"""A sign of life where no terminal shows a running count."""
+"""Interval of progress lines without a terminal, which would show a running count."""
 LEAVE_SECONDS = 10.0
 REASONS = {
     "No space left on device": "The disk is full. Free some space, then run this again.",
@@ -36,19 +36,19 @@ REASONS = {
     "(npm_config_registry), then run this again.",
     "Permission denied": "A file is not yours to write: run this as the one whose folder it is.",
 }
-"""What stands in a log -> what to do; the first that is found."""
+"""A text in the log -> its remedy; the first match is used."""
 
 
 class Refusal(Exception):
-    """Setting up cannot go on; the text says why and what to do."""
+    """Setup cannot continue; the text gives the reason and the remedy."""
 
 
 class Stages:
-    """One setup at a time in a folder, its stages on the terminal and their programs' words in `log`."""
+    """One setup at a time in a folder: its stages on the terminal, the output of their programs in `log`."""
 
     def __init__(self, log: Path) -> None:
         self.path = log
-        self._log = open(log, "a+b")  # noqa: SIM115 - held, with its lock, until the process ends
+        self._log = open(log, "a+b")  # noqa: SIM115 - kept open, with its lock, until the process ends
         self._began = False
 
     def wait_turn(self) -> None:
@@ -68,9 +68,9 @@ class Stages:
         so_far: Callable[[str], str] | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
-        """Runs one stage to its end. Raises Refusal with the sentence `failed`, or one that knows the reason.
+        """Runs one stage to its end. Raises Refusal with the sentence `failed`, or with a more specific reason.
 
-        `so_far` makes a few words of what the command has said by now: a sign of life while it runs.
+        `so_far` summarises the command's output in a few words, to show progress while it runs.
         """
         if not self._began:
             self._began = True
@@ -78,7 +78,7 @@ class Stages:
             print(f"Setting up Cristae in {ROOT}; all that is said is in {self.path}", flush=True)
         start = self._log.seek(0, os.SEEK_END)
         with _line(title) as line:
-            # In a session of its own, so that one signal reaches all that it starts, and only when it is to end.
+            # In a session of its own, so that one signal reaches all that it starts, and Ctrl-C does not.
             process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
                 start_new_session=True,
@@ -109,7 +109,7 @@ class Stages:
 
 
 class _Line:
-    """The line of one stage: rewritten as it goes on a terminal, else a line now and then."""
+    """The line of one stage: rewritten in place on a terminal, else printed at intervals."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -124,7 +124,7 @@ class _Line:
         self._told = now
         words = ", ".join(filter(None, [f"{now - self._began:.0f} s", so_far()]))
         if self._live:
-            # Cut to the terminal: of a line that is broken only the last part could be rewritten.
+            # Cut to the terminal's width: only the last row of a wrapped line could be rewritten.
             room = shutil.get_terminal_size().columns - 1
             print("\r\x1b[K" + f"  {self.title} ... {words}"[:room], end="", flush=True)
         else:
@@ -147,7 +147,7 @@ def _line(title: str) -> Iterator[_Line]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leaves nothing running where setting up was cut short."""
+    """Kills the process group of a stage that was interrupted."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)

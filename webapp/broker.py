@@ -1,10 +1,10 @@
-"""The Celery app as the web sees it: it sends tasks by name and defines none. And the connection to Redis."""
+"""The Celery app of the web server, which sends tasks by name and defines none, and the connection to Redis."""
 
 import redis
 from celery import Celery
 from django.conf import settings
 
-# Celery spells a Unix socket differently from redis-py.
+# Celery's URL of a Unix socket differs from redis-py's.
 BROKER_URL = settings.REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
 
 app = Celery("cristae", broker=BROKER_URL)
@@ -12,7 +12,7 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
-    # The database row is the truth and a message only a hint: it may be lost, or come twice, without harm.
+    # The database row is authoritative and a message only a hint: it may be lost, or arrive twice, without harm.
     task_acks_late=False,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
@@ -25,5 +25,5 @@ app.conf.update(
 
 
 def redis_client() -> redis.Redis:
-    """A connection of its own, to be closed by a `with`. What is asked of it raises redis.RedisError within seconds."""
+    """A new connection, to be closed by `with`. Its commands raise redis.RedisError within seconds if Redis is away."""
     return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, socket_timeout=3)

@@ -1,4 +1,4 @@
-"""The Celery app as a worker runs it: `celery -A worker.app worker -P threads -c SLOTS -Q QUEUE`.
+"""The Celery app of a worker process: `celery -A worker.app worker -P threads -c SLOTS -Q QUEUE`.
 
 `manage.py work` starts one process per queue.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
-os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every page
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # the system checks import every page
 
 from webapp.broker import app
 
@@ -16,6 +16,6 @@ app.conf.imports = (
     "worker.tasks",
     "worker.selftest",
     "worker.process_signals",
-)  # loaded by Celery once it has set Django up
+)  # imported by Celery after Django's setup
 
 __all__ = ["app"]

@@ -1,6 +1,4 @@
-"""What earlier attempts at a job have left: events not yet collected, checkpoints to go on from, a trainer that will
-not leave.
-"""
+"""What earlier attempts at a job left: events not yet collected, checkpoints to resume from, a running trainer."""
 
 from __future__ import annotations
 
@@ -31,12 +29,12 @@ _TICK = 0.05
 
 
 def attempt_folder(job_id: int, epoch: int) -> Path:
-    """Where attempt `epoch` at the job writes, and nobody else."""
+    """The folder of attempt `epoch` at the job; nothing else writes there."""
     return Path(settings.JOBS) / f"job-{job_id}" / f"epoch-{epoch}"
 
 
 def earlier_attempts(job_id: int, *, below: int) -> list[tuple[int, Path]]:
-    """The attempts before `below` that left a folder here, oldest first."""
+    """The attempts before `below` whose folder exists on this host, oldest first."""
     parent = attempt_folder(job_id, 0).parent
     found = []
     with contextlib.suppress(FileNotFoundError):
@@ -45,27 +43,27 @@ def earlier_attempts(job_id: int, *, below: int) -> list[tuple[int, Path]]:
 
 
 def uncollected_attempts(job_id: int, *, below: int) -> list[tuple[int, Path]]:
-    """Those of which nobody has said yet that all is collected."""
+    """The earlier attempts that are not marked as fully collected."""
     return [(epoch, path) for epoch, path in earlier_attempts(job_id, below=below) if not (path / _COLLECTED).exists()]
 
 
 def note_collected(folder: Path) -> None:
-    """Nothing will be written in `folder` any more, and all that was is in the database."""
+    """Marks `folder` as final: nothing writes there any more, and all of its events are in the database."""
     (folder / _COLLECTED).touch()
 
 
 def note_trainer(folder: Path, *, pid: int) -> None:
-    """Keeps who works in `folder`, for whoever may have to end it."""
+    """Stores the id of the trainer's process in `folder`, so that a later attempt can kill it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         said = {"host": socket.gethostname(), "pid": pid, "began": psutil.Process(pid).create_time()}
         (folder / _TRAINER).write_text(json.dumps(said))
 
 
 def wait_for_end(folder: Path, *, patience: float, check: Callable[[], None]) -> bool:
-    """Waits until no trainer works in `folder` any more; ends one that should have left by itself. False if that fails.
+    """Waits until no trainer uses `folder`; kills one that should have exited by itself. False if that fails.
 
-    A trainer without a supervisor leaves at once, one without a lease when that ends: only a stopped or hanging one
-    is still there after `patience` seconds. `check` is called all the while and may raise.
+    A trainer exits at once without a supervisor, and without a lease when that ends: only a stopped or hanging one
+    still runs after `patience` seconds. `check` is called repeatedly meanwhile and may raise.
     """
     if not (folder / "lock").exists():
         return True
@@ -89,7 +87,7 @@ def wait_for_end(folder: Path, *, patience: float, check: Callable[[], None]) ->
 
 
 def _kill_trainer(folder: Path) -> None:
-    """Kills the process group that `note_trainer` kept, if it is still the same process on this host."""
+    """Kills the process group stored by `note_trainer`, if it is still the same process on this host."""
     try:
         said = json.loads((folder / _TRAINER).read_text())
         same = said["host"] == socket.gethostname() and psutil.Process(said["pid"]).create_time() == said["began"]
@@ -102,7 +100,7 @@ def _kill_trainer(folder: Path) -> None:
 
 
 def newest_checkpoint(job_id: int, *, below: int) -> Path | None:
-    """The newest checkpoint that verifies, of the newest attempt before `below` that has one. Reads all of it."""
+    """The newest intact checkpoint of the newest attempt before `below` that has one. Reads the whole file."""
     for _, folder in reversed(earlier_attempts(job_id, below=below)):
         if found := checkpoints.newest(folder / "checkpoints"):
             return found
@@ -110,6 +108,6 @@ def newest_checkpoint(job_id: int, *, below: int) -> Path | None:
 
 
 def forget_checkpoints(job_id: int, *, below: int) -> None:
-    """Removes the checkpoints of attempts before `below`: a later attempt has newer ones."""
+    """Deletes the checkpoints of attempts before `below`: a later attempt has newer ones."""
     for _, folder in earlier_attempts(job_id, below=below):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Brings what a trainer says from its file into the database, exactly once and in order."""
+"""Stores a trainer's events from its file in the database, exactly once and in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST_READ = 4 * 2**20
 
 
 class EventReader:
-    """Reads whole lines of a growing `events.jsonl`. Lines count as read once `advance` has said so."""
+    """Reads complete lines of a growing `events.jsonl`. Lines count as read once `advance` is called."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class EventReader:
         self._number = 0
 
     def peek(self, most: int = AT_ONCE) -> list[tuple[int, bytes]]:
-        """The next lines with their numbers, from 1; a last line without its end is left for later."""
+        """The next lines with their numbers, from 1; an incomplete last line is left for the next call."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
@@ -52,9 +52,9 @@ class EventReader:
 
 
 class Collector:
-    """Collects the events of one attempt, in the name of the attempt that owns the job.
+    """Collects the events of one attempt, on behalf of the attempt that owns the job.
 
-    The two differ where a new attempt adopts what an earlier one left uncollected.
+    The two differ when a new attempt collects what an earlier one left.
     """
 
     def __init__(self, job: Job, folder: Path, *, of_epoch: int | None = None) -> None:
@@ -64,15 +64,15 @@ class Collector:
         self._folder = folder
         self._reader = EventReader(folder / "events.jsonl")
         self.step: int | None = None
-        """The last step that was heard of."""
+        """The last step that was reported."""
         self.checkpoints = 0
         self.fault = ""
         """The last note of level error."""
 
     def collect(self) -> int:
-        """Writes the next events in one transaction and returns how many lines it took; 0 when there are none.
+        """Stores the next events in one transaction and returns the number of lines processed; 0 if there are none.
 
-        Raises Fenced, having written nothing, or a database's error, after which the same lines are taken again.
+        Raises Fenced, having written nothing, or a database error, after which the same lines are processed again.
         """
         lines = self._reader.peek()
         if not lines:
@@ -80,7 +80,7 @@ class Collector:
         events = [read_line(line, job_id=self._job_id, epoch=self._epoch, seq=number) for number, line in lines]
         files = self._store(events)
         with locked_attempt(self._job_id, epoch=self._owner_epoch) as job:
-            # Where an earlier commit's answer was lost, or another worker got so far: what is there stays as it is.
+            # Rows exist if the reply to an earlier commit was lost, or another worker got so far. They stay unchanged.
             last = job.events.filter(epoch=self._epoch).aggregate(last=Max("seq"))["last"] or 0
             new = [e for e in events if e.seq is not None and e.seq > last]
             kept = [e for e in new if e.kind != "progress"]
@@ -96,14 +96,14 @@ class Collector:
         return len(lines)
 
     def collect_all(self) -> None:
-        """Everything that is there by now."""
+        """Collects everything that is in the file by now."""
         while self.collect():
             pass
 
     def _store(self, events: Sequence[Event]) -> set[int]:
-        """Puts the files of artifact events into the storage; the line numbers of those that are as announced.
+        """Stores the files of artifact events; returns the line numbers of those whose file matches its announced hash.
 
-        Outside of any transaction, as it may take long; a file under its hash does no harm where nothing names it.
+        Outside of any transaction, as it may take long; a stored file that no row names does no harm.
         """
         stored = set()
         for event in events:
@@ -130,7 +130,7 @@ class Collector:
         return ""
 
     def _columns(self, job: Job, events: Sequence[Event]) -> dict[str, Any]:
-        """What the events change on the job itself."""
+        """The job's columns that the events change."""
         columns: dict[str, Any] = {}
         record = dict(job.record)
         for event in events:

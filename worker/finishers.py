@@ -1,4 +1,4 @@
-"""What happens when a job is done, in the transaction in which it becomes so: by its kind, or by what it makes."""
+"""What is done with a finished job's results, in the transaction that sets it to done: by kind, or by artifact."""
 
 from __future__ import annotations
 

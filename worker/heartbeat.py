@@ -1,4 +1,4 @@
-"""Says every few seconds that this worker process lives (webapp.jobs.lifecycle.heartbeats)."""
+"""Reports every few seconds that this worker process is alive (webapp.jobs.lifecycle.heartbeats)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEAT_SECONDS = 5.0
 
 
 class Heartbeat:
-    """Beats for one queue of this process until closed."""
+    """Sends heartbeats for one queue of this process until closed."""
 
     def __init__(self, queue: str, *, slots: int) -> None:
         self._queue = queue

@@ -1,4 +1,4 @@
-"""The devices of this host, and who may use one: a slot per device, held by a lock that the kernel lets go of."""
+"""The devices of this host, with a slot per device, held by a file lock that the kernel releases with the process."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MIB = 2**20
 
 
 def devices_of_host() -> list[str]:
-    """`cuda:0`, `cuda:1`, ... as the trainers will count them, or `cpu`; what CRISTAE_DEVICES names where it is set."""
+    """`cuda:0`, `cuda:1`, ... as trainers number them, or `cpu`; the value of CRISTAE_DEVICES if that is set."""
     return list(settings.DEVICES) or [f"cuda:{n}" for n in range(_count_gpus())] or [CPU]
 
 
 def _count_gpus() -> int:
-    """Asks the driver's own tool: this process must not load torch."""
+    """Counts with the driver's nvidia-smi: this process must not load torch."""
     visible = _visible_gpus()
     return sum(line.startswith("GPU ") for line in _nvidia_smi("-L")) if visible is None else len(visible)
 
 
 def _visible_gpus() -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES lets this process see, by number or UUID; None where it is not set."""
+    """The GPUs that CUDA_VISIBLE_DEVICES allows, by number or UUID; None if it is not set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return None
-    # The driver stops counting at the first entry that is no device, as -1 is.
+    # CUDA ignores everything from the first invalid entry on, such as -1.
     names = [name.strip() for name in visible.split(",")]
     return list(itertools.takewhile(lambda name: name and name != "-1", names))
 
 
 def _nvidia_smi(*asked: str, timeout: float = 30) -> list[str]:
-    """The lines of its answer; none where there is no such tool, or it fails."""
+    """The lines that nvidia-smi prints; empty if it is not installed or fails."""
     if not shutil.which("nvidia-smi"):
         return []
     try:
@@ -54,7 +54,7 @@ def _nvidia_smi(*asked: str, timeout: float = 30) -> list[str]:
 
 
 class Gpu(TypedDict):
-    """What pages say of a GPU; bytes."""
+    """Properties of a GPU for pages; memory in bytes."""
 
     name: str
     driver: str
@@ -64,13 +64,13 @@ class Gpu(TypedDict):
 
 
 def gpus_of_host() -> dict[str, Gpu]:
-    """`cuda:0` -> its name and memory, of every GPU that the trainers will see; empty where the driver says nothing."""
+    """`cuda:0` -> its name and memory, for every GPU visible to trainers; empty if the driver reports nothing."""
     asked = "--query-gpu=uuid,name,driver_version,memory.used,memory.total"
     lines = _nvidia_smi(asked, "--format=csv,noheader,nounits", timeout=5)
     known = {}
     for number, line in enumerate(lines):
         uuid, name, driver, used, total = (cell.strip() for cell in line.split(","))
-        # "[N/A]" where the driver cannot say it, as on machines whose GPU shares the CPU's memory.
+        # "[N/A]" if the driver cannot report it, as on machines whose GPU shares the CPU's memory.
         if used.isdecimal() and total.isdecimal():
             gpu = Gpu(name=name, driver=driver, used=int(used) * MIB, total=int(total) * MIB)
             known[str(number)] = known[uuid] = gpu
@@ -80,7 +80,7 @@ def gpus_of_host() -> dict[str, Gpu]:
 
 
 def memory_of_host() -> dict[str, int]:
-    """What Linux says of its memory, in bytes: {"free", "total"}; free is what programs can still take.
+    """Memory of the host as Linux reports it, in bytes: {"free", "total"}; free is what programs can still allocate.
 
     Empty on other systems.
     """
@@ -96,7 +96,7 @@ def memory_of_host() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place to run one job. `trainer_lock` is the file that its trainer locks, None where trainers need not."""
+    """A slot for one job. `trainer_lock` is the file that its trainer locks, None if trainers need no lock."""
 
     device: str
     trainer_lock: Path | None
@@ -104,10 +104,10 @@ class Slot:
 
 @contextlib.contextmanager
 def device_slot(devices: Sequence[str]) -> Iterator[Slot | None]:
-    """The first free device of this host, held until the end; None when all are taken.
+    """The first free device of this host, held until the context ends; None if all are in use.
 
-    The supervisor holds the slot and the trainer a lock of its own, so a trainer that outlives its supervisor for a
-    moment still keeps the next one off the device.
+    The supervisor holds the slot and the trainer a lock of its own, so that a trainer that outlives its supervisor for
+    a moment still keeps the next job off the device.
     """
     folder = private_folder(Path(settings.RUN)) / "devices"
     folder.mkdir(mode=0o700, exist_ok=True)

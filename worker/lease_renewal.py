@@ -1,4 +1,4 @@
-"""Keeps a claimed job's lease and leads its trainer by it; on a thread of its own, as storing a file may take long."""
+"""Renews a claimed job's lease and extends it to the trainer, on its own thread, as storing a file may take long."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from worker.trainer_process import Trainer
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 600.0
-"""For so long a trainer is kept at work without a database (docs/decisions/database-away.md)."""
+"""How long a trainer is kept running without a database (docs/decisions/database-away.md)."""
 
 
 class LeaseKeeper:
-    """Renews from `start` to `close`. `wanted` is what people want of the job, as last heard."""
+    """Renews from `start` to `close`. `wanted` is the requested action for the job, as of the last renewal."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -41,7 +41,7 @@ class LeaseKeeper:
         self._thread.join()
 
     def attach(self, trainer: Trainer) -> None:
-        """Has the trainer share the lease, and killed the moment the job is another's."""
+        """Extends the lease to the trainer, which is killed as soon as this worker loses the job."""
         with self._lock:
             self._trainer = trainer
             trainer.feed(settings.LEASE_SECONDS - (time.monotonic() - self._renewed))
@@ -49,13 +49,13 @@ class LeaseKeeper:
                 trainer.signal_group(signal.SIGKILL)
 
     def check(self) -> None:
-        """Raises Fenced once the job is no longer this worker's."""
+        """Raises Fenced if this worker has lost the job."""
         if self._fenced.is_set():
             raise Fenced(f"Job {self._job.pk} is no longer this worker's (attempt {self._job.epoch}).")
 
     @property
     def cut_off(self) -> bool:
-        """Whether the database has been away for so long that the trainer should rest, too."""
+        """Whether the database has been away for so long that the trainer should stop, too."""
         return time.monotonic() - self._renewed > OUTAGE_SECONDS
 
     def _run(self) -> None:
@@ -77,7 +77,7 @@ class LeaseKeeper:
             if not database_is_away(error):
                 log.warning("The lease of job %d was not renewed: %s", self._job.pk, error)
                 return
-            # Nobody else can claim the job either, and the reaper gives a lease's time once the database is back.
+            # No other worker can claim the job either, and the reaper allows one lease once the database is back.
         else:
             self._renewed = began
         self._feed(settings.LEASE_SECONDS - (time.monotonic() - began))
@@ -88,7 +88,7 @@ class LeaseKeeper:
                 self._trainer.feed(seconds)
 
     def fence(self) -> None:
-        """The job is another's: the trainer goes at once, and `check` says so to everybody."""
+        """Called when this worker has lost the job: kills the trainer at once, and makes `check` raise."""
         with self._lock:
             self._fenced.set()
             if self._trainer is not None:

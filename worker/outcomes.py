@@ -1,4 +1,4 @@
-"""What the end of a trainer means for its job: a pure function, so that every case stands in one table of its test."""
+"""Maps the end of a trainer to the state of its job: a pure function, so that one table of its test has every case."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ MOST_FAILURES = 3
 
 @dataclass(frozen=True)
 class Attempt:
-    """How an attempt ended. `code` as `subprocess.Popen.returncode` says it."""
+    """How an attempt ended. `code` is that of `subprocess.Popen.returncode`."""
 
     code: int
     wanted: str = ""
-    """What people wanted of the job: "", "pause" or "cancel"."""
+    """The requested action for the job: "", "pause" or "cancel"."""
     told_to_leave: bool = False
-    """Whether the worker itself had asked the trainer to stop, because it is to leave or was cut off."""
+    """Whether the worker itself asked the trainer to stop, because the worker exits or has lost the database."""
     fault: str = ""
     """The trainer's last note of level error."""
     last_words: str = ""
     """The last line of its log."""
     step: int | None = None
     checkpoints: int = 0
-    """How many it wrote."""
+    """How many it wrote in this attempt."""
     checkpoint_step: int | None = None
-    """Where the next attempt would go on."""
+    """The step from which the next attempt would resume."""
     failures: int = 0
-    """Attempts in a row before it that counted as failures."""
+    """Consecutive earlier attempts that counted as failures."""
     crashed_before_at: int | None = None
-    """The step at which the attempt before it crashed."""
+    """The step at which the previous attempt crashed."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The state that the job goes to, the sentence shown with it, its new count of failures, facts for the event."""
+    """The job's new state, the sentence shown with it, its new count of failures, facts for the event."""
 
     to: State
     reason: str = ""
@@ -48,7 +48,7 @@ class Ending:
 
 
 def decide(attempt: Attempt) -> Ending:
-    """What becomes of the job. A cancel or pause holds however the trainer went, unless it was done by then."""
+    """The job's end. A cancel or pause applies however the trainer exited, unless the job was done by then."""
     if attempt.code == DONE:
         return Ending(State.DONE)
     if attempt.wanted == "cancel":
@@ -66,7 +66,7 @@ def decide(attempt: Attempt) -> Ending:
 
 
 def _crashed(attempt: Attempt) -> Ending:
-    """Counts only where it got no further than before: without a new checkpoint, or to the same step again."""
+    """Counts as a failure only without progress: no new checkpoint, or a crash at the same step again."""
     same_step = attempt.step is not None and attempt.step == attempt.crashed_before_at
     failures = attempt.failures + 1 if same_step or not attempt.checkpoints else 0
     what = _cause(attempt)

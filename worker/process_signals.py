@@ -1,6 +1,6 @@
-"""How a worker process lives and leaves: on TERM in good order, and also when whoever started it has gone.
+"""Shutdown of a worker process: in order on TERM, and also when its parent process has died.
 
-With CRISTAE_LIFELINE=stdin the parent holds the other end of this process's standard input.
+With CRISTAE_LIFELINE=stdin the parent holds the write end of this process's standard input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 30.0
-"""After its parent's death a worker has so long to put its jobs back."""
+"""After its parent's death, a worker has so long to queue its jobs again."""
 
 _beats: list[Heartbeat] = []
 
@@ -47,7 +47,7 @@ def announce_start(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def leave(**_: Any) -> None:
-    """TERM: trainers write a checkpoint, rows go back to the queue; Celery waits for that."""
+    """Handles TERM: trainers write a checkpoint, jobs are queued again; Celery waits for that."""
     tasks.LEAVE.set()
 
 

@@ -1,7 +1,7 @@
-"""One host's part of the work: the fork server and a worker process per queue. `manage.py work` becomes this.
+"""The processes of one host's worker: the fork server and a worker process per queue. `manage.py work` becomes this.
 
-Starts what dies again, hands TERM on, and leaves no process behind: each child holds the end of a pipe that closes
-with this process, however that goes.
+Restarts processes that die, forwards TERM, and leaves no process behind: each child holds the end of a pipe that closes
+when this process ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = logging.getLogger("worker.runner")
 
 QUEUES = ("device", "interactive", "io")
 LEAVE_SECONDS = 35.0
-"""Until TERM becomes KILL. Trainers get half a minute for a checkpoint (worker.supervisor.LEAVE)."""
+"""Seconds from TERM to KILL. Trainers get half a minute for a checkpoint (worker.supervisor.LEAVE)."""
 TICK_SECONDS = 0.1
 
 
 class Child:
-    """A process that is started again when it dies, after quick deaths with growing pauses; not when it ended with the
+    """A process that is restarted when it dies, after growing pauses if it dies quickly, but not if it exited with the
     code `unfit`."""
 
     def __init__(self, name: str, command: Sequence[str], *, unfit: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def tend(self) -> None:
-        """Starts it where it is not running and its pause is over. To be called many times a second."""
+        """Starts the process if it is not running and its pause is over. To be called several times a second."""
         now = time.monotonic()
         if self._process is not None:
             code = self._process.poll()
@@ -68,7 +68,7 @@ class Child:
             cwd=settings.ROOT,
             stdin=subprocess.PIPE,
             env={**os.environ, "CRISTAE_LIFELINE": "stdin", "CRISTAE_DATABASE_POOL": "0"},
-            start_new_session=True,  # Ctrl-C in a terminal is for the runner, which stops the others in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the runner, which stops the others in order
         )
 
     def _let_go(self) -> None:
@@ -82,7 +82,7 @@ class Child:
             self._process.terminate()
 
     def see_off(self, deadline: float) -> None:
-        """Waits until it has left, to `deadline` at most; then ends it."""
+        """Waits for the process to exit, until `deadline` at most; then kills it."""
         if self._process is None:
             return
         try:
@@ -102,7 +102,7 @@ def _workers(queues: Sequence[str]) -> list[Child]:
         Child(
             f"worker of {queue}",
             [
-                # Quiet: without its banner, and without its advice against root, which containers and `up` see to.
+                # Quiet: without its banner, and without its warning about root, which containers and `up` deal with.
                 *(sys.executable, "-W", "ignore:You're running the worker with superuser"),
                 *("-m", "celery", "--quiet", "-A", "worker.app", "worker"),
                 *("-P", "threads", "-c", str(slots[queue]), "-Q", queue, "-n", f"{queue}.{os.getpid()}@%h"),
@@ -114,7 +114,7 @@ def _workers(queues: Sequence[str]) -> list[Child]:
 
 
 def _fork_server() -> list[Child]:
-    """None on macOS, where forking a process that has loaded frameworks is not safe."""
+    """Empty on macOS, where forking a process that has loaded frameworks is not safe."""
     if settings.TRAINER != "forkserver" or sys.platform != "linux":
         return []
     from ml_core.forkserver import UNFIT

@@ -1,4 +1,4 @@
-"""A worker's part of the doctor's self-test: it says that it took the message, and starts a trainer as a job would."""
+"""A worker's part of the doctor's self-test: confirms that the message arrived, and starts a trainer as a job would."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
 LONGEST = 600
-"""Characters of what a trainer said that are sent back."""
+"""Characters of a trainer's output that are sent back."""
 
 
 @app.task(name=selftest.TASK, bind=True)
 def probe(self: Task, ticket: str) -> None:
-    """Answers for the queue that the message came by."""
+    """Responds for the queue from which the message came."""
     queue = str((self.request.delivery_info or {})["routing_key"])
     try:
         answer(ticket, queue=queue)
@@ -39,7 +39,10 @@ def probe(self: Task, ticket: str) -> None:
 
 
 def answer(ticket: str, *, queue: str) -> None:
-    """Says that this worker lives and, where jobs compute, what a trainer on a free device found. Raises RedisError."""
+    """Confirms that this worker is alive and, on queues that compute, reports a trainer's result on a free device.
+
+    Raises RedisError.
+    """
     if not selftest.selftest_note(ticket, queue=queue, host=socket.gethostname()) or queue != Queue.DEVICE:
         return
     with device_slot(devices_of_host()) as slot:
@@ -48,7 +51,7 @@ def answer(ticket: str, *, queue: str) -> None:
 
 
 def _try(slot: Slot) -> tuple[int, str]:
-    """Lets a trainer look at its machine (`python -m ml_core doctor`): its exit code, and its verdict."""
+    """Runs a trainer's check of its machine (`python -m ml_core doctor`): its exit code, and its verdict."""
     with tempfile.TemporaryDirectory(prefix="cristae-selftest-") as folder:
         said = Path(folder) / "log.txt"
         try:
@@ -67,7 +70,7 @@ def _try(slot: Slot) -> tuple[int, str]:
 
 
 def _verdict(log_text: str, *, passed: bool) -> str:
-    """Of what it printed: the errors, or else what it computed and on what."""
+    """From its output: the errors, or else what it computed and on which device."""
     lines = [line.partition("  ") for line in log_text.splitlines()]
     wanted = [text.strip() for level, _, text in lines if (level == "error") != passed]
     chosen = [text for text in wanted if "training step" in text] if passed else wanted

@@ -1,4 +1,4 @@
-"""Sees one claimed job through: prepares its folder, starts a trainer, collects, steers, and says how it ended."""
+"""Supervises one claimed job: prepares its folder, starts a trainer, collects events, stops it, records the outcome."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 0.5
-"""How often the row is asked what people want."""
+"""Interval between two reads of the row for requests."""
 LOG_LINES, LOG_BYTES = 1000, 64 * 1024
 MOST_REFUSALS = 5
-"""A deadlock or the like is gone at the next try; a row that cannot be written is not."""
+"""A deadlock or the like passes at the next try; an error that repeats means that the row cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ CANCEL = Grace(term=4.0, kill=8.0)
 PAUSE = Grace(term=60.0, kill=90.0)
 """Writing a checkpoint may take long."""
 LEAVE = Grace(term=15.0, kill=20.0)
-"""A worker that is told to end has about half a minute."""
+"""A worker that is asked to exit has about half a minute."""
 
 _ASKED_FOR = (State.CANCELLED, State.PAUSED)
-"""Here the row says by whom."""
+"""For these the row's reason already names the user."""
 
 R = TypeVar("R")
 
 
 class Leaving(Exception):
-    """The worker is to end while the database is away: the lease ends by itself, and the next worker takes over."""
+    """This worker exits while the database is away: the lease expires by itself, and the next worker takes over."""
 
 
 class Supervisor:
-    """One attempt at one job. `leave` is set when this worker is to end."""
+    """One attempt at one job. `leave` is set when this worker is to exit."""
 
     def __init__(self, job: Job, *, slot: Slot, leave: threading.Event) -> None:
         self._job = job
@@ -86,7 +86,7 @@ class Supervisor:
         self._forgotten = False
 
     def run(self) -> None:
-        """Returns when the job is another's, or its row says how the attempt ended. Raises nothing that is expected."""
+        """Returns when this worker has lost the job, or the row has the outcome. Raises only unexpected errors."""
         log.info("Job %d: attempt %d on %s.", self._job.pk, self._job.epoch, self._slot.device)
         self._keeper.start()
         try:
@@ -119,10 +119,10 @@ class Supervisor:
             if self._trainer is not None:
                 self._trainer.close()
 
-    # --- before ---
+    # --- preparation ---
 
     def _prepare(self) -> Ending | None:
-        """Everything that the trainer finds in its folder. Safe to do again from the start."""
+        """Writes everything that the trainer reads from its folder. Safe to repeat from the start."""
         job = self._job
         self._folder.mkdir(parents=True, exist_ok=True)
         for epoch, folder in attempt_folders.uncollected_attempts(job.pk, below=job.epoch):
@@ -175,10 +175,10 @@ class Supervisor:
         attempt_folders.note_trainer(self._folder, pid=self._trainer.pid)
         self._keeper.attach(self._trainer)
 
-    # --- while it runs ---
+    # --- while the trainer runs ---
 
     def _follow(self) -> int:
-        """Collects and steers until the trainer has ended; returns its exit code."""
+        """Collects events and forwards requests until the trainer has exited; returns its exit code."""
         assert self._trainer is not None
         while True:
             self._keeper.check()
@@ -200,13 +200,13 @@ class Supervisor:
                 time.sleep(TICK_SECONDS)
 
     def _check_row(self) -> None:
-        """What people want, fresher than the renewals say it."""
+        """Reads the requested action from the row, more often than the renewals do."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._keeper.wanted = stop_wanted(self._job.pk, epoch=self._job.epoch)
             self._looked = time.monotonic()
 
     def _steer(self, wanted: str) -> None:
-        """Asks the trainer to stop where somebody wants it to; insists as time goes by."""
+        """Asks the trainer to stop if that is requested; escalates to TERM and KILL with time."""
         assert self._trainer is not None
         grace = CANCEL if wanted == "cancel" else PAUSE if wanted == "pause" else None
         if self._leave.is_set() or self._keeper.cut_off:
@@ -224,7 +224,7 @@ class Supervisor:
             self._trainer.signal_group(signal.SIGTERM)
 
     def _tolerate_outage(self, error: Error) -> None:
-        """Lets a database that is away be away; what it refuses again and again is raised."""
+        """Ignores an unreachable database; raises an error that the database returns repeatedly."""
         connection.close()
         if database_is_away(error):
             return
@@ -233,7 +233,7 @@ class Supervisor:
             raise error
 
     def _retry_outage(self, act: Callable[[], R]) -> R:
-        """Does `act`, again and again while the database is away, until this worker is to end."""
+        """Calls `act` until it succeeds, while the database is away and this worker is not to exit."""
         while True:
             self._keeper.check()
             try:
@@ -243,7 +243,7 @@ class Supervisor:
                 if self._leave.wait(TICK_SECONDS):
                     raise Leaving(f"Job {self._job.pk} is left to the next worker: no database.") from error
 
-    # --- the end ---
+    # --- the outcome ---
 
     def _decide(self, code: int) -> Ending:
         def judge() -> Ending:
@@ -269,13 +269,13 @@ class Supervisor:
         )
 
     def _end(self, ending: Ending) -> None:
-        """Changes the state in the same transaction as whatever else the end brings."""
+        """Changes the state in the same transaction as everything else that the outcome writes."""
         try:
             self._retry_outage(lambda: self._change(ending))
         except (Fenced, Leaving):
             raise
         except Exception as error:
-            # What the job made cannot be entered: that is an end too, and must be said.
+            # The job's results cannot be stored: that is a failure too, and must be shown.
             log.exception("Job %d could not be finished.", self._job.pk)
             refused = _refusal_of(error)
             self._retry_outage(lambda: self._change(refused))
@@ -306,7 +306,7 @@ class Supervisor:
 
 
 def _refusal_of(error: Exception) -> Ending:
-    """The end of a job whose result could not be entered."""
+    """The outcome of a job whose results could not be stored."""
     if isinstance(error, OSError):
         return _ending_of(error)
     said = str(error) or type(error).__name__
@@ -322,7 +322,7 @@ def _ending_of(error: OSError) -> Ending:
 
 
 def _log_tail(folder: Path) -> str:
-    """The end of the trainer's log, as the page shows it where this host's files are out of its reach."""
+    """The end of the trainer's log, for the page, if the web server cannot read this host's files."""
     try:
         with open(folder / "log.txt", "rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_BYTES))

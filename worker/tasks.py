@@ -1,4 +1,4 @@
-"""The one task: a hint that a queue holds something. The row is the truth: the hint's job need not be the one run."""
+"""The only task: a hint that a queue has a job. The row is authoritative: the job that runs may be another one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from worker.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 LEAVE = threading.Event()
-"""Set when this worker process is to end: nothing is claimed any more, and trainers write a checkpoint and leave."""
+"""Set when this worker process is to exit: nothing more is claimed; trainers write a checkpoint and exit."""
 
 
 @app.task(name=TASK, bind=True)
 def work(self: Task, job_id: int) -> None:
-    """Works off the queue that the hint came by."""
-    del job_id  # whichever is oldest comes first
+    """Runs the jobs of the queue from which the hint came."""
+    del job_id  # the first job in the queue's order is claimed
     queue = str((self.request.delivery_info or {})["routing_key"])
     try:
         work_off(queue)
@@ -41,7 +41,7 @@ def work(self: Task, job_id: int) -> None:
 
 
 def work_off(queue: str) -> None:
-    """Claims and runs the oldest job of `queue`, then the next, until there is none, no device, or this worker ends."""
+    """Claims and runs the first job of `queue`, then the next, until there is none, no device, or this worker exits."""
     while not LEAVE.is_set():
         with _slot(queue) as slot:
             job = job_claim(queue, worker=worker_name(), device=slot.device) if slot else None
@@ -52,7 +52,7 @@ def work_off(queue: str) -> None:
 
 @contextmanager
 def _slot(queue: str) -> Iterator[Slot | None]:
-    """A device for what trains; the CPU, shared, for what is short or computes nothing."""
+    """A device for queues that train; the shared CPU slot for short jobs and those that compute nothing."""
     if queue == Queue.DEVICE:
         with device_slot(devices_of_host()) as slot:
             yield slot
@@ -61,5 +61,5 @@ def _slot(queue: str) -> Iterator[Slot | None]:
 
 
 def worker_name() -> str:
-    """This worker process, as rows and pages name it."""
+    """The name of this worker process in rows and pages."""
     return f"{socket.gethostname()}:{os.getpid()}"

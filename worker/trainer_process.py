@@ -1,5 +1,5 @@
-"""The process that does a job's work: started by the fork server, as a fresh interpreter, or by a command of the
-settings. It is led through its standard input, and its process group goes as one.
+"""The process that runs a job: started by the fork server, as a fresh interpreter, or by a command from the settings.
+It is controlled through its standard input, and its process group is signalled as a whole.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECRETS = frozenset({"DATABASE_URL", "REDIS_URL", "CRISTAE_SECRET_KEY"})
 
 
 class Process(Protocol):
-    """What a trainer is, however it was started; `subprocess.Popen` is one."""
+    """The interface of a trainer's process, however it was started; `subprocess.Popen` implements it."""
 
     pid: int
 
@@ -35,7 +35,7 @@ class Process(Protocol):
 
 
 class Trainer:
-    """A trainer at work. Its process id is its process group's."""
+    """A running trainer. Its process id is its process group's."""
 
     def __init__(self, process: Process, *, control: int) -> None:
         self._process = process
@@ -47,31 +47,31 @@ class Trainer:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code, minus the signal's number for a killed one; None while it runs."""
+        """The exit code, minus the signal's number for a killed process; None while it runs."""
         return self._process.poll()
 
     def feed(self, seconds: float) -> None:
-        """Tells the trainer that its lease lasts for `seconds` from now."""
+        """Sends the trainer its lease: `seconds` from now."""
         if seconds > 0:
             self._write(f"lease {seconds:.3f}\n")
 
     def stop(self) -> None:
-        """Asks for a checkpoint and an end."""
+        """Asks the trainer to write a checkpoint and exit."""
         self._write("stop\n")
 
     def _write(self, line: str) -> None:
-        # A trainer that has gone, or reads nothing, is found out otherwise.
+        # That a trainer has exited, or does not read, is detected elsewhere.
         if self._control is not None:
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._control, line.encode())
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Sends a signal to the trainer and all that it has started."""
+        """Sends a signal to the trainer and all processes that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
     def close(self) -> None:
-        """Ends whatever is left of it, and the pipe."""
+        """Kills what is left of its process group, and closes the pipe."""
         self.signal_group(signal.SIGKILL)
         if self._control is not None:
             os.close(self._control)
@@ -79,21 +79,21 @@ class Trainer:
 
 
 def forkserver_socket() -> Path:
-    """Where this host's fork server listens."""
+    """The Unix socket of this host's fork server."""
     return socket_folder(private_folder(Path(settings.RUN) / "work")) / "fork.sock"
 
 
 def start(folder: Path, *, forkable: bool, slot: Slot, lease: float) -> Trainer:
-    """Starts a trainer on the attempt in `folder`. Raises OSError where the process cannot be made."""
+    """Starts a trainer on the attempt in `folder`. Raises OSError if the process cannot be created."""
     arguments = ["run", str(folder / "spec.json"), "--inputs", str(folder / "inputs.json")]
     arguments += ["--workdir", str(folder), "--supervised", f"{lease:.3f}"]
     return launch(arguments, said=folder / "log.txt", forkable=forkable, slot=slot)
 
 
 def launch(arguments: Sequence[str], *, said: Path, forkable: bool, slot: Slot) -> Trainer:
-    """Starts `python -m ml_core` with these arguments on a slot's device; what it prints is added to the file `said`.
+    """Starts `python -m ml_core` with these arguments on a slot's device; its output is appended to the file `said`.
 
-    Raises OSError where the process cannot be made.
+    Raises OSError if the process cannot be created.
     """
     environment = _environment(slot)
     theirs, ours = os.pipe()
@@ -136,7 +136,7 @@ def _fork(arguments: Sequence[str], environment: dict[str, str], streams: Sequen
 
 
 def _environment(slot: Slot) -> dict[str, str]:
-    """A trainer knows nothing of the server, so it gets none of its keys."""
+    """A trainer does not use the server, so it gets none of its secrets."""
     kept = {k: v for k, v in os.environ.items() if k.removesuffix("_FILE") not in _SECRETS}
     kept |= {"CRISTAE_DEVICE": slot.device, "PYTHONUNBUFFERED": "1"}
     kept.pop("CRISTAE_DEVICE_LOCK", None)

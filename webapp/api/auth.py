@@ -1,4 +1,4 @@
-"""Who is asking: a script by its token, or a page by its session (with CSRF)."""
+"""Authentication of API requests: a script by its token, or a page by its session (with CSRF)."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ AUTH = [Token(), SessionAuth()]
 
 
 def asker(request: HttpRequest) -> User:
-    """The person behind a request that has passed AUTH."""
+    """The user of a request that has passed AUTH."""
     return cast(User, request.auth)  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def get_dataset(request: HttpRequest, dataset_id: int) -> object:
 
 
 MOST = 1000
-"""Items in one answer."""
+"""Items per response."""
 
 
 class ItemOut(Schema):

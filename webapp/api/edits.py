@@ -1,7 +1,7 @@
-"""Changes to datasets, each a new revision, and revisions as files: what the buttons of a dataset's page do.
+"""Changes to datasets, each as a new revision, and exports of revisions: the actions of a dataset's page.
 
-Every change names the revision that the script looked at (`base`): where the dataset has moved on since, nothing is
-changed and the answer is 409 with the reason.
+Every change names the revision that the script has read (`base`): if the dataset has a newer one, nothing is changed
+and the response is 409 with the reason.
 """
 
 from __future__ import annotations

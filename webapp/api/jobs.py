@@ -1,4 +1,4 @@
-"""Jobs: submit, follow, act."""
+"""Jobs: submit, list, follow, move, act."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of job: what each takes, its presets, its fields with their values and rules."""
+"""The kinds of job: their inputs, presets, and fields with values and rules."""
 
 from __future__ import annotations
 

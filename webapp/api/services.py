@@ -1,4 +1,4 @@
-"""Making, checking and revoking tokens."""
+"""Creating, validating and revoking tokens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from webapp.projects.models import User
 
 
 def _hash(token: str) -> str:
-    # The token is 256 random bits: a plain hash is as good as a slow one, and every request needs it.
+    # The token is 256 random bits: a plain hash is as safe as a slow one, and every request computes it.
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def token_create(user: User, *, name: str, may_write: bool, days: int = 365) -> str:
-    """Makes a token and returns it; it can be read this once."""
+    """Creates a token and returns it; only its hash is stored, so it cannot be read again."""
     token = "cristae_" + secrets.token_urlsafe(32)
     ApiToken.objects.create(
         user=user,
@@ -31,7 +31,7 @@ def token_create(user: User, *, name: str, may_write: bool, days: int = 365) -> 
 
 
 def token_find(token: str) -> ApiToken | None:
-    """The living token of an active user, or None; notes that it was used."""
+    """The valid token of an active user, or None; records that it was used."""
     now = timezone.now()
     found = ApiToken.objects.select_related("user").filter(token_hash=_hash(token), expires_at__gt=now).first()
     if found is None or not found.user.is_active:

@@ -1,1 +1,1 @@
-"""Whether the server is well: checks of its parts, and a test that goes through all of them."""
+"""Health of the server: checks of its parts, and a self-test that exercises all of them."""

@@ -1,4 +1,4 @@
-"""One check per part of the server: a sentence on what is there and, where it is not well, on what to do."""
+"""One check per part of the server: a sentence about its state and, if there is a problem, about the remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_FREE = 10 * 10**9
 LEAST_MEMORY = 2 * 2**30
 """Below this a job on the CPU, or the reading of a large stack, may be ended by the system."""
 MOST_SKEW = 5.0
-"""Seconds by which clocks may differ before times on pages mislead."""
+"""Seconds by which clocks may differ before the times on pages mislead."""
 
 
 def _database() -> Finding:
@@ -115,7 +115,7 @@ def _device(worker: dict[str, object], device: str) -> str:
 
 
 def _memory() -> Finding:
-    """Of every host that works, as its workers say it."""
+    """Memory of every host with a worker, as the workers report it."""
     hosts = {w["host"]: w["memory"] for w in heartbeats.workers() if w.get("memory")}
     if not hosts:
         return Finding("Memory", "warning", "No worker has reported the memory of its machine.", "See Workers.")

@@ -1,4 +1,4 @@
-"""All checks side by side, each with so much time: a part that hangs holds up neither the page nor the others."""
+"""Runs all checks in parallel, each with a time limit: a part that hangs blocks neither the page nor other checks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from django.db import connection
 
 LIMIT_SECONDS = 4.0
-"""A little more than the broker's own patience, which says better what is wrong."""
+"""A little more than the broker's own timeout, whose message describes the fault better."""
 _ORDER = {"failed": 0, "warning": 1, "done": 2}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`state` is done, warning or failed, as the chips know them."""
+    """`state` is done, warning or failed, as the status chips name them."""
 
     name: str
     state: str
@@ -28,19 +28,19 @@ Check = Callable[[], Finding]
 
 
 def examine(checks: Mapping[str, Check], *, limit: float = LIMIT_SECONDS) -> list[Finding]:
-    """What every check found within `limit` seconds, what needs somebody first."""
+    """The findings of all checks within `limit` seconds, those with problems first."""
     found: dict[str, Finding] = {}
 
     def run(name: str, check: Check) -> None:
         try:
             found[name] = check()
-        except Exception as error:  # noqa: BLE001 - whatever stops a check is its finding
+        except Exception as error:  # noqa: BLE001 - an exception is the finding of its check
             said = str(error).strip().splitlines()
             found[name] = _could_not_run(name, said[0] if said else type(error).__name__)
         finally:
             connection.close()  # of this thread
 
-    # A daemon: one that hangs keeps no server from ending.
+    # A daemon thread: a check that hangs does not prevent the server's exit.
     threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in checks.items()]
     for thread in threads:
         thread.start()
@@ -56,7 +56,7 @@ def _could_not_run(name: str, why: str) -> Finding:
 
 
 def report(findings: list[Finding], *, version: str, now: str) -> str:
-    """The findings as text, for an issue."""
+    """The findings as plain text, for an issue."""
     lines = [f"Cristae {version}, checked {now}"]
     for finding in findings:
         word = {"done": "OK", "warning": "check", "failed": "failed"}[finding.state]

@@ -1,6 +1,6 @@
-"""The self-test: a message through every queue, a trainer where jobs are computed, and what came back.
+"""The self-test: sends a message through every queue, runs a trainer where jobs compute, and collects the replies.
 
-It is no job: it belongs to no project, leaves no row and no file, and is forgotten after ten minutes. The workers'
+It is not a job: it belongs to no project, writes no row and no file, and expires after ten minutes. The workers'
 part is `worker/selftest.py`.
 """
 
@@ -20,7 +20,7 @@ from webapp.jobs.models import OWNED, Job, Queue
 
 TASK = "cristae.probe"
 PATIENCE_SECONDS = 30
-"""A free worker takes a message at once: after so long there is none."""
+"""A free worker takes a message at once: after so long, there is no free worker."""
 SOON_SECONDS = 2
 TRAINER_SECONDS = 120
 """Loading PyTorch from a slow disk takes a minute."""
@@ -30,7 +30,7 @@ _WORK = {Queue.DEVICE: "Jobs on devices", Queue.INTERACTIVE: "Maps and predictio
 
 @dataclass(frozen=True)
 class Step:
-    """One queue's part. `state` is running, done or failed."""
+    """The result of one queue. `state` is running, done or failed."""
 
     name: str
     state: str
@@ -39,7 +39,7 @@ class Step:
 
 
 def selftest_start() -> str:
-    """Sends a message to every queue; returns the name of the test. Raises redis.RedisError or BrokerAway."""
+    """Sends a message to every queue; returns the self-test's ticket. Raises redis.RedisError or BrokerAway."""
     ticket = uuid.uuid4().hex
     with redis_client() as client:
         client.hset(_key(ticket), "asked", client.time()[0])
@@ -50,7 +50,7 @@ def selftest_start() -> str:
 
 
 def selftest_note(ticket: str, *, queue: str, **facts: Any) -> bool:
-    """What the worker of `queue` has to say: `host`, then `code` and `said` of its trainer; False where nobody waits.
+    """Stores the reply of a worker of `queue`: `host`, then `code` and `said` of its trainer; False if it has expired.
 
     Raises redis.RedisError.
     """
@@ -64,7 +64,7 @@ def selftest_note(ticket: str, *, queue: str, **facts: Any) -> bool:
 
 
 def selftest_steps(ticket: str) -> list[Step] | None:
-    """How far the test is, queue by queue; None where it is not known any more. Raises redis.RedisError."""
+    """The progress of the test, queue by queue; None if it has expired. Raises redis.RedisError."""
     with redis_client() as client:
         kept, now = client.hgetall(_key(ticket)), client.time()[0]
     known = {name.decode(): json.loads(value) for name, value in kept.items()}
@@ -91,7 +91,7 @@ def _step(queue: Queue, said: dict[str, Any] | None, *, now: int, asked: int) ->
 
 
 def _not_taken(queue: Queue, *, seconds: int) -> Step:
-    # A worker looks at no message while it works off its jobs. Where one of several devices is free, it has by then.
+    # A worker reads no message while it runs its jobs. With several devices, one that is free has done so by then.
     alive = [job for job in Job.objects.filter(queue=queue, state__in=OWNED)[:5] if silent_seconds(job) is None]
     if alive and seconds > SOON_SECONDS:
         jobs = ", ".join(f"#{job.pk}" for job in alive)
@@ -111,4 +111,4 @@ def _key(ticket: str) -> str:
 
 
 AWAY = (redis.RedisError, BrokerAway, OSError)
-"""What a broker that does not answer raises."""
+"""Exceptions that mean that the broker does not answer."""

@@ -1,4 +1,4 @@
-"""Addresses of the doctor."""
+"""URL patterns of the doctor."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Pages of the doctor, and what load balancers ask."""
+"""Pages of the doctor, and the health check for load balancers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def selftest_new(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def selftest_page(request: HttpRequest, ticket: str) -> HttpResponse:
-    """How far a self-test is; the page asks again until it has ended."""
+    """The progress of a self-test; the page polls until it has ended."""
     try:
         steps = selftest.selftest_steps(ticket)
     except selftest.AWAY:
@@ -57,10 +57,10 @@ def selftest_page(request: HttpRequest, ticket: str) -> HttpResponse:
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """For load balancers and containers: 200 when a page could be served. Says nothing about the server."""
+    """For load balancers and containers: 200 if a page could be served. Reveals nothing about the server."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except Exception:  # noqa: BLE001 - any reason at all
+    except Exception:  # noqa: BLE001 - any failure means unhealthy
         return JsonResponse({"ok": False}, status=503)
     return JsonResponse({"ok": True})

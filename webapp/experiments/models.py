@@ -1,4 +1,4 @@
-"""An experiment: a protocol, its graph of jobs and its report."""
+"""An experiment: a protocol, its jobs with their dependencies, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments: a protocol is a graph of jobs, submitted in one go."""
+"""Starting experiments: a protocol is a graph of jobs, which are submitted together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRESETS = ("quick", "recommended", "paper")
 def experiment_start(
     *, project: Project, user: User, preset: str, revision: Revision, protocol: str = "pipeline"
 ) -> Experiment:
-    """Queues every job of `protocol` on `revision`; each waits for those that it takes from. Raises SpecError."""
+    """Queues every job of `protocol` on `revision`; each waits for jobs whose artifacts it uses. Raises SpecError."""
     if protocol not in PROTOCOLS:
         raise SpecError([Refusal("protocol", f"There is no protocol {protocol}; there is: {', '.join(PROTOCOLS)}.")])
     experiment = Experiment.objects.create(

@@ -1,4 +1,4 @@
-"""Addresses of experiments."""
+"""URL patterns of experiments."""
 
 from django.urls import path
 

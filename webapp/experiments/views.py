@@ -1,4 +1,4 @@
-"""Starting and watching an experiment."""
+"""Pages of experiments: starting one, and its progress."""
 
 from __future__ import annotations
 

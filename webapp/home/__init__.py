@@ -1,1 +1,1 @@
-"""Home, search and the page of one project: the pages above all other apps."""
+"""The home page, search and the page of one project: pages that combine all other apps."""

@@ -1,4 +1,4 @@
-"""What the home and project pages say: what runs, what ended, what to do next."""
+"""Data of the home and project pages: running and finished jobs, projects, suggested next steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECENT = datetime.timedelta(days=3)
 
 @dataclass(frozen=True)
 class NextStep:
-    """One thing worth doing now: a sentence and the button that does it."""
+    """One suggestion: a sentence and the button that does it."""
 
     sentence: str
     action: str
@@ -31,7 +31,7 @@ class NextStep:
 
 
 def experiments_of(user: User) -> QuerySet[Job]:
-    """The jobs that people ask for; reading uploads is housekeeping and stays out of lists."""
+    """The jobs that users submit; intake jobs, which read uploads, are left out of lists."""
     return visible(Job.objects.exclude(kind="intake"), user).select_related("project", "created_by")
 
 
@@ -40,7 +40,7 @@ def running_now(user: User) -> list[Job]:
 
 
 def ended_lately(user: User) -> dict[str, Any]:
-    """How many ended which way since `RECENT`, and the newest few of the jobs; the failed come first, to be seen."""
+    """Number of jobs per final state since `RECENT`, and the newest few of them, failed ones first, to be noticed."""
     found = experiments_of(user).filter(state__in=ENDED, ended_at__gte=timezone.now() - RECENT)
     numbers = dict(found.order_by().values_list("state").annotate(Count("id")))
     ends = (State.FAILED, State.DONE, State.CANCELLED)
@@ -65,7 +65,7 @@ def projects_with_counts(user: User) -> list[dict[str, Any]]:
 
 
 def at_work_on(user: User) -> Project | None:
-    """The project that the home page's buttons mean: of those that the user may change, the one of the newest job."""
+    """The project for the home page's buttons: of those that the user may edit, the one with the newest job."""
     editable = projects_of(user).filter(memberships__user=user, memberships__role__in=[Role.OWNER, Role.EDITOR])
     has_data = Exists(Revision.objects.filter(dataset__project=OuterRef("pk"), items_count__gt=0))
     return (

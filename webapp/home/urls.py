@@ -1,4 +1,4 @@
-"""Addresses of home, search and one project's page."""
+"""URL patterns of the home page, search and one project's page."""
 
 from django.urls import path
 

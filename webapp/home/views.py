@@ -1,4 +1,4 @@
-"""Home, search, and the page of one project."""
+"""The home page, search, and the page of one project."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def project(request: HttpRequest, project_id: int) -> HttpResponse:
 
 
 def _jobs(request: HttpRequest, found: Project) -> tuple[list[Job], dict[str, str]]:
-    """One page of the project's jobs and one more, by the filters in the address."""
+    """One page of the project's jobs and one job more, by the filters in the URL."""
     chosen = {key: request.GET.get(key, "") for key in ("state", "kind", "whose", "before")}
     rows = found.jobs.exclude(kind="intake").select_related("created_by")
     if chosen["state"] in State.values:

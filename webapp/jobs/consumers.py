@@ -1,7 +1,8 @@
-"""The live socket of a job (docs/contracts.md).
+"""The WebSocket of a job's page (docs/contracts.md).
 
-It sends nothing of its own: the page names the last event that it has, and gets what came after from the database,
-on every hint and every three seconds. So a lost hint, a full channel or an absent broker costs seconds, never an event.
+The socket keeps no events: the page sends the id of the last event that it has, and later events are read from the
+database on every hint and every three seconds. A lost hint, a full channel or an absent broker delays events by
+seconds and loses none.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3.0
 CHECK_SECONDS = 60.0
-"""How long a removed member may go on watching."""
+"""How long a removed member may go on receiving events."""
 SEND_SECONDS = 30.0
-"""A reader that takes nothing for so long is let go; it comes back with its cursor."""
+"""A client that reads nothing for so long is disconnected; it reconnects with its cursor."""
 LONGEST_MESSAGE = 4096
 LEAVE_SECONDS = 2 * LOOK_SECONDS
 NOT_YOURS = 4404
 TOO_LONG = 1009
 
-# Threads of their own: Channels would run every socket's queries on the one thread that all of Django's shares.
+# A thread pool of its own: Channels would run the queries of every socket on Django's one shared thread.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="followers")
 
 R = TypeVar("R")
@@ -53,9 +54,9 @@ async def _ask(question: Callable[..., R], *given: Any) -> R:
 
 
 class JobConsumer(AsyncWebsocketConsumer):
-    """One page that follows one job. One task listens for hints, one asks the database and sends: never two at once."""
+    """One page that follows one job. One task receives hints, one queries and sends: queries never overlap."""
 
-    # The base class would end the socket whenever the broker does; `_listen` outlives it.
+    # The base class would close the socket when the broker fails; `_listen` reconnects instead.
     channel_layer_alias = "none of the base class's"
 
     async def connect(self) -> None:
@@ -69,11 +70,11 @@ class JobConsumer(AsyncWebsocketConsumer):
         await self.accept()
         self._welcome = await self._allowed()
         if not self._welcome:
-            # Closed after the handshake: a browser learns the code of no other refusal.
+            # Closed after the handshake: a browser receives a close code only then.
             await self.close(NOT_YOURS)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """`{"after": <id of the last event that the page has>}` starts the flow, or sets it back."""
+        """`{"after": <id of the last event that the page has>}` starts sending, or resets the cursor."""
         if not self._welcome:
             return
         if text_data is None or len(text_data) > LONGEST_MESSAGE:
@@ -94,7 +95,7 @@ class JobConsumer(AsyncWebsocketConsumer):
         while left:
             for task in left:
                 task.cancel()
-            # Asked again, as a library underneath may swallow a cancellation that meets a message.
+            # Cancelled again, as a library underneath may swallow a cancellation that coincides with a message.
             _, left = await asyncio.wait(left, timeout=LEAVE_SECONDS)
         raise StopConsumer
 
@@ -108,7 +109,7 @@ class JobConsumer(AsyncWebsocketConsumer):
             raise
 
     async def _listen(self) -> None:
-        """Turns hints into `_news`; joins again when the broker comes back."""
+        """Sets `_news` on each hint; rejoins the group when the broker comes back."""
         group = group_of(self.job_id)
         while not self._gone:  # a cancellation may come out of the layer as another error
             layer = get_channel_layer()
@@ -124,10 +125,10 @@ class JobConsumer(AsyncWebsocketConsumer):
                         self._news.set()
                 finally:
                     with contextlib.suppress(Exception):
-                        # A page may go while it is still joining: leaving must not overtake that.
+                        # A page may disconnect while it is still joining: leaving must not overtake that.
                         await asyncio.wait_for(joining, LOOK_SECONDS)
                         await asyncio.wait_for(layer.group_discard(group, channel), LOOK_SECONDS)
-            except Exception as error:  # noqa: BLE001  whatever ails the broker: the flow goes on without hints
+            except Exception as error:  # noqa: BLE001  any failure of the broker: events are sent without hints
                 if self._gone:
                     return
                 log.info("No live updates for a follower of job %d: %r", self.job_id, error)
@@ -135,7 +136,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _follow(self) -> None:
-        """Asks and sends until the page goes. The group is joined first, so nothing falls between the two."""
+        """Queries and sends until the page disconnects. The group is joined first, so no event is missed in between."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._joined.wait(), LOOK_SECONDS)
         checked = time.monotonic()
@@ -162,7 +163,7 @@ class JobConsumer(AsyncWebsocketConsumer):
                 if not await self._deliver({"job": state, "events": events, "cursor": cursor, "more": more}):
                     return
                 shown = state
-                if self._cursor == asked_after:  # else the page has set it back meanwhile
+                if self._cursor == asked_after:  # else the page has reset it meanwhile
                     self._cursor = cursor
                 if more:
                     continue
@@ -173,13 +174,13 @@ class JobConsumer(AsyncWebsocketConsumer):
         try:
             allowed = await self._allowed()
         except Error:
-            return True  # It is asked again in a minute; until then the database tells nothing to anybody.
+            return True  # Checked again in a minute; while the database is away no event can be sent either.
         if not allowed:
             await self.close(NOT_YOURS)
         return allowed
 
     async def _deliver(self, message: dict[str, Any]) -> bool:
-        """Sends and waits until the network has taken it; False where the page reads nothing any more."""
+        """Sends, and waits until the network has accepted the message; False if the page no longer reads."""
         text = json.dumps(message, separators=(",", ":"), allow_nan=False)
         try:
             await asyncio.wait_for(self.send(text), SEND_SECONDS)
@@ -190,7 +191,7 @@ class JobConsumer(AsyncWebsocketConsumer):
 
 
 def _may_view(user_id: int, job_id: int, session: SessionBase | None) -> bool:
-    """Whether the person still may, and is still signed in where the socket came with a session."""
+    """Whether the user still has access, and is still signed in where the socket came with a session."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None or (session is not None and not session.exists(session.session_key or "")):
         return False
@@ -202,6 +203,6 @@ def _may_view(user_id: int, job_id: int, session: SessionBase | None) -> bool:
 
 
 def _look(job_id: int, cursor: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The state first, so that a page which reads of an end, and of no more to come, has every event up to it."""
+    """Reads the state before the events: a page that gets a final state and no more events has every event."""
     state = snapshot(Job.objects.get(pk=job_id))
     return state, events_after(Job(pk=job_id), cursor)

@@ -1,4 +1,4 @@
-"""What a job takes from elsewhere: checked when it is submitted, turned into files when a worker claims it."""
+"""The inputs of a job: validated when it is submitted, resolved to files when a worker claims it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from webapp.projects.models import Project
 
 
 class InputGone(Exception):
-    """An input that was there when the job was submitted is missing; the text says which, and what to do."""
+    """An input that existed when the job was submitted is missing; the text names it and the remedy."""
 
 
 def revision_in(inputs: Mapping[str, Any]) -> Revision | None:
-    """The revision that a job of these inputs runs on; None where it is gone, or there is none."""
+    """The revision that a job with these inputs runs on; None if it was deleted or there is none."""
     return Revision.objects.select_related("dataset").filter(pk=inputs.get("dataset", {}).get("revision")).first()
 
 
 def dataset_provides(revision: Revision) -> tuple[str, ...]:
-    """What a dataset brings beside itself, as `ml_core.specs.inactive_fields` names it."""
+    """What a dataset provides beside itself, as `ml_core.specs.inactive_fields` names it."""
     return (OWN_VALIDATION,) if revision.summary.get("splits", {}).get("validation") else ()
 
 
 def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> list[Refusal]:
-    """Why the inputs cannot be used, one sentence per slot; empty where all is well."""
+    """Validates the inputs: one error per slot; empty if all are valid."""
     slots = {slot.name: slot for slot in type(spec).inputs}
     refused = [Refusal(name, f"{spec.title} takes no input {name}. Remove it.") for name in inputs if name not in slots]
     refused += spec.lacking([name for name, reference in inputs.items() if reference is not None])
@@ -46,7 +46,7 @@ def check_inputs(spec: Spec, inputs: Mapping[str, Any], *, project: Project) -> 
 
 
 def values_refused(spec: Spec, inputs: Mapping[str, Any]) -> list[Refusal]:
-    """Why fields whose values come from the dataset cannot be used with this one, one sentence per field."""
+    """Validates fields whose values come from the dataset: one error per field."""
     revision = revision_in(inputs)
     layers = sorted(revision.summary.get("masks", {})) if revision else []
     wanted = getattr(spec, "mask_layer", None)
@@ -89,13 +89,13 @@ def _refuse_artifact(slot: InputSlot, reference: dict[str, Any], inputs: Mapping
     if reference["artifact"] != slot.takes or slot.takes not in makes:
         return f"{slot.label}: {job} makes no {slot.takes}. Choose a job that does."
     if slot.takes == "colour" and job.inputs.get("dataset") != inputs.get("dataset"):
-        # Its planes lie in the order of that revision's items: on another they would colour the wrong images.
+        # The planes are in the order of that revision's items: on another they would colour the wrong images.
         return f"The colour of {job} is of another dataset or revision. Colorize this one, or choose that one."
     return ""
 
 
 def _id(value: Any) -> int | None:
-    """`value` where it can be a row's number, else None."""
+    """`value` if it is a valid row id, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 

@@ -1,4 +1,4 @@
-"""What the queue must know of each kind of job: where it runs, how its trainer starts, whether it may be forked."""
+"""Properties of each kind of job: its queue, the command of its trainer, whether the trainer may be forked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    # A kind of job that only has its specification and its recipe trains on a device.
+    # The default, for kinds that need nothing but a specification and a recipe: they run on a device.
     **{kind: Kind(Queue.DEVICE) for kind in SPECS},
     "cam": Kind(Queue.INTERACTIVE),
     "intake": Kind(Queue.IO, forkable=False),
@@ -29,7 +29,7 @@ KINDS: dict[str, Kind] = {
 
 
 def default_name(spec: Spec, inputs: dict[str, Any]) -> str:
-    """A name for a job that was given none: what it does, and to which dataset or file."""
+    """The default name of a job: what it does, and the dataset or file that it uses."""
     if filename := getattr(spec, "filename", ""):
         return f"{spec.verb} {filename}"[:200]
     revision = revision_in(inputs)

@@ -1,6 +1,6 @@
-"""Jobs, the append-only sequence of what they said, and the files that they made.
+"""Jobs, the append-only sequence of their events, and the files that they produced.
 
-State changes happen in `services.py` alone.
+States are changed only by `webapp.jobs.lifecycle.transitions`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Queue(models.TextChoices):
 
 
 def device_name(device: str, *, host: str) -> str:
-    """`cpu` and `cuda:0` as a person would call them; `host` is the machine's name, empty where it is not known."""
+    """The display name of `cpu` or `cuda:0`; `host` is the machine's name, empty if unknown."""
     kind, _, number = device.partition(":")
     name = {"cpu": "CPU", "cuda": "GPU"}.get(kind, device)
     return " ".join(part for part in (name, number if kind == "cuda" else "", f"of {host}" if host else "") if part)
@@ -59,12 +59,12 @@ class Job(models.Model):
     queue = models.CharField(max_length=12, choices=Queue.choices)
     stop_wanted = models.CharField(max_length=6, blank=True, choices=[(w, w) for w in ("pause", "cancel")])
     epoch = models.PositiveIntegerField(default=0)
-    """The fence: raised by every claim, carried by every write."""
+    """The fencing token: incremented by every claim, checked by every write."""
     lease_until = models.DateTimeField(null=True)
     worker = models.CharField(max_length=200, blank=True)
     device = models.CharField(max_length=100, blank=True)
     failures = models.PositiveSmallIntegerField(default=0)
-    """Attempts in a row that got no further; three end the job."""
+    """Consecutive attempts without progress; three end the job."""
     reason = models.TextField(blank=True)
     """The sentence shown with the state: why it waits, failed or was stopped."""
     log_tail = models.TextField(blank=True)
@@ -72,9 +72,9 @@ class Job(models.Model):
     progress = models.JSONField(default=dict)
     """Last `progress` event: {"stage", "done", "total", "unit", "rate", "left"}; empty while unknown."""
     results = models.JSONField(default=dict)
-    """Headline figures of a finished job, as its last `results` event gave them."""
+    """Headline figures of a finished job, from its last `results` event."""
     watched = models.JSONField(default=dict)
-    """{"name", "value", "best", "best_step"} of the quantity that stands for it in lists (`watched.py`)."""
+    """{"name", "value", "best", "best_step"} of the metric that lists show (`results/tracked_metric.py`)."""
     step = models.BigIntegerField(default=0)
     checkpoint_step = models.BigIntegerField(null=True)
     record = models.JSONField(default=dict)
@@ -84,7 +84,7 @@ class Job(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     queued_at = models.DateTimeField(null=True)
     turn = models.DateTimeField(default=timezone.now)
-    """What queued jobs are ordered by: the time at which it was queued, until somebody moves it (`order.py`)."""
+    """Sort key of queued jobs: the time at which it was queued, until a user moves it (`lifecycle/queue_order.py`)."""
     hinted_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -101,17 +101,17 @@ class Job(models.Model):
 
     @property
     def device_name(self) -> str:
-        """The device that it runs on or ended on, as a person would call it: "GPU 0 of lab-2"; empty before."""
+        """The device that it runs on or ended on, for display: "GPU 0 of lab-2"; empty before it starts."""
         return device_name(self.device, host=self.worker.rpartition(":")[0]) if self.device else ""
 
 
 class Event(models.Model):
-    """One thing that a job said, or one change of its state. Per job, id order is commit order."""
+    """One event of a job: a trainer's message or a change of state. Per job, id order is commit order."""
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="events")
     epoch = models.PositiveIntegerField()
     seq = models.BigIntegerField(null=True)
-    """Line number in that attempt's events.jsonl; null for what the server itself writes."""
+    """Line number in that attempt's events.jsonl; null for events of the server."""
     kind = models.CharField(max_length=12)
     name = models.CharField(max_length=100, blank=True)
     step = models.BigIntegerField(null=True)
@@ -128,12 +128,12 @@ class Event(models.Model):
 
 
 class Artifact(models.Model):
-    """A file that a job made, in the default storage under its hash."""
+    """A file that a job produced, in the default storage under its hash."""
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="artifacts")
     event = models.OneToOneField(Event, models.CASCADE, related_name="artifact")
     kind = models.CharField(max_length=30)
-    """What it is: encoder, segmenter, colour, picture, prediction, cam, table ..."""
+    """Its kind: encoder, segmenter, colour, picture, prediction, cam, table ..."""
     name = models.CharField(max_length=200)
     sha256 = models.CharField(max_length=64)
     size = models.BigIntegerField()

@@ -1,4 +1,4 @@
-"""Addresses of the sockets."""
+"""URL patterns of the WebSockets."""
 
 from django.urls import path
 

@@ -1,6 +1,7 @@
-"""What people ask of jobs: submit, cancel, pause, resume, retry, extend; and what a job's page is told.
+"""What users do with jobs: submit, cancel, pause, resume, retry, extend.
 
-`transitions.py` holds the table of allowed changes, `ownership.py` what workers ask, `reaper.py` what mends.
+In `lifecycle`, `transitions.py` has the allowed changes of state, `leases.py` the operations of workers, `reaper.py`
+the repairs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def job_submit(
     experiment_id: int | None = None,
     extends: Job | None = None,
 ) -> Job:
-    """Queues a job; it waits while jobs in `after`, or jobs that its inputs take from, are not done.
+    """Queues a job; it waits until jobs in `after`, and jobs whose artifacts are its inputs, are done.
 
     `inputs`: slot -> {"revision": id} | {"job": id, "artifact": kind} | {"upload": id}. Raises SpecError with one
     sentence per field or slot at fault.
@@ -63,7 +64,7 @@ def job_submit(
 
 
 def _place(job: Job) -> None:
-    """A new job's first state, by the jobs that it comes after, and the event that tells of it."""
+    """Sets a new job's first state, from the jobs that it depends on, and writes the event that records it."""
     job.state, job.reason = initial_state(job)
     queued = job.state == State.QUEUED
     Job.objects.filter(pk=job.pk, state=State.WAITING).update(
@@ -85,19 +86,19 @@ def _place(job: Job) -> None:
 
 
 def job_cancel(job: Job, *, user: User | None) -> bool:
-    """Ends the job for good; a running trainer gets a few seconds to leave. False where there is nothing to cancel."""
+    """Cancels the job for good; a running trainer gets a few seconds to exit. False if there is nothing to cancel."""
     return _stop(job, wanted="cancel", to=State.CANCELLED, idle=UNCLAIMED, reason=_by("Cancelled", user))
 
 
 def job_pause(job: Job, *, user: User | None) -> bool:
-    """Stops the job with a checkpoint until somebody resumes it. False where there is nothing to pause."""
+    """Stops the job with a checkpoint until a user resumes it. False if there is nothing to pause."""
     idle = (State.WAITING, State.QUEUED)
     return _stop(job, wanted="pause", to=State.PAUSED, idle=idle, reason=_by("Paused", user))
 
 
 def _stop(job: Job, *, wanted: str, to: State, idle: Sequence[State], reason: str) -> bool:
-    # From the idle states the change is made here; a running job is asked, and its worker makes the change. Between
-    # the two a worker may claim it or let go of it, so both are tried again: each is a conditional update.
+    # In states without a worker the change is made here; for a running job it is requested, and the worker makes it.
+    # Meanwhile a worker may claim or release the job, so both are tried again: each is a conditional update.
     for _ in range(3):
         if job_transition(job.pk, to=to, sources=idle, reason=reason):
             return True
@@ -112,12 +113,12 @@ def _by(what: str, user: User | None) -> str:
 
 
 def job_resume(job: Job, *, user: User | None) -> bool:
-    """Queues a paused job again; it goes on from its newest checkpoint."""
+    """Queues a paused job again; it continues from its newest checkpoint."""
     return _again(job, source=State.PAUSED)
 
 
 def job_retry(job: Job, *, user: User | None) -> bool:
-    """Queues a failed or cancelled job again, with a clean count of failures, from its newest checkpoint."""
+    """Queues a failed or cancelled job again, with its failures reset, from its newest checkpoint."""
     return _again(job, source=State.FAILED) or _again(job, source=State.CANCELLED)
 
 
@@ -127,7 +128,7 @@ def _again(job: Job, *, source: State) -> bool:
 
 
 def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:
-    """A new job that carries a finished one on by `epochs` more epochs, from its full state. Raises SpecError."""
+    """Creates a job that continues a finished one for `epochs` more, from its full state. Raises SpecError."""
     spec = load_spec(job.spec)
     if job.state != State.DONE or not isinstance(spec, TrainingSpec):
         raise SpecError([Refusal("", f"{job} cannot be extended: only a training that is done can.")])
@@ -144,4 +145,4 @@ def job_extend(job: Job, *, user: User | None, epochs: int) -> Job:
 
 
 ACTIONS = {"cancel": job_cancel, "pause": job_pause, "resume": job_resume, "retry": job_retry}
-"""What people do to a job that is there, by the names of addresses and of `allowed_actions`."""
+"""Actions on an existing job, by the names in URLs and in `allowed_actions`."""

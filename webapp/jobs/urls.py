@@ -1,4 +1,4 @@
-"""Addresses of jobs, their files, and the queue."""
+"""URL patterns of jobs, their files, and the queue."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""What must hold before anything is started. Each check raises with one sentence that says what to do."""
+"""Preconditions of `manage.py up`. Each check raises with one sentence that states the remedy."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 LEAST_FREE = 10**9
-"""Bytes. Less, and the database stops at its first larger write."""
+"""Bytes. With less, the database stops at its first larger write."""
 
 
 class CannotStart(RuntimeError):
-    """`up` cannot start; the text says why and what to do."""
+    """`up` cannot start; the text gives the reason and the remedy."""
 
 
 def folder_usable(data: Path) -> None:
-    """The data folder is there, or can be made, for its owner alone; a folder that was there stays as it is."""
+    """Checks that the data folder exists or can be created, for its owner alone; an existing folder is not changed."""
     try:
         if not data.is_dir():
             data.mkdir(mode=0o700, parents=True)
@@ -43,7 +43,7 @@ def disk_has_room(data: Path) -> None:
 
 
 def port_free(host: str, port: int, *, patience: float = 0.0) -> None:
-    """Nobody listens at `host`:`port`. `patience` in seconds, for processes that are on their way out."""
+    """Checks that nothing listens at `host`:`port`. `patience`: seconds to wait for processes that are exiting."""
     deadline = time.monotonic() + patience
     while (error := _bind(host, port)) is not None:
         if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:

@@ -1,6 +1,6 @@
-"""Does the web answer? `python -m webapp.local.health [--host] [--port]`, for containers; `up` asks the same.
+"""Whether the web server responds: `python -m webapp.local.health [--host] [--port]`, for containers; `up` uses it too.
 
-Uses the standard library alone: asked every few seconds, it must cost nothing.
+Uses the standard library alone: run every few seconds, it must cost nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import http.client
 import os
 from urllib.parse import urlsplit
 
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked of, not bound to
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - connected to, not bound to
 
 
 def answers(host: str, port: int, *, timeout: float = 2.0) -> bool:
-    """True when the web server at `host`:`port` could serve a page now."""
+    """True if the web server at `host`:`port` could serve a page now."""
     connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), port, timeout=timeout)
-    # The server answers to its own name only.
+    # The server accepts only its own host name.
     name = urlsplit(os.environ.get("CRISTAE_URL", "http://127.0.0.1:8000")).netloc
     try:
         connection.request("GET", "/healthz", headers={"Host": name})

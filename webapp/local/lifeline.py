@@ -1,7 +1,7 @@
 """Runs a command that must not outlive its parent: `lifeline.py [--signal NAME] [--grace SECONDS] -- COMMAND ...`.
 
-The parent holds the other end of this process's standard input and never writes. When the parent goes, however it
-goes, the kernel closes that end; the command then gets the signal, and KILL after the grace time. TERM and INT to this
+The parent holds the write end of this process's standard input and never writes. When the parent exits, even if killed,
+the kernel closes that end; the command then gets the signal, and KILL after the grace time. TERM and INT to this
 process do the same; a second one kills at once. Uses the standard library alone, so that it starts in milliseconds.
 """
 
@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def guarded(command: Sequence[str], *, stop_signal: str = "TERM", grace: float = GRACE_SECONDS) -> list[str]:
-    """`command` behind a lifeline; start it with `stdin=subprocess.PIPE` and keep the pipe open."""
+    """`command`, wrapped in a lifeline; start it with `stdin=subprocess.PIPE` and keep the pipe open."""
     options = ["--signal", stop_signal, "--grace", str(grace)]
     return [sys.executable, "-S", "-E", os.path.abspath(__file__), *options, "--", *command]
 
@@ -30,7 +30,7 @@ def _option(arguments: Sequence[str], name: str, default: str) -> str:
 
 
 class Lifeline:
-    """The command, and the promise that it ends when it is told to or when its parent has gone."""
+    """Runs the command, and ends it on a signal or when its parent process has died."""
 
     def __init__(self, command: Sequence[str], *, stop_signal: signal.Signals, grace: float) -> None:
         self.command = command
@@ -40,7 +40,7 @@ class Lifeline:
         self.child: subprocess.Popen[bytes] | None = None
 
     def stop(self, *_: object) -> None:
-        """Asks the command to end, the first time; kills it, the second."""
+        """Sends the command its stop signal on the first call; kills it on the second."""
         self.stops += 1
         if self.child is None or self.child.poll() is not None:
             return
@@ -54,7 +54,7 @@ class Lifeline:
 
     def run(self) -> int:
         """Runs the command to its end and returns its exit code, 128 + n for signal n."""
-        # Before the command starts: a signal that comes in between must find somebody who knows what to do.
+        # Before the command starts: a signal that arrives in between must find its handler installed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop)
         self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=self._follow_parent)
@@ -65,7 +65,7 @@ class Lifeline:
         return code if code >= 0 else 128 - code
 
     def _follow_parent(self) -> None:
-        """In the child: even where this very process is killed, the kernel tells the command to end (Linux only)."""
+        """In the child: if this process itself is killed, the kernel sends the command its stop signal (Linux only)."""
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(self.stop_signal))
 
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     stop_signal = signal.Signals[f"SIG{_option(options, '--signal', 'TERM')}"]
     grace = float(_option(options, "--grace", str(GRACE_SECONDS)))
     code = Lifeline(command, stop_signal=stop_signal, grace=grace).run()
-    os._exit(code)  # the watching thread still reads; there is nothing to tidy up
+    os._exit(code)  # the watching thread still blocks on its read; there is nothing to clean up
 
 
 if __name__ == "__main__":

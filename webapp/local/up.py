@@ -1,10 +1,10 @@
-"""`manage.py up`: everything on one machine, in one terminal.
+"""`manage.py up`: all of Cristae on one machine, in one terminal.
 
-Starts PostgreSQL and Redis where none are given (DATABASE_URL, REDIS_URL), brings the tables up to date, starts the
-web, the workers and the reaper, prints a link to sign in with, and starts again what dies. INT, TERM and HUP stop it
-all: worker, web, reaper, broker, database, in this order, so that each can still reach what it needs to end well.
-Killed outright it cannot do that; its children then see their lifelines cut (webapp.local.lifeline) and leave by
-themselves.
+Starts PostgreSQL and Redis unless given (DATABASE_URL, REDIS_URL), migrates the database, starts the web server, the
+workers and the reaper, prints a sign-in link, and restarts what dies. INT, TERM and HUP stop all of them:
+worker, web, reaper, broker, database, in this order, so that each can still reach what it needs for an orderly end.
+If `up` itself is killed it cannot do that; its children then detect that their lifelines are cut
+(webapp.local.lifeline) and exit by themselves.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from webapp.local.servers import EngineError, Postgres, Redis, private_folder
 
 TICK_SECONDS = 0.1
 LEAVE_SECONDS = 40.0
-"""What the children of a killed `up` have to leave the port: the longest grace of one that answers, and some."""
+"""How long the children of a killed `up` have to release the port: the longest grace of one that listens, and more."""
 WORKER_GRACE, WEB_GRACE, REAPER_GRACE = 60.0, 15.0, 10.0
 """Seconds from TERM to KILL. A worker asks its trainers for a checkpoint first."""
 SLOW_SECONDS = 60.0
 IMPATIENT_SECONDS = 2.0
-"""From then on a second signal means: do not wait for the one that is being stopped. Sooner, it is the same Ctrl-C,
-which a terminal, make and timeout may all hand on."""
+"""A second signal after this time means: kill the process that is being stopped. A sooner one is the same Ctrl-C,
+which a terminal, make and timeout may each forward."""
 
 
 class Stopped(Exception):
-    """Somebody asked for the end while it was still starting."""
+    """A stop was requested during startup."""
 
 
 class Up:
-    """All parts of Cristae on this machine."""
+    """All processes of Cristae on this machine."""
 
     def __init__(self, *, data: Path, host: str, port: int, demo: bool) -> None:
         self.data = data
@@ -60,10 +60,10 @@ class Up:
     # --- signals ---
 
     def listen(self) -> None:
-        """Handlers of our own: a shell script starts background commands with INT ignored."""
+        """Installs signal handlers, since a shell script starts background commands with INT ignored."""
         signal.signal(signal.SIGINT, self._asked_to_stop)
         signal.signal(signal.SIGTERM, self._asked_to_stop)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means: go on without the terminal
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: continue without the terminal
             signal.signal(signal.SIGHUP, self._asked_to_stop)
 
     def _asked_to_stop(self, *_: object) -> None:
@@ -78,10 +78,10 @@ class Up:
         if self.stopping:
             raise Stopped
 
-    # --- from nothing to running ---
+    # --- startup ---
 
     def run(self) -> None:
-        """Starts everything and stays until asked to stop. Raises CannotStart."""
+        """Starts everything and runs until asked to stop. Raises CannotStart."""
         claim = self._claim()
         try:
             try:
@@ -152,7 +152,7 @@ class Up:
         self.watches.append(Watch(service))
 
     def _make_demo(self) -> None:
-        """While the web starts, so that the first page has something to show."""
+        """Creates the demo project while the web server starts, so that the first page has content."""
         if not self.demo:
             return
         try:
@@ -162,7 +162,7 @@ class Up:
             self._print(f"There is no demo project: {error}")  # everything else works without it
 
     def _greet(self) -> None:
-        """Says where to go, once the web answers."""
+        """Prints the address once the web server responds."""
         began, announced = time.monotonic(), False
         while not answers(self.host, self.port):
             self._tick()
@@ -180,7 +180,7 @@ class Up:
     # --- running ---
 
     def _tick(self) -> None:
-        """One look at everything. Raises Stopped when that was asked for."""
+        """Checks every process once. Raises Stopped if a stop was requested."""
         self._go_on()
         self._show()
         for watch in self.watches:
@@ -194,14 +194,14 @@ class Up:
                 self._print(f"{service.name:<6} | {line}")
 
     def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be gone; the work goes on
+        with contextlib.suppress(OSError):  # the terminal may be closed; Cristae keeps running
             print(text, flush=True)
 
     def _manage(self, *arguments: str) -> list[str]:
         return [sys.executable, str(variables.ROOT / "manage.py"), *arguments]
 
     def _command(self, *arguments: str) -> str:
-        """Runs a management command to its end, in a process of its own; returns what it printed."""
+        """Runs a management command in a process of its own; returns its output."""
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
             process = subprocess.Popen(
                 guarded(self._manage(*arguments)),
@@ -226,10 +226,10 @@ class Up:
                 )
             return said.read().decode(errors="replace").strip()
 
-    # --- the end ---
+    # --- shutdown ---
 
     def _stop(self) -> None:
-        """In order: who uses comes before who is used."""
+        """Stops the processes in order: each before those that it depends on."""
         order = ["worker", "web", "reaper", Redis.name, Postgres.name]
         for part in sorted(self.parts, key=lambda p: order.index(p.name)):
             self._leaving = part
@@ -238,7 +238,7 @@ class Up:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line. Returns the exit code: 0 when it was asked to stop."""
+    """The command line. Returns the exit code: 0 if it was asked to stop."""
     parser = argparse.ArgumentParser(prog="manage.py up", description="Runs all of Cristae on this machine.")
     parser.add_argument("--demo", action="store_true", help="make a demo project and train on it")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (127.0.0.1)")
@@ -253,7 +253,7 @@ def main(arguments: Sequence[str]) -> int:
     except (CannotStart, EngineError) as error:
         print(f"Cristae cannot start: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # a full disk, a folder without rights: the system's own words are a sentence
+    except OSError as error:  # a full disk, a folder without access: the system's message is a sentence
         print(f"Cristae cannot start: {error.filename or data}: {error.strerror}.", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,5 @@
-"""The settings' variables on one machine: what nobody has set, `manage.py up` makes and other commands find.
+"""Environment variables of the settings on one machine: `manage.py up` sets those that are missing and publishes them
+for other commands.
 
 Nothing here imports Django, since all of it comes before the settings are read.
 """
@@ -18,7 +19,7 @@ WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
 
 
 def data_folder() -> Path:
-    """Where everything lies that must survive; the settings read the same variable."""
+    """The folder of all persistent data; the settings read the same variable."""
     return Path(os.environ.get("CRISTAE_DATA", ROOT / "var")).expanduser().resolve()
 
 
@@ -27,31 +28,31 @@ def _file(data: Path) -> Path:
 
 
 def address(host: str, port: int) -> str:
-    """What a browser is to be given for a web server that listens at `host`."""
+    """The URL for browsers of a web server that listens at `host`."""
     name = socket.gethostname() if host in WILDCARDS else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def set_defaults(*, data: Path, host: str, port: int) -> None:
-    """Sets the variables that need no engine, where nobody has: folders, the key, the server's address."""
+    """Sets the missing variables that need no engine: folders, the secret key, the server's address."""
     os.environ["CRISTAE_DATA"] = str(data)
     if not {"CRISTAE_SECRET_KEY", "CRISTAE_SECRET_KEY_FILE"} & os.environ.keys():
         os.environ["CRISTAE_SECRET_KEY"] = secret(data / "secret-key")
     if "CRISTAE_URL" not in os.environ:
         os.environ["CRISTAE_URL"] = address(host, port)
-        # Reached under another name as well: from this machine itself, and through a tunnel.
+        # Other names by which the server is reached: from this machine itself, and through a tunnel.
         os.environ.setdefault("CRISTAE_EXTRA_HOSTS", "127.0.0.1,localhost")
 
 
 class Claim:
-    """The right to run on a data folder, held by one `up` at a time and given back by the kernel when it ends."""
+    """An exclusive lock on a data folder, held by one `up` at a time and released by the kernel when it ends."""
 
     def __init__(self, data: Path) -> None:
         self.path = private_folder(data / "run") / "up.lock"
-        self._file = open(self.path, "a+")  # noqa: SIM115 - held for as long as the process lives
+        self._file = open(self.path, "a+")  # noqa: SIM115 - kept open for as long as the process lives
 
     def take(self) -> int | None:
-        """None when the claim is ours now, else the number of the process that has it (0 if it does not say)."""
+        """Takes the lock: None if it is ours now, else the id of the process that holds it (0 if unknown)."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,7 +69,7 @@ class Claim:
 
 
 def publish(data: Path, names: list[str]) -> None:
-    """Writes down the variables `names`, readable by the owner only, for commands of the same person."""
+    """Writes the variables `names` to a file, readable by the owner only, for other commands of the same user."""
     path = _file(data)
     half = path.with_suffix(".half")
     half.unlink(missing_ok=True)
@@ -83,19 +84,19 @@ def withdraw(data: Path) -> None:
 
 
 def left_behind(data: Path) -> bool:
-    """Did the last start end without tidying up? Its processes may still be on their way out."""
+    """Whether the last start ended without cleaning up: its processes may still be exiting."""
     return _file(data).exists()
 
 
 def adopt() -> None:
-    """Takes over the variables of the `up` that runs on this data folder, where there is one."""
+    """Sets the variables published by the `up` that runs on this data folder, if there is one."""
     data = data_folder()
     if "DATABASE_URL" in os.environ or not _file(data).exists():
         return
     claim = Claim(data)
     try:
         if claim.take() is None:
-            return  # nobody runs: what the file says is no longer true
+            return  # no `up` runs: the file is out of date
     finally:
         claim.release()
     for name, value in json.loads(_file(data).read_text()).items():

@@ -1,1 +1,1 @@
-"""People, projects and their members: who may see and change what."""
+"""Users, projects and their members, and access control."""

@@ -1,6 +1,6 @@
-"""The only door to objects: every view, socket and API route goes through one of these functions.
+"""Access control: every view, socket and API route gets its objects through one of these functions.
 
-Who may not see an object gets the same 404 as for one that does not exist.
+A user without access to an object gets the same 404 as for one that does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAY_WRITE = {Role.OWNER, Role.EDITOR}
 
 
 def signed_in(request: HttpRequest) -> User:
-    """The person behind a request that LoginRequiredMiddleware let through."""
+    """The user of a request that LoginRequiredMiddleware let through."""
     return cast(User, request.user)
 
 
@@ -34,28 +34,28 @@ def role_in(user: User, project: Project) -> Role | None:
 
 
 def may_edit(user: User, project: Project) -> bool:
-    """Whether to offer a change; the change itself goes through `get_editable`."""
+    """Whether to offer a change; the change itself is checked by `get_editable`."""
     return role_in(user, project) in _MAY_WRITE
 
 
 def projects_edited_by(user: User) -> QuerySet[Project]:
-    """The projects that `user` may change."""
+    """The projects that `user` may edit."""
     return Project.objects.filter(memberships__user=user, memberships__role__in=_MAY_WRITE)
 
 
 def is_administrator(user: User) -> bool:
-    """Whether `user` looks after the server: its queue is theirs to order, other people's data is not theirs to see."""
+    """Whether `user` administers the server: may order its queue, but not see other people's data."""
     return user.is_active and user.is_superuser
 
 
 def visible(queryset: QuerySet[M], user: User, *, project: str = "project") -> QuerySet[M]:
-    """`queryset` cut down to what `user` may see; `project` is the lookup from its model to the project."""
+    """`queryset` filtered to what `user` may see; `project` is the lookup from its model to the project."""
     lookup = f"{project}__memberships__user" if project else "memberships__user"
     return queryset.filter(**{lookup: user})
 
 
 def get_visible(queryset: QuerySet[M], user: User, *, project: str = "project", **lookup: object) -> M:
-    """The one object that matches, if `user` may see it; else Http404."""
+    """The one object that matches, if `user` may see it; else raises Http404."""
     found = visible(queryset, user, project=project).filter(**lookup).first()
     if found is None:
         raise Http404
@@ -63,7 +63,7 @@ def get_visible(queryset: QuerySet[M], user: User, *, project: str = "project", 
 
 
 def get_editable(queryset: QuerySet[M], user: User, *, project: str = "project", **lookup: object) -> M:
-    """As `get_visible`; a member who may only look gets PermissionDenied."""
+    """As `get_visible`; for a member with read access only it raises PermissionDenied."""
     found = get_visible(queryset, user, project=project, **lookup)
     owner: object = found
     for name in project.split("__") if project else []:
@@ -75,7 +75,7 @@ def get_editable(queryset: QuerySet[M], user: User, *, project: str = "project",
 
 
 def get_administered(queryset: QuerySet[M], user: User, *, pk: int) -> M:
-    """As `get_editable`; an administrator gets any object, for a change that shows nothing of what is in it."""
+    """As `get_editable`; an administrator gets any object, for changes that reveal nothing of its content."""
     if not is_administrator(user):
         return get_editable(queryset, user, pk=pk)
     found = queryset.filter(pk=pk).first()

@@ -1,4 +1,4 @@
-"""Forms about people and projects."""
+"""Forms of users and projects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webapp.projects.models import User
 
 
 class SignInForm(AuthenticationForm):
-    """Takes the user's name or e-mail address."""
+    """Accepts the user's name or e-mail address."""
 
     error_messages = {
         "invalid_login": "No account has this name and password. Check both; capitals count in the password.",

@@ -1,4 +1,4 @@
-"""People, projects and who may do what in them."""
+"""Users, projects, and roles in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db import models
 
 
 class User(AbstractUser):
-    """A person. The e-mail address is the name to sign in with."""
+    """A user. The e-mail address is the name to sign in with."""
 
     @property
     def display_name(self) -> str:
@@ -21,7 +21,7 @@ class Role(models.TextChoices):
 
 
 class Project(models.Model):
-    """What a group of people works on together; everything else belongs to exactly one project."""
+    """The shared workspace of a group of people; everything else belongs to exactly one project."""
 
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
@@ -47,7 +47,7 @@ class Membership(models.Model):
 
 
 class SignInLink(models.Model):
-    """A link that signs one person in once. Only its hash is kept."""
+    """A link that signs one user in once. Only its hash is stored."""
 
     user = models.ForeignKey(User, models.CASCADE)
     token_hash = models.CharField(max_length=64, unique=True)

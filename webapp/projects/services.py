@@ -1,4 +1,4 @@
-"""Projects and people: the changes that pages and commands make."""
+"""Changes to projects and users, for pages and commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINK_LIFE = datetime.timedelta(hours=24)
 
 @transaction.atomic
 def project_create(*, user: User, name: str) -> Project:
-    """A new project that `user` owns."""
+    """Creates a project that `user` owns."""
     project = Project.objects.create(name=name)
     Membership.objects.create(project=project, user=user, role=Role.OWNER)
     return project
@@ -27,9 +27,9 @@ def project_create(*, user: User, name: str) -> Project:
 
 @transaction.atomic
 def user_invite(email: str, *, admin: bool = False) -> User:
-    """The person with this e-mail address, made if there is none. They sign in with a link of `signin_link_create`.
+    """The user with this e-mail address, created if there is none. They sign in with a link of `signin_link_create`.
 
-    `admin` makes a person an administrator; without it, an administrator stays one.
+    `admin` makes the user an administrator; without it, an administrator stays one.
     """
     user = User.objects.filter(email__iexact=email).first()
     if user is None:
@@ -41,21 +41,21 @@ def user_invite(email: str, *, admin: bool = False) -> User:
 
 
 def signin_link_create(user: User) -> str:
-    """The whole address of a page that signs `user` in once, within 24 hours. The server keeps only its hash."""
+    """The full URL of a page that signs `user` in once, within 24 hours. The server stores only its hash."""
     token = secrets.token_urlsafe(32)
     SignInLink.objects.create(user=user, token_hash=_hash(token), expires_at=timezone.now() + LINK_LIFE)
     return settings.URL + reverse("sign-in-link", args=[token])
 
 
 def signin_link_user(token: str) -> User | None:
-    """Whom the link would sign in; None when it is spent, too old, or was never given out."""
+    """The user that the link would sign in; None if it was used, has expired, or never existed."""
     link = _good_links(token).select_related("user").first()
     return link.user if link and link.user.is_active else None
 
 
 def signin_link_spend(token: str) -> User | None:
-    """Spends the link: of any number of askers at once, one gets the user and the others None."""
-    # One row and no join: a second UPDATE waits for the first and then sees `used_at`.
+    """Uses up the link: of any number of concurrent requests, one gets the user and the others None."""
+    # One row and no join: a second UPDATE waits for the first and then reads its `used_at`.
     if not _good_links(token).update(used_at=timezone.now()):
         return None
     user = SignInLink.objects.select_related("user").get(token_hash=_hash(token)).user

@@ -1,4 +1,4 @@
-"""Addresses of sign-in, home and projects."""
+"""URL patterns of sign-in, accounts and new projects."""
 
 from django.contrib.auth.views import LogoutView
 from django.urls import path

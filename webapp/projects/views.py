@@ -1,4 +1,4 @@
-"""Sign-in, home, search and project pages."""
+"""Sign-in, the user's account, and the form of a new project."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SignIn(LoginView):
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Looking at the link costs nothing, so that a mail scanner cannot spend it; the button does."""
+    """GET does not use up the link, so that a mail scanner cannot; the button's POST does."""
     user = services.signin_link_spend(token) if request.method == "POST" else services.signin_link_user(token)
     if user is None:
         return render(request, "projects/sign_in_link.html", {"spent": True}, status=410)
@@ -41,7 +41,7 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
-    """One's own password. Whoever came by a link has none yet."""
+    """Sets the user's own password. A user who came by a sign-in link has none yet."""
     user = signed_in(request)
     form_class = PasswordChangeForm if user.has_usable_password() else SetPasswordForm
     form = form_class(user, request.POST or None)

@@ -1,1 +1,1 @@
-"""The registry of encoders and models, made here or brought in."""
+"""The registry of encoders and models, trained here or imported."""

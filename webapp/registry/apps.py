@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class RegistryConfig(AppConfig):
     name = "webapp.registry"
-    label = "encoders"  # tables and migrations were made under this name
+    label = "encoders"  # tables and migrations were created under this name

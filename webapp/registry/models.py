@@ -1,4 +1,4 @@
-"""The registry of pretrained weights, made here or brought in."""
+"""The registry of pretrained weights, trained here or imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entering pretrained weights in the registry."""
+"""Adding pretrained weights to the registry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from webapp.registry.models import Encoder, Origin
 
 
 def encoder_from_artifact(artifact: Artifact) -> Encoder:
-    """The registry's entry for an encoder that a job made; a second call returns the first one's.
+    """The registry's entry for an encoder that a job produced; a second call returns the same entry.
 
-    Raises ValueError where the artifact's facts do not say how images must be prepared for it: such weights would be
-    used wrongly later.
+    Raises ValueError if the artifact's facts lack how images must be prepared for it: such weights would be used
+    wrongly later.
     """
     facts = artifact.facts
     missing = [name for name in ("architecture", "channels", "mean", "deviation") if name not in facts]

@@ -1,1 +1,1 @@
-"""What is known of a job before it runs: memory, duration, warnings."""
+"""Estimates for a job before it runs: memory, duration, warnings."""

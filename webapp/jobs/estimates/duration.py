@@ -1,6 +1,6 @@
-"""How long a job takes, judged by one like it that has finished, and when each queued job starts.
+"""Estimates how long a job takes, from a similar finished one, and when each queued job starts.
 
-Nothing is invented: where one figure is unknown, so is all that hangs on it.
+Nothing is guessed: where one figure is unknown, every figure derived from it is None too.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from webapp.jobs.models import Job, State
 from webapp.projects.models import Project
 
 FORETOLD = 30
-"""For so many queued jobs it is said when they start: each costs a look at the jobs like it."""
+"""Start times are estimated for so many queued jobs: each estimate costs a query for similar jobs."""
 
 _DECIDE = ("encoder", "decoder", "decoder_width", "weights", "framing", "resolution", "views", "method", "network")
-"""The fields that decide how long a pixel takes."""
+"""The fields that determine the time per pixel."""
 
 
 def similar_run(spec: Spec, project: Project) -> Job | None:
@@ -34,7 +34,7 @@ def similar_run(spec: Spec, project: Project) -> Job | None:
 
 
 def seconds_like(spec: Spec, revision: Revision, run: Job) -> float | None:
-    """The seconds that `run` took, scaled by epochs, images and pixels; None where it cannot be said."""
+    """The seconds that `run` took, scaled by epochs, images and pixels; None where these are unknown."""
     its = revision_in(run.inputs)
     if not its or not its.items_count or not run.ended_at or not run.started_at:
         return None
@@ -43,13 +43,13 @@ def seconds_like(spec: Spec, revision: Revision, run: Job) -> float | None:
 
 
 def _work(spec: dict[str, Any], images: int) -> float:
-    # An epoch of crops sees each image's every pixel about once, whatever the size of a crop.
+    # An epoch of crops covers each pixel of each image about once, whatever the size of a crop.
     seen = 1 if spec.get("framing") == "crops" else spec.get("image_size", 1) ** 2
     return float(spec.get("epochs", 1) * images * seen)
 
 
 def seconds_wanted(job: Job) -> float | None:
-    """How long a queued job will hold its device: what a run like it took, less what its checkpoint has behind it."""
+    """Expected run time of a queued job: that of a similar run, less the part that its checkpoint already covers."""
     revision = revision_in(job.inputs)
     try:
         spec = load_spec(job.spec)
@@ -64,9 +64,9 @@ def seconds_wanted(job: Job) -> float | None:
 
 
 def seconds_left(job: Job) -> float | None:
-    """How long a running job will still hold its device, by its own word; None while that is not known."""
+    """Remaining run time of a running job as its trainer last reported it; None while unknown."""
     left = job.progress.get("left")
-    # What a stage has left is not what the job has; and what a silent worker said last is no news.
+    # The rest of one stage is not the rest of the job; and the last report of a silent worker is out of date.
     if job.state != State.RUNNING or job.progress.get("stage") or silent_seconds(job) is not None:
         return None
     return float(left) if isinstance(left, int | float) else None
@@ -75,13 +75,13 @@ def seconds_left(job: Job) -> float | None:
 def starts(
     queued: Sequence[Job], running: Iterable[Job], *, slots: int, now: datetime.datetime
 ) -> dict[int, datetime.datetime]:
-    """Job id -> about when it starts, for the queued jobs of one queue in their order, as far as that is known.
+    """Job id -> estimated start time, for the queued jobs of one queue in their order; unknown ones are left out.
 
-    `slots`: how many run at once.
+    `slots`: how many jobs run at once.
     """
     free: list[float | None] = [seconds_left(job) for job in running]
     free += [0.0] * (slots - len(free))
-    # Whichever of several devices is free first takes the next job: one that is unknown leaves all in the dark.
+    # The device that is free first takes the next job: if one device is unknown, no start time can be estimated.
     known = [seconds for seconds in free if seconds is not None]
     if not known or len(known) < len(free):
         return {}

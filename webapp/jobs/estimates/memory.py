@@ -1,4 +1,4 @@
-"""How much memory a job needs, and how much the device has on which it would run."""
+"""Estimates the memory that a job needs, and reports the memory of the device that it would run on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _HALF = 0.6
 
 @dataclass(frozen=True)
 class Room:
-    """What a device has, in bytes. `free` is all of it where a job of ours holds it now, which will have ended."""
+    """Memory of a device in bytes. `free` equals the total if one of our jobs holds it now: that will have ended."""
 
     device: str
     free: int
@@ -68,7 +68,7 @@ class Room:
 
 
 def room_of(workers: Iterable[Mapping[str, Any]], *, busy: Collection[tuple[str, str]]) -> Room | None:
-    """The device with the most room, as the workers say it; None where none says it.
+    """The device with the most memory, as reported by the workers; None if none reports any.
 
     `busy`: host and device of each running job.
     """
@@ -85,12 +85,12 @@ def room_of(workers: Iterable[Mapping[str, Any]], *, busy: Collection[tuple[str,
 
 
 def need_on(room: Room | None, spec: Spec) -> float | None:
-    """Bytes that `spec` needs there: a GPU computes in bfloat16 unless told otherwise. None where nothing is known."""
+    """Bytes that `spec` needs there: a GPU computes in bfloat16 unless configured otherwise. None if unknown."""
     return memory_of(spec, half=room is not None and room.on_gpu and getattr(spec, "precision", "") != "float32")
 
 
 def batch_that_fits(spec: Spec, room: Room) -> int:
-    """The largest batch below that of `spec` for which `room` is enough; 0 where none is."""
+    """The largest batch size below that of `spec` that fits in `room`; 0 if none does."""
     least = 2 if isinstance(spec, PretrainSpec) else 1
     low, high = least - 1, getattr(spec, "batch_size", least)
     while high - low > 1:
@@ -118,5 +118,5 @@ def memory_of(spec: Spec, *, half: bool = False) -> float | None:
 
 
 def gib(number: float) -> str:
-    """Bytes in GiB, as drivers and tools say them: 9.4, 139."""
+    """Formats bytes in GiB without the unit, as drivers and tools show them: 9.4, 139."""
     return f"{number / GIB:,.1f}" if number < 99.95 * GIB else f"{number / GIB:,.0f}"

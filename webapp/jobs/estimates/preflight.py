@@ -1,4 +1,4 @@
-"""What can be said of a job before it is queued: memory, time, when it starts, and traps in its data."""
+"""Checks a job before it is queued: memory, duration, start time, and problems in its data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from webapp.projects.models import Project
 
 @dataclass(frozen=True)
 class Warned:
-    """A trap, in whole sentences, with a link to what it is about where there is one."""
+    """A problem, described in whole sentences, with a link to its object where there is one."""
 
     sentence: str
     link: str = ""
@@ -36,9 +36,9 @@ class Warned:
 
 @dataclass
 class Preflight:
-    """`memory` in bytes, `seconds` and `start` are None where nothing honest can be said.
+    """`memory` in bytes, `seconds` and `start` are None where they cannot be estimated.
 
-    `room`: the device that has the most memory. `batch`: where the memory is too little, the largest that fits; 0 if
+    `room`: the device with the most memory. `batch`: if memory is too little, the largest batch size that fits; 0 if
     none does.
     """
 
@@ -46,7 +46,7 @@ class Preflight:
     room: Room | None = None
     batch: int = 0
     too_much: str = ""
-    """The sentence that says so, empty where the memory is enough or not known."""
+    """The sentence that reports too little memory; empty if the memory suffices or is unknown."""
     seconds: float | None = None
     judged_by: Job | None = None
     ahead: int = 0
@@ -54,19 +54,19 @@ class Preflight:
     """Whether a device is free for it now."""
     start: datetime.datetime | None = None
     follows: list[Job] = field(default_factory=list)
-    """Jobs that it takes from and that are not done yet."""
+    """Jobs whose artifacts are its inputs and that are not done yet."""
     warnings: list[Warned] = field(default_factory=list)
 
     @property
     def fits(self) -> bool | None:
-        """Whether the memory is enough; None where that is not known."""
+        """Whether the memory suffices; None if unknown."""
         if self.memory is None or self.room is None:
             return None
         return self.memory <= self.room.free
 
     @property
     def memory_words(self) -> str:
-        """ "about 9.4 of 11.2 GiB free on GPU 0"; empty where nothing is known of the need."""
+        """ "about 9.4 of 11.2 GiB free on GPU 0"; empty if the memory needed is unknown."""
         if self.memory is None:
             return ""
         if self.room is None or not self.fits:
@@ -97,7 +97,7 @@ def preflight(spec: Spec, *, project: Project, revision: Revision | None, inputs
 
 
 def _as_it_runs(spec: Spec, inputs: Mapping[str, Any]) -> Spec:
-    """A segmentation without a pretrained encoder trains one that starts at random, whatever its weights are to do."""
+    """Without any pretrained encoder a segmentation trains its encoder too, from random values, despite `weights`."""
     if isinstance(spec, SegmentSpec) and "encoder" not in inputs and spec.initial == "random":
         return spec.model_copy(update={"weights": "fine-tuned"})
     return spec
@@ -111,12 +111,12 @@ def _too_much(spec: Spec, *, need: float, room: Room, batch: int) -> str:
 
 
 def _place(found: Preflight, queue: Queue, *, running: Sequence[Job], slots: int) -> None:
-    """Its place behind all that is queued now, and about when its turn comes."""
+    """Sets its position behind all jobs that are queued now, and its estimated start time."""
     line = list(queued_jobs(queue))
     found.ahead = len(line) + len(running)
     found.idle = not line and len(running) < slots
     if len(line) <= FORETOLD:
-        last = Job(pk=0, spec={})  # stands for the new job: it only needs a place
+        last = Job(pk=0, spec={})  # a placeholder for the new job: only its position counts
         found.start = starts([*line, last], running, slots=slots, now=timezone.now()).get(last.pk)
 
 
@@ -144,7 +144,7 @@ def _warnings(spec: Spec, revision: Revision, inputs: Mapping[str, Any]) -> Iter
 
 
 def _unknown_values(spec: SegmentSpec, revision: Revision) -> Iterator[Warned]:
-    """Values in the masks to be learned that no class uses: each would be learned as one."""
+    """Values in the training masks that belong to no class: each would be learned as a class."""
     for unknown in unknown_values(revision):
         if spec.mask_layer in ("", unknown.layer):
             masks = "1 mask holds" if unknown.count == 1 else f"{intcomma(unknown.count)} masks hold"
@@ -157,6 +157,6 @@ def _unknown_values(spec: SegmentSpec, revision: Revision) -> Iterator[Warned]:
 
 
 def _leaks(revision: Revision) -> Iterator[Warned]:
-    """Images in different parts of the split that show nearly the same, as the dataset's doctor reports them."""
+    """Images in different parts of the split that are nearly identical, as the dataset's doctor reports them."""
     for leak in revision.summary.get("leaks", []):
         yield Warned(leak["sentence"], reverse("dataset", args=[revision.dataset_id]) + "?tab=splits", "See the split")

@@ -1,1 +1,1 @@
-"""The form of a new job, drawn from its specification."""
+"""The form of a new job, generated from its specification."""

@@ -1,4 +1,4 @@
-"""What the form of a new job shows of one field and of one input."""
+"""The fields and inputs of the new-job form, with their current values, options and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webapp.jobs.forms.input_choices import Option
 
 @dataclass(frozen=True)
 class BoundField:
-    """One field of the specification with what stands in it now."""
+    """One field of the specification with its current value."""
 
     info: FieldInfo
     value: str
@@ -21,9 +21,9 @@ class BoundField:
     idle: bool = False
     """It has no effect beside the other fields and inputs."""
     taken: str = ""
-    """What is shown instead where an input says the value."""
+    """What is shown instead if an input sets the value."""
     offered: Sequence[str] = ()
-    """The values that the chosen inputs have for it, where they come from there."""
+    """The values that the chosen inputs offer for it, if its values come from an input."""
 
     @property
     def differs(self) -> bool:
@@ -35,7 +35,7 @@ class BoundField:
 
     @property
     def preset_text(self) -> str:
-        """The preset's value as a person reads it."""
+        """The preset's value, formatted for display."""
         return self._text(self.preset_value)
 
     def _text(self, text: str) -> str:
@@ -53,12 +53,12 @@ class BoundField:
 
     @property
     def unit(self) -> str:
-        """Beside the field; not where its label says it already."""
+        """The unit shown beside the field; empty if it is the label itself."""
         return "" if self.info.unit == self.info.label.lower() else self.info.unit
 
     @property
     def options(self) -> list[tuple[str, str]]:
-        """The lines of its picker, for a field whose values come from an input; what stands in it is always one."""
+        """The options of its picker, if its values come from an input; the current value is always among them."""
         values = list(dict.fromkeys(["", *self.offered, self.value]))
         return [(value, value or self.info.words.get("", "-")) for value in values]
 
@@ -69,16 +69,16 @@ class BoundField:
 
 @dataclass(frozen=True)
 class BoundSlot:
-    """One input with what the project has to offer for it."""
+    """One input with the options that the project has for it."""
 
     slot: InputSlot
     options: list[Option]
     value: str
     refusal: str
     alternative: bool
-    """One of several inputs of which a job takes one: choosing it empties the others."""
+    """One of several inputs of which a job takes one: choosing it clears the others."""
     idle: bool
-    """The job would not look at it."""
+    """The job would not use it."""
 
     @property
     def name(self) -> str:
@@ -87,5 +87,5 @@ class BoundSlot:
 
 
 def slot_name(slot: str) -> str:
-    """A slot may be called like a field, both a job's encoder: in the form they differ."""
+    """The form's name for an input: prefixed, since an input and a field may share a name, as both encoders do."""
     return f"slot-{slot}"

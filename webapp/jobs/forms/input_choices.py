@@ -1,4 +1,4 @@
-"""What a project has to offer for one input of a job: revisions of datasets, and what its other jobs make."""
+"""Lists the options for one input of a job: revisions of datasets, and artifacts of other jobs in the project."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _MOST = 200
 _OPEN = [State.WAITING, State.QUEUED, State.RUNNING, State.STOPPING, State.PAUSED]
 
 CHOSEN_BY_ITSELF = {"revision", "colour", "encoder", "segmenter", "classifier"}
-"""Inputs for which the newest is what most people want. Not the encoder that a pretraining starts from."""
+"""Inputs for which the newest is the usual choice. Not the encoder that a pretraining starts from."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One line of a picker. `reference` is what goes into `Job.inputs`."""
+    """One option of a picker. `reference` is what goes into `Job.inputs`."""
 
     value: str
     label: str
     reference: dict[str, Any]
     revision: int | None
-    """The dataset's revision that it is, or that it was made from."""
+    """The dataset's revision that it is, or that it was computed from."""
     default: bool
-    """Whether the form may choose it by itself."""
+    """Whether the form may preselect it."""
     gives: tuple[str, ...] = ()
-    """What it brings beside itself, as rules of fields without effect name it."""
+    """What it provides beside itself, as rules of fields without effect name it."""
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The values that it has for fields whose values come from the inputs, by `FieldInfo.source`."""
 
     architecture: str = ""
-    """Of the network that it is, where that is known: fields that ask for one take it from here."""
+    """The architecture of its network, if known: fields that ask for one take it from here."""
 
     @property
     def description(self) -> str:
-        """What a field shows whose value this says."""
+        """What a field shows when its value comes from this option."""
         if self.architecture in ENCODERS:
             return f"{ENCODERS[self.architecture]}, taken from {self.label}."
         return f"Taken from {self.label}."
@@ -55,7 +55,7 @@ class Option:
 
 
 def options_for(project: Project, slot: InputSlot) -> list[Option]:
-    """The newest first."""
+    """The options for `slot`, newest first."""
     by_itself = slot.takes in CHOSEN_BY_ITSELF and slot.name != "start"
     if slot.takes == "revision":
         return _revisions(project, slot, by_itself)
@@ -63,7 +63,7 @@ def options_for(project: Project, slot: InputSlot) -> list[Option]:
 
 
 def _revisions(project: Project, slot: InputSlot, by_itself: bool) -> list[Option]:
-    """Photographs come first where they are meant, and are left out where they are not."""
+    """Natural photographs come first for jobs that are meant for them, and are left out for all others."""
     found = Revision.objects.filter(dataset__project=project, items_count__gt=0).select_related("dataset")
     if not slot.photographs:
         found = found.exclude(dataset__kind=Dataset.Kind.PHOTOGRAPHS)
@@ -107,12 +107,12 @@ def _made_by_jobs(project: Project, kind: str, by_itself: bool) -> list[Option]:
 
 
 def _classes(facts: Mapping[str, Any], *, kind: str) -> list[str]:
-    """What a model tells apart, as a map's class may be asked for; a segmenter's first is the background."""
+    """The classes of a model that an activation map may be computed for; a segmenter's first is the background."""
     return [str(name) for name in facts.get("classes", ())][kind == "segmenter" :]
 
 
 def _architecture(job: Job, facts: Mapping[str, Any]) -> str:
-    """By what was made; before that by what is asked for, unless an encoder is to say it."""
+    """From the artifact once it is made; before that from the specification, unless an encoder determines it."""
     asked = "" if "encoder" in job.inputs else job.spec.get("encoder", "")
     return str(facts.get("architecture", asked))
 

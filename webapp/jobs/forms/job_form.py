@@ -1,4 +1,4 @@
-"""The form of a new job, drawn from its specification: fields, pickers of inputs, presets."""
+"""The form of a new job, generated from its specification: fields, pickers of inputs, presets."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from webapp.jobs.models import State
 from webapp.projects.models import Project
 
 KINDS = tuple(kind for kind in SPECS if presets_of(kind))
-"""The kinds that people ask for, in the order of the tabs."""
+"""The kinds that users submit, in the order of the tabs."""
 
 
 class JobForm:
     """A new job of one kind in one project.
 
-    `data` is what a person sent; without it the preset stands in the fields and the newest fitting input in each
-    picker.
+    `data` is what a user submitted; without it the preset fills the fields and the newest fitting input is chosen in
+    each picker.
     """
 
     def __init__(
@@ -60,26 +60,26 @@ class JobForm:
             set(Revision.objects.filter(dataset=dataset).values_list("pk", flat=True)) if dataset is not None else None
         )
         self.refusals: list[Refusal] = []
-        """Of fields."""
+        """Errors in fields."""
         self.slot_refusals: list[Refusal] = []
-        """Of inputs, and of the job as a whole."""
+        """Errors in inputs, and in the job as a whole."""
         self._options = {slot.name: options_for(project, slot) for slot in SPECS[self.kind].inputs}
 
     # --- what was sent ---
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """What stands in each field: what was sent, else the preset's value."""
+        """The text of each field: as submitted, else the preset's value."""
         preset = self._texts(self.preset)
         return {name: self._sent(name) if self._has(name) else text for name, text in preset.items()}
 
     @cached_property
     def idle(self) -> dict[str, str]:
-        """Fields that have no effect beside the others: name -> the input that says the value instead, else empty."""
+        """Fields that have no effect beside the others: name -> the input that sets the value instead, else empty."""
         return without_effect(self.kind, self.texts, given=self._given)
 
     def inputs(self) -> dict[str, dict[str, Any]]:
-        """Slot -> reference, for the pickers that are not empty and that the job looks at."""
+        """Slot -> reference, for the pickers that are not empty and that this job uses."""
         return {slot: o.reference for slot, o in self._chosen.items() if slot not in self._idle_slots}
 
     def revision(self) -> Revision | None:
@@ -87,7 +87,7 @@ class JobForm:
         return revision_in(self.inputs())
 
     def spec(self) -> Spec:
-        """Raises SpecError. Nobody is asked to mend a field that has no effect: its default is taken instead."""
+        """Raises SpecError. Fields that have no effect are not validated: their defaults are used."""
         try:
             return load_spec(self._raw(self.texts))
         except SpecError:
@@ -104,7 +104,7 @@ class JobForm:
             return None
 
     def refuse(self, error: SpecError) -> None:
-        """Keeps what the queue said of inputs, or of fields beside them, for where it is to be shown."""
+        """Stores the errors that the services found in inputs or fields, for display beside them."""
         slots = {slot.name for slot in SPECS[self.kind].inputs}
         of_fields = {info.name for info in fields_of(self.kind)} - slots
         self.refusals = [r for r in error.refusals if r.field in of_fields]
@@ -169,7 +169,7 @@ class JobForm:
 
     @property
     def refused(self) -> list[tuple[str, str, str]]:
-        """(id of the element, label, sentence) for the list on top; id and label are empty where there is no field."""
+        """(id of the element, label, sentence) for the list on top; id and label are empty if there is no field."""
         fields = {f.name: f.label for f in fields_of(self.kind)}
         slots = {slot.name: slot.label for slot in SPECS[self.kind].inputs}
         rows = [(f"field-{r.field}" if r.field in fields else "", r) for r in self.refusals]
@@ -177,7 +177,7 @@ class JobForm:
         return [(where, ({**slots, **fields}[r.field] if where else ""), r.sentence) for where, r in rows]
 
     def labelled(self, refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
-        """(label of the field, sentence); the label is empty where there is no such field."""
+        """(label of the field, sentence); the label is empty if there is no such field."""
         labels = {info.name: info.label for info in fields_of(self.kind)}
         return [(labels.get(refusal.field, ""), refusal.sentence) for refusal in refusals]
 
@@ -190,7 +190,7 @@ class JobForm:
 
     @property
     def after_options(self) -> list[tuple[str, str]]:
-        """Jobs that this one may wait for."""
+        """Jobs that this one may wait for, as options."""
         open_states = [State.WAITING, State.QUEUED, State.RUNNING, State.PAUSED]
         jobs = self.project.jobs.exclude(kind="intake").filter(state__in=open_states)[:50]
         return [(str(job.pk), f"#{job.pk} {job.name}") for job in jobs]
@@ -208,9 +208,9 @@ class JobForm:
         return {f.name: as_text(getattr(spec, f.name)) for f in fields_of(self.kind)}
 
     def _raw(self, texts: Mapping[str, str]) -> dict[str, Any]:
-        """The specification that `texts` say, or inputs instead; `load_spec` turns the rest into numbers or refuses it.
+        """The specification from `texts`, with values from inputs where these set them; `load_spec` validates it later.
 
-        Raises SpecError for numbers that could be two.
+        Raises SpecError for numbers that can be read in two ways.
         """
         read, refused = {}, []
         for info in fields_of(self.kind):
@@ -235,12 +235,12 @@ class JobForm:
 
     @property
     def _given(self) -> set[str]:
-        """The inputs that are chosen, and what else they bring."""
+        """The inputs that are chosen, and what else they provide."""
         return {*self._chosen, *(fact for option in self._chosen.values() for fact in option.gives)}
 
     @property
     def idle_json(self) -> str:
-        """What has no effect, for the page: id of the element -> where its value is taken from, else empty."""
+        """Fields without effect, as JSON for the page: id of the element -> the source of its value, else empty."""
         found = {f"field-{field.info.name}": field.taken for field in self.fields if field.idle}
         return json.dumps(found | {f"field-{slot_name(slot)}": "" for slot in self._idle_slots})
 
@@ -262,16 +262,16 @@ class JobForm:
         return self._default(slot)
 
     def _default(self, slot: str) -> str:
-        """What the form chooses by itself; empty where there is nothing."""
+        """The option that the form preselects; empty if there is none."""
         return next((o.value for o in self._options[slot] if o.default and self._fits(slot, o)), "")
 
     def _before(self, slot: str) -> Sequence[str]:
-        """Inputs that this one stands in for, and that are chosen rather than it."""
+        """The alternatives to this input that are listed before it: one of them is preselected rather than this."""
         alternatives = SPECS[self.kind].one_of
         return alternatives[: alternatives.index(slot)] if slot in alternatives else ()
 
     def _fits(self, slot: str, option: Option) -> bool:
-        """A dataset must be the one that the person came from; colour planes belong to one revision of it."""
+        """A dataset must be the one that the user came from; colour planes must belong to the chosen revision."""
         if slot == "dataset":
             return self._came_from is None or option.revision in self._came_from
         return slot != "colour" or option.revision == self._revision_picked()
@@ -286,7 +286,7 @@ def _refusal_sentence(refusals: list[Refusal], name: str) -> str:
 
 
 def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What the fields hold when a job's specification is cloned."""
+    """The form's values that reproduce a job's specification and inputs, for cloning it."""
     data = {name: as_text(value) for name, value in spec.items()}
     for slot, reference in inputs.items():
         if "revision" in reference:
@@ -297,5 +297,5 @@ def form_data(spec: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) 
 
 
 def sent(post: QueryDict) -> dict[str, str]:
-    """The last value of each field, without the null characters that the database would choke on."""
+    """The last value of each field, without null characters, which the database rejects."""
     return {key: value.replace("\0", "") for key, value in post.items() if isinstance(value, str)}

@@ -1,4 +1,4 @@
-"""Numbers as people write them: 1,000 and 0,5 are understood, what could be read in two ways is asked about."""
+"""Parses numbers as people write them: 1,000 and 0,5 are accepted, ambiguous ones are rejected with a question."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _MARKS = re.compile(rf"[,.{_SPACES}]")
 
 
 class Ambiguous(ValueError):
-    """A number that could be two; the text asks which."""
+    """A number that can be read in two ways; the text asks which is meant."""
 
 
 def as_number(text: str, *, kind: str) -> str:
-    """What a person wrote in a field of this kind ("integer", "number"), as Python reads it.
+    """Converts the text of a field of this kind ("integer", "number") to Python's notation.
 
-    1000 for "1,000" and "1 000", 0.5 for "0,5"; what is no number comes back as it is. Raises Ambiguous.
+    1000 for "1,000" and "1 000", 0.5 for "0,5"; text that is no number is returned unchanged. Raises Ambiguous.
     """
     if kind == "integer":
         return _whole(text)

@@ -1,1 +1,1 @@
-"""A job's row as the worker changes it: states, leases, events, the queue's order, the reaper."""
+"""Changes of a job's row while it is queued and run: states, leases, events, the queue's order, the reaper."""

@@ -1,4 +1,4 @@
-"""Events on their way in, from a trainer's file to rows, and on their way out, from rows to a page."""
+"""Parses events from a trainer's file into rows, and serialises rows for a page."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SAID_BY_A_TRAINER = frozenset({"point", "artifact", "note", "progress", "result
 
 
 def read_line(line: bytes, *, job_id: int, epoch: int, seq: int) -> Event:
-    """The row that a line of `events.jsonl` becomes. A line that breaks the contract becomes a warning that says so.
+    """Parses a line of `events.jsonl` into a row. A line that breaks the contract becomes a warning that describes it.
 
-    `seq` is the line's number as the reader counted it: the trainer's own word for it is not relied on.
+    `seq` is the line's number as counted by the reader: the trainer's own number is not trusted.
     """
     try:
         said = json.loads(line, parse_constant=lambda _: None)
@@ -78,7 +78,7 @@ def _time(value: Any) -> datetime.datetime:
 
 
 def _storable(value: Any) -> Any:
-    """Without what PostgreSQL or JSON cannot hold: NUL characters, halves of surrogate pairs, infinite numbers."""
+    """`value` without what PostgreSQL or JSON cannot hold: NUL characters, lone surrogates, infinite numbers."""
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, float) and not math.isfinite(value):
@@ -91,9 +91,9 @@ def _storable(value: Any) -> Any:
 
 
 def events_after(job: Job, cursor: int, limit: int = AT_ONCE) -> list[dict[str, Any]]:
-    """The job's events with an id above `cursor`, in id order, at most `limit`, as a page gets them.
+    """The job's events with an id above `cursor`, in id order, at most `limit`, serialised for a page.
 
-    Per job, id order is commit order (every writer holds the job's row), so whoever keeps the last id misses nothing.
+    Per job, id order is commit order (every writer locks the job's row): a client that keeps the last id misses none.
     """
     found = list(job.events.filter(pk__gt=cursor).order_by("pk")[:limit])
     shown = [event.pk for event in found if event.kind == "artifact"]
@@ -122,5 +122,5 @@ def _message(event: Event, artifact: Artifact | None) -> dict[str, Any]:
 
 
 def artifact_url(artifact: Artifact) -> str:
-    """The address of an artifact on this server; its name is there for the person who saves it."""
+    """The URL of an artifact on this server; it ends in the artifact's name, for saving the file under it."""
     return f"/artifacts/{artifact.pk}/{quote(artifact.name.replace('/', '_'), safe='') or artifact.kind}"

@@ -1,5 +1,5 @@
-"""Which workers are there, and the reaper: each says so in Redis every few seconds, and is forgotten when it has been
-silent long."""
+"""Heartbeats of workers and of the reaper, kept in Redis: each process reports every few seconds and expires after a
+long silence."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 KEY = "cristae:workers"
 REAPER_KEY = "cristae:reaper"
 SILENT_SECONDS = 30
-"""A worker speaks every five seconds: from here on its silence is a warning."""
+"""A worker reports every five seconds: from this age on its silence is a warning."""
 FORGOTTEN_SECONDS = 600
-"""Silent workers stay listed for so long, so that a page can say since when."""
+"""Silent workers stay listed for so long, so that a page can show how long they have been silent."""
 
 
 def worker_seen(
@@ -32,10 +32,10 @@ def worker_seen(
     gpus: Mapping[str, Any],
     memory: Mapping[str, int],
 ) -> None:
-    """Notes that worker process `name` lives. Raises redis.RedisError.
+    """Records the heartbeat of worker process `name`. Raises redis.RedisError.
 
-    `gpus`: device -> {"name", "driver", "used", "total"} (bytes) of those devices of which the driver says so much.
-    `memory`: {"free", "total"} of the host, in bytes; empty where it is not known.
+    `gpus`: device -> {"name", "driver", "used", "total"} (bytes), for devices whose driver reports these.
+    `memory`: {"free", "total"} of the host, in bytes; empty if unknown.
     """
     with redis_client() as client:
         said = {"host": host, "queue": queue, "slots": slots, "devices": devices, "gpus": gpus, "memory": memory}
@@ -45,29 +45,29 @@ def worker_seen(
 
 
 def worker_left(name: str) -> None:
-    """Forgets a worker process that ends in good order. Raises redis.RedisError."""
+    """Removes a worker process that exits normally. Raises redis.RedisError."""
     with redis_client() as client:
         client.hdel(KEY, name)
 
 
 def reaper_seen() -> None:
-    """Notes that a reaper has just looked at everything. Raises redis.RedisError."""
+    """Records that a reaper has just completed a round. Raises redis.RedisError."""
     with redis_client() as client:
         client.set(REAPER_KEY, client.time()[0], ex=FORGOTTEN_SECONDS)
 
 
 def reaper_silence() -> int | None:
-    """Seconds since a reaper last looked; None where none has for long. Raises redis.RedisError."""
+    """Seconds since a reaper's last round; None if the record has expired. Raises redis.RedisError."""
     with redis_client() as client:
         at = client.get(REAPER_KEY)
         return None if at is None else max(0, client.time()[0] - int(at))
 
 
 def workers() -> list[dict[str, Any]]:
-    """The workers heard from lately: host, queue, slots, devices, gpus, memory, seen_seconds.
+    """The workers with a recent heartbeat: host, queue, slots, devices, gpus, memory, seen_seconds.
 
-    Empty where the broker is away. Of several processes with the same host and queue (a crashed one and its
-    successor) the one heard last counts.
+    Empty if the broker is away. Of several processes with the same host and queue (a crashed one and its successor) the
+    one with the newest heartbeat counts.
     """
     try:
         with redis_client() as client:
@@ -88,5 +88,5 @@ def workers() -> list[dict[str, Any]]:
 
 
 def slots_of(queue: str, workers: Iterable[Mapping[str, Any]]) -> int:
-    """How many jobs of `queue` run at once, by the workers that are not silent."""
+    """How many jobs of `queue` run at once, summed over the workers that are not silent."""
     return sum(w["slots"] for w in workers if w["queue"] == queue and w["seen_seconds"] <= SILENT_SECONDS)

@@ -1,4 +1,4 @@
-"""What a worker may do with a job that it has claimed. Every write carries the epoch of its claim and is refused once
+"""Operations of a worker on a job that it has claimed. Every write carries the epoch of its claim and is refused once
 another worker has claimed the job since: a worker that was silent too long cannot write.
 """
 
@@ -22,22 +22,22 @@ LEASE = datetime.timedelta(seconds=settings.LEASE_SECONDS)
 
 
 class Fenced(Exception):
-    """The job is another worker's by now, or nobody's: whoever meets this must stop and write nothing more."""
+    """The job belongs to another worker or to none: the caller must stop and write nothing more."""
 
 
 def database_is_away(error: Error) -> bool:
-    """Whether `error` says that there is no database to ask, rather than that it refused what was asked."""
+    """Whether `error` means that the database cannot be reached, rather than that it rejected a statement."""
     state = getattr(error.__cause__, "sqlstate", None)
-    # 08: connection; 57P01 to 57P03: shut down, crashed, or not yet up; 25P03: it has hung up on a transaction that
-    # idled. No state at all: nobody answered.
+    # 08: connection; 57P01 to 57P03: shut down, crashed, or still starting; 25P03: it closed a transaction that was
+    # idle. No state at all: nothing answered.
     return state is None or state.startswith(("08", "57P", "25P03"))
 
 
 def job_claim(queue: str, *, worker: str, device: str) -> Job | None:
-    """Claims the first queued job of `queue`; None when there is none.
+    """Claims the first queued job of `queue`; None if there is none.
 
-    Two workers that reach for the same job: one UPDATE waits for the other, finds the state changed, and its worker
-    reaches for the next.
+    When two workers claim the same job, one UPDATE waits for the other and finds the state changed; that worker then
+    tries the next job.
     """
     while True:
         first = queued_jobs(queue).first()
@@ -58,7 +58,7 @@ def job_claim(queue: str, *, worker: str, device: str) -> Job | None:
 
 
 def lease_renew(job_id: int, *, epoch: int) -> str:
-    """Renews the lease and returns what is wanted of the job: "", "pause" or "cancel". Raises Fenced."""
+    """Renews the lease and returns the request for the job: "", "pause" or "cancel". Raises Fenced."""
     mine = Job.objects.filter(pk=job_id, epoch=epoch, state__in=OWNED)
     if not mine.update(lease_until=Now() + LEASE):
         raise Fenced(f"Job {job_id} is no longer this worker's (attempt {epoch}).")
@@ -66,7 +66,7 @@ def lease_renew(job_id: int, *, epoch: int) -> str:
 
 
 def stop_wanted(job_id: int, *, epoch: int) -> str:
-    """What is wanted of the job: "", "pause" or "cancel". Raises Fenced."""
+    """The request for the job: "", "pause" or "cancel". Raises Fenced."""
     mine = Job.objects.filter(pk=job_id, epoch=epoch, state__in=OWNED)
     wanted = mine.values_list("stop_wanted", flat=True).first()
     if wanted is None:
@@ -76,10 +76,10 @@ def stop_wanted(job_id: int, *, epoch: int) -> str:
 
 @contextmanager
 def locked_attempt(job_id: int, *, epoch: int) -> Iterator[Job]:
-    """A transaction that holds the job's row, as only attempt `epoch` may. Raises Fenced where it has been fenced.
+    """A transaction that locks the job's row for attempt `epoch`. Raises Fenced if that no longer owns the job.
 
-    All events of a job are written inside, so their ids are in the order of their commits. A worker that is stopped
-    in the middle must not hold the row for ever: the server ends a transaction that is idle for half a lease.
+    All events of a job are written in such a transaction, so their ids are in commit order. A suspended worker must not
+    hold the lock for ever: the server ends a transaction that is idle for half a lease.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -96,7 +96,7 @@ WORTH_A_WORD = settings.LEASE_SECONDS / 2
 
 
 def silent_seconds(job: Job) -> float | None:
-    """Seconds since the worker last renewed its lease, once that is worth a word; else, and without a worker, None."""
+    """Seconds since the last renewal of the lease, once these exceed WORTH_A_WORD; else, or without a worker, None."""
     if job.state not in OWNED or job.lease_until is None:
         return None
     silent = settings.LEASE_SECONDS - (job.lease_until - timezone.now()).total_seconds()

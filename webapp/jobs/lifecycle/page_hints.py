@@ -1,7 +1,7 @@
-"""Hints that a job has news, for the sockets that follow it. They carry no data and may be lost.
+"""Hints that a job has new events, for the sockets that follow it. They carry no data and may be lost.
 
-One thread with an event loop of its own sends them, so that a slow or absent broker never holds up whoever has
-something to tell, and a hundred announcements of one job between two sends become one.
+One thread with its own event loop sends them, so that a slow or absent broker never blocks the caller, and a hundred
+hints for one job between two sends become one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SEND_SECONDS = 3.0
 
 
 def group_of(job_id: int) -> str:
-    """The channel layer's group of everyone who follows the job."""
+    """The channel layer's group of all sockets that follow the job."""
     return f"job-{job_id}"
 
 
@@ -52,7 +52,7 @@ class _Announcer:
                     if layer is not None:
                         message = {"type": "job.news"}
                         await asyncio.wait_for(layer.group_send(group_of(job_id), message), _SEND_SECONDS)
-                except Exception as error:  # noqa: BLE001  whatever ails the broker, readers ask again by themselves
+                except Exception as error:  # noqa: BLE001  any failure of the broker: the sockets also query unasked
                     log.info("Could not announce an update of job %d: %s", job_id, error)
 
 
@@ -60,5 +60,5 @@ _announcer = _Announcer()
 
 
 def hint_pages(job_id: int) -> None:
-    """Tells whoever follows the job to look for news; returns at once and never raises."""
+    """Makes every socket that follows the job query for new events; returns at once and never raises."""
     _announcer.announce(job_id)

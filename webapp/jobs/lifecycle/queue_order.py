@@ -1,7 +1,7 @@
-"""The order in which queued jobs are claimed, and how people change it.
+"""The order in which queued jobs are claimed, and how users change it.
 
-A job's turn is the time at which it was queued, so whoever comes first is served first. A move hands the turns that the
-queued jobs hold around among them: none is lost, none doubled, and whatever is queued later still comes after all.
+Jobs are ordered by `turn`, at first the time at which they were queued. A move exchanges the turns of queued jobs: the
+set of turns stays the same, so jobs that are queued later still come after all of them.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _TICK = datetime.timedelta(microseconds=1)
 
 
 class MoveRefused(Exception):
-    """The job stays where it is; the text is the sentence that says why."""
+    """The job cannot be moved; the text is the reason, for the user."""
 
 
 def queue_order() -> list[str]:
-    """The order in which queued jobs are claimed; jobs of one transaction, in that in which they were submitted."""
+    """The fields that order queued jobs; jobs of one transaction are ordered by their submission."""
     return ["turn", "pk"]
 
 
 def queued_jobs(queue: str) -> QuerySet[Job]:
-    """The queued jobs of `queue`, the next one first."""
+    """The queued jobs of `queue`, in the order in which they are claimed."""
     return Job.objects.filter(state=State.QUEUED, queue=queue).order_by(*queue_order())
 
 
 def may_pass(user: User) -> Callable[[Job], bool]:
-    """Past which jobs `user` may move one of theirs forward: those of projects that they edit; an administrator, any.
+    """Which jobs `user` may move one of theirs ahead of: those of projects that they edit; for an administrator, all.
 
-    Backwards, letting others go first, everybody may.
+    Moving a job back, which lets others go first, needs no such right.
     """
     if is_administrator(user):
         return lambda job: True
@@ -50,11 +50,11 @@ def may_pass(user: User) -> Callable[[Job], bool]:
 
 @transaction.atomic
 def job_move(job: Job, *, user: User, where: Where) -> None:
-    """Moves a queued job one place up or down, or as far to the front as `user` may. Raises MoveRefused.
+    """Moves a queued job one position up or down, or as far to the front as `user` may. Raises MoveRefused.
 
-    That `user` may change the job itself was asked at the door.
+    The caller has checked that `user` may change the job itself.
     """
-    # Locked in one order, whatever the jobs' own, so that two who move at once wait for each other and never for ever.
+    # Locked in the order of ids, not of the queue, so that two concurrent moves cannot deadlock.
     locked = Job.objects.select_for_update().filter(state=State.QUEUED, queue=job.queue).order_by("pk")
     line = sorted(locked, key=lambda each: (each.turn, each.pk))
     start = next((place for place, each in enumerate(line) if each.pk == job.pk), None)
@@ -69,7 +69,7 @@ def job_move(job: Job, *, user: User, where: Where) -> None:
 
 
 def _target(line: Sequence[Job], start: int, *, where: Where, passes: Callable[[Job], bool]) -> int:
-    """The place in `line` that the job at `start` goes to."""
+    """The position in `line` that the job at `start` moves to."""
     job = line[start]
     if where == "down":
         if start == len(line) - 1:
@@ -90,7 +90,7 @@ def _target(line: Sequence[Job], start: int, *, where: Where, passes: Callable[[
 
 
 def _ascending(turns: Sequence[datetime.datetime]) -> list[datetime.datetime]:
-    """The turns from first to last, no two alike: those of one transaction are, and could not be exchanged."""
+    """The turns in ascending order, made distinct: jobs of one transaction share a turn, and could not be swapped."""
     found: list[datetime.datetime] = []
     for turn in turns:
         found.append(turn if not found or turn > found[-1] else found[-1] + _TICK)

@@ -1,6 +1,6 @@
-"""Mends what nobody else will: leases that ended, hints that were lost, jobs that wait for nothing.
+"""Repairs queue state: ends expired leases, resends lost hints, releases waiting jobs whose inputs are ready.
 
-Safe to run many times over: every change is a conditional update. Time is the database's.
+Several may run at once: every change is a conditional update. Times are compared with the database's clock.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ log = logging.getLogger(__name__)
 
 LEASE = datetime.timedelta(seconds=settings.LEASE_SECONDS)
 MARGIN = LEASE / 10
-"""A trainer's own lease ends a little after its supervisor wrote the row: the row's must be over by more than that."""
+"""The row's lease is written a little before the trainer's own begins, so it must be over by more than that."""
 
 INTERVAL = min(2.0, settings.LEASE_SECONDS / 6)
 
 
 class Reaper:
-    """One loop's memory: since when it has had a database to look at.
+    """The state of one loop: since when the database has been reachable.
 
-    A supervisor whose database is away keeps its trainer at work (docs/decisions/database-away.md). It renews as
-    soon as the database is back, so for one lease after that an expired lease proves nothing.
+    While the database is away a supervisor keeps its trainer running (docs/decisions/database-away.md) and renews as
+    soon as the database is back. So for one lease after that, an expired lease does not prove that a worker is gone.
     """
 
     def __init__(self) -> None:
         self._watching_since = time.monotonic()
 
     def lost_sight(self) -> None:
-        """The database was away just now."""
+        """Records that the database was just unreachable."""
         self._watching_since = time.monotonic()
 
     def round(self) -> int:
-        """Looks once at everything; returns the number of jobs whose lease had ended."""
+        """Runs all checks once; returns the number of jobs whose lease had expired."""
         self._release_waiting()
         ended = self._end_leases() if self._may_reap() else 0
         self._hint_again()
@@ -54,7 +54,7 @@ class Reaper:
         if time.monotonic() - self._watching_since < settings.LEASE_SECONDS:
             return False
         with connection.cursor() as cursor:
-            # Also where this loop slept through a restart of the database.
+            # Also if this process was suspended during a restart of the database.
             up = "extract(epoch FROM now() - pg_postmaster_start_time())"
             cursor.execute(f"SELECT {up} > %s", [settings.LEASE_SECONDS])
             return bool(cursor.fetchone()[0])
@@ -73,7 +73,7 @@ class Reaper:
             queued = queued_jobs(queue)
             due = list(queued.filter(hinted_at__lt=long_ago).values_list("pk", flat=True)[:100])
             try:
-                # A busy worker leaves hints where they are: there need never be more of them than jobs.
+                # A busy worker does not consume hints: there never need be more hints than jobs.
                 room = queued.count() - hints_waiting(queue) if due else 0
             except redis.RedisError as error:
                 log.warning("The broker does not answer; queued jobs wait and are safe: %s", error)
@@ -84,7 +84,7 @@ class Reaper:
 
 
 def lease_end(job_id: int) -> bool:
-    """Takes a job from a worker that has not renewed its lease; False if it has by now, or a writer is at the row."""
+    """Takes a job from a worker whose lease has expired; False if it renewed meanwhile, or the row is locked."""
     with transaction.atomic():
         expired = Job.objects.select_for_update(skip_locked=True).filter(
             pk=job_id, state__in=OWNED, lease_until__lt=Now() - MARGIN
@@ -106,7 +106,7 @@ def lease_end(job_id: int) -> bool:
 
 
 def _kept(job: Job) -> str:
-    # A trainer may have written another checkpoint on leaving, of which nobody has told the database yet.
+    # A trainer may have written another checkpoint as it exited, which is not recorded in the database.
     if job.checkpoint_step is None:
         return (
             "It starts again from its newest checkpoint, or the beginning if there is none; no recorded point is lost."

@@ -1,4 +1,4 @@
-"""A job as pages and scripts see it now, and what can be done with it."""
+"""A job's current state for pages and scripts, and the actions that it allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from webapp.jobs.models import OWNED, UNCLAIMED, Job, State
 
 
 def allowed_actions(job: Job) -> list[str]:
-    """What can be done with the job now, whoever asks: rights are checked at the door."""
+    """The actions that the job's state allows, for any user: callers check permissions."""
     state = State(job.state)
     found = []
     if state in UNCLAIMED or (state in OWNED and job.stop_wanted != "cancel"):
@@ -30,7 +30,7 @@ def allowed_actions(job: Job) -> list[str]:
 
 
 def snapshot(job: Job) -> dict[str, Any]:
-    """The job as a page shows it above its curves (docs/contracts.md)."""
+    """The job as a page shows it above its charts (docs/contracts.md)."""
     return {
         "id": job.pk,
         "name": job.name,

@@ -1,7 +1,7 @@
 """Every allowed change of a job's state, and the one function that makes it.
 
-A change is a conditional UPDATE under the row's lock. The event that tells of it goes into the same sequence as the
-job's points, in the same transaction, and hints go out when that has been committed.
+A change is a conditional UPDATE under the row's lock. In the same transaction, an event that records it is added to the
+job's events; hints are sent after the commit.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def job_transition(
     facts: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> Job | None:
-    """Brings a job into state `to`; returns it as it then is, or None where it may not (or no longer) go there.
+    """Changes a job's state to `to`; returns the updated job, or None if the transition is not (or no longer) allowed.
 
-    `sources` narrows the states to come from, `of_epoch` the attempt; `values` are further columns, `facts` further
-    entries of the event. With None nothing was written.
+    `sources` restricts the states to change from, `of_epoch` the attempt; `values` are further columns, `facts` further
+    entries of the event. If it returns None, nothing was written.
     """
     allowed = [s for s, targets in TRANSITIONS.items() if to in targets and (sources is None or s in sources)]
     with transaction.atomic():
@@ -56,7 +56,7 @@ def job_transition(
         if before is None:
             return None
         columns = {"state": to, "reason": reason, **_columns(State(before), to), **values}
-        if not matching.update(**columns):  # cannot be, under the lock; and if it could, nothing would be written
+        if not matching.update(**columns):  # impossible under the lock; without a change, no event is written
             return None
         job = Job.objects.get(pk=job_id)
         data = {"from": before, "to": to, "reason": reason, "worker": job.worker, "device": job.device, **(facts or {})}
@@ -70,7 +70,7 @@ def job_transition(
 
 
 def _columns(before: State, to: State) -> dict[str, Any]:
-    """What every arrival in a state brings with it."""
+    """The columns that every transition to a state sets."""
     free = {"lease_until": None, "stop_wanted": "", "worker": "", "device": ""}
     if to == State.QUEUED:
         # A job that lost its worker keeps its place in the queue.
@@ -84,7 +84,7 @@ def _columns(before: State, to: State) -> dict[str, Any]:
 
 
 def initial_state(job: Job) -> tuple[State, str]:
-    """Whether the jobs that `job` comes after let it be queued; else the sentence that says what it waits for."""
+    """Queued if all jobs that `job` depends on are done; else waiting, with the sentence that says for what."""
     before = list(job.after.exclude(state=State.DONE).order_by("pk"))
     if not before:
         return State.QUEUED, ""
@@ -96,7 +96,7 @@ def initial_state(job: Job) -> tuple[State, str]:
 
 
 def job_release(job_id: int) -> None:
-    """Queues a waiting job whose earlier jobs are done; else says on it what it waits for."""
+    """Queues a waiting job whose dependencies are done; else updates the reason why it waits."""
     with transaction.atomic():
         job = Job.objects.select_for_update(skip_locked=True).filter(pk=job_id, state=State.WAITING).first()
         if job is None:

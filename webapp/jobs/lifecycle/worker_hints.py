@@ -1,4 +1,4 @@
-"""Hints to workers that a queue holds something. The row is the truth: a lost hint costs seconds, no more."""
+"""Hints to workers that a queue has a job. The row is authoritative: a lost hint only delays the job by seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TASK = "cristae.work"
 
 
 def send_hint(job_id: int, *, queue: str) -> None:
-    """Wakes a worker of `queue`. Never raises: where the broker is away, the reaper hints again."""
+    """Wakes a worker of `queue`. Never raises: if the broker is away, the reaper sends the hint again."""
     try:
         app.send_task(
             TASK, args=[job_id], queue=queue, retry=True, retry_policy={"max_retries": 1, "interval_start": 0}
@@ -25,6 +25,6 @@ def send_hint(job_id: int, *, queue: str) -> None:
 
 
 def hints_waiting(queue: str) -> int:
-    """How many hints lie in `queue` unread; a busy worker leaves them there. Raises redis.RedisError."""
+    """The number of unread hints in `queue`; a busy worker does not consume them. Raises redis.RedisError."""
     with redis_client() as client:
         return int(client.llen(queue))

@@ -1,4 +1,4 @@
-"""What each device is doing: free, at work on a job, or silent; and whose job it is, as far as one may see."""
+"""What each device is doing: free, running a job, or silent; with the job, as far as the user may see it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _WORK = {Queue.INTERACTIVE: "maps and predictions", Queue.IO: "reading files"}
 
 @dataclass(frozen=True)
 class Seen:
-    """A job as one person sees it. `mine` is false for other people's projects: it is shown without name and link."""
+    """A job as one user sees it. `mine` is false for other people's projects: shown without name and link."""
 
     job: Job
     mine: bool
 
     @property
     def left(self) -> float | None:
-        """Seconds until it ends, None while that is not known. Of another project's job this much may be told."""
+        """Seconds until it ends, None while unknown. Shown for jobs of other projects too."""
         return seconds_left(self.job)
 
 
 @dataclass(frozen=True)
 class Device:
-    """`key` names it in addresses. `used` and `total` are bytes of memory, None where the driver does not say."""
+    """`key` names it in URLs. `used` and `total` are bytes of memory, None if the driver does not report them."""
 
     key: str
     name: str
@@ -49,7 +49,7 @@ class SilentHelper:
 
 
 def devices_of(workers: Iterable[Mapping[str, Any]], running: Iterable[Seen]) -> list[Device]:
-    """Every device that trains, of workers heard from lately, and any other on which a job of ours is said to run."""
+    """Every training device of workers with a recent heartbeat, and any other that a running job names."""
     busy = {_key(s.job.worker.rpartition(":")[0], s.job.device): s for s in running if s.job.queue == Queue.DEVICE}
     found = []
     for worker in workers:
@@ -70,7 +70,7 @@ def devices_of(workers: Iterable[Mapping[str, Any]], running: Iterable[Seen]) ->
 
 
 def silent_helpers(workers: Iterable[Mapping[str, Any]]) -> list[SilentHelper]:
-    """The silent workers of the short work, which has no device of its own."""
+    """The silent workers of the queues for short jobs, which have no device of their own."""
     return [
         SilentHelper(worker["host"], _WORK[worker["queue"]], since)
         for worker in workers

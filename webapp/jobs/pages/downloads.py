@@ -1,4 +1,4 @@
-"""What a job's page fetches besides itself: events, points, the record, the log, files."""
+"""What a job's page requests besides itself: events, points, the run record, the log, files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLUMNS = ("name", "step", "epoch", "time", "attempt", "value", "low", "high")
 
 @require_safe
 def job_events(request: HttpRequest, job_id: int) -> HttpResponse:
-    """The socket's message without a socket."""
+    """The same message as the WebSocket's, over HTTP."""
     job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
     given = request.GET.get("after", "0")
     cursor = int(given) if given.isdecimal() and len(given) < 19 else 0
@@ -46,7 +46,7 @@ def job_events(request: HttpRequest, job_id: int) -> HttpResponse:
 
 @require_safe
 def job_points(request: HttpRequest, job_id: int) -> StreamingHttpResponse:
-    """Every point as CSV: for one name and step, the one of the newest attempt."""
+    """Every point as CSV; of several attempts' points for one name and step, the newest attempt's."""
     job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
     parts = csv_parts(_points(job))
     return streamed(request, parts, filename=f"job-{job.pk}-points.csv", media_type="text/csv; charset=utf-8")
@@ -65,7 +65,7 @@ def _points(job: Job) -> Iterator[Sequence[object]]:
 
 @require_safe
 def job_record(request: HttpRequest, job_id: int) -> HttpResponse:
-    """The whole run record as a file: what was asked for, what it ran on, what came out."""
+    """The whole run record as a file: specification, environment, results."""
     job = get_visible(Job.objects.select_related("project"), signed_in(request), pk=job_id)
     response = JsonResponse(run_record(job), json_dumps_params={"indent": 2, "ensure_ascii": False})
     response["Content-Disposition"] = f'attachment; filename="job-{job.pk}-record.json"'
@@ -74,7 +74,7 @@ def job_record(request: HttpRequest, job_id: int) -> HttpResponse:
 
 @require_safe
 def job_log(request: HttpRequest, job_id: int) -> HttpResponse:
-    """The newest attempt's log, its last MiB; where this host does not hold it, the lines kept in the database."""
+    """The last MiB of the newest attempt's log; if this host does not have it, the lines kept in the database."""
     job = get_visible(Job.objects.all(), signed_in(request), pk=job_id)
     text = _log_tail(job)
     if (lines := request.GET.get("lines", "")).isdecimal():
@@ -95,7 +95,7 @@ def _log_tail(job: Job) -> str:
 
 @require_safe
 def artifact(request: HttpRequest, artifact_id: int, name: str) -> HttpResponseBase:
-    """A file that a job made. Pictures that we encoded are shown in place, all else is a download."""
+    """A file that a job produced. Images that Cristae encoded are shown inline; anything else is a download."""
     found = get_visible(Artifact.objects.all(), signed_in(request), project="job__project", pk=artifact_id)
     tag = f'"{found.sha256}"'
     if request.headers.get("If-None-Match") == tag:

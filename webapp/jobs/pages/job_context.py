@@ -1,4 +1,4 @@
-"""What the page of one job shows: results, inputs, every field of its specification, its record."""
+"""The template context of a job's page: results, inputs, every field of its specification, its run record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from webapp.jobs.results.segmentation_scores import class_scores, curve_of, scor
 
 
 def context_of(job: Job) -> dict[str, Any]:
-    """All that the template needs of the job itself; who may do what is the view's business."""
+    """The template context of the job itself; the view adds what depends on the user's permissions."""
     snapshot, about = lifecycle_snapshot.snapshot(job), _about(job)
     return {
         "job": job,
@@ -67,8 +67,8 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def _spec_rows(job: Job) -> list[dict[str, str]]:
-    """Every field of the specification with its value, and the preset's where it differs; those that had no effect
-    stand last, in one row."""
+    """Every field of the specification with its value, and the preset's value if it differs; fields without effect come
+    last, in one row."""
     try:
         spec = load_spec(job.spec)
     except SpecError:
@@ -95,7 +95,7 @@ def _without_effect(job: Job) -> dict[str, str]:
 
 
 def _about(job: Job) -> str:
-    """What must be in sight wherever a figure of this job is: data and its revision, preset, where colour came from."""
+    """Context that every figure of this job needs beside it: dataset and revision, preset, the source of its colour."""
     parts = []
     if revision := revision_in(job.inputs):
         parts.append(f"{revision.dataset.name} rev {revision.short_name}")
@@ -107,7 +107,7 @@ def _about(job: Job) -> str:
 
 
 def _references(job: Job) -> list[dict[str, object]]:
-    """Dashed lines of the charts: what a figure would be if nothing were learnt, or what is healthy."""
+    """Dashed reference lines of the charts: the value without any learning, or a healthy one."""
     found: list[dict[str, object]] = []
     if isinstance(size := job.spec.get("projection_size"), int) and size > 0:
         found.append({"quantity": "embedding_std", "value": 1 / math.sqrt(size), "label": f"healthy, 1/√{size}"})

@@ -1,4 +1,4 @@
-"""Pages of jobs: the job itself, the form of a new one, the queue."""
+"""The page of one job, its actions, and the images of its confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from webapp.jobs.results.predictions import answers_of, items_of
 from webapp.projects.access import get_editable, get_visible, may_edit, signed_in
 
 IMAGES = 60
-"""Of a page of answers."""
+"""Predictions per page."""
 
 
 @require_safe

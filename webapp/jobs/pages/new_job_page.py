@@ -1,4 +1,4 @@
-"""The page of a new job: its form, and what can be said before it is queued."""
+"""The page of a new job: its form, and the preflight estimates beside it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _preflight(form: JobForm) -> object:
 
 @require_POST
 def job_preflight(request: HttpRequest, project_id: int) -> HttpResponse:
-    """What the form's side says, on each change."""
+    """The preflight panel beside the form, rendered again on each change."""
     project = get_editable(Project.objects.all(), signed_in(request), project="", pk=project_id)
     form = JobForm(
         project=project,

@@ -1,4 +1,4 @@
-"""What the queue page says: what each device does, then who comes next and when; what waits or is paused, and why."""
+"""The template context of the queue page: devices, queued jobs with start times, waiting and paused jobs."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _SHOWN = [*OWNED, State.QUEUED, State.WAITING, State.PAUSED]
 
 @dataclass(frozen=True)
 class Filters:
-    """What the address asks for: `device` is a device's key or a queue's name, `whose` is "mine"; empty is all."""
+    """Filters from the URL: `device` is a device's key or a queue's name, `whose` is "mine"; empty means all."""
 
     device: str = ""
     whose: str = ""
 
     @property
     def query(self) -> str:
-        """As it stands in an address, with its question mark; empty where nothing is filtered."""
+        """The query string, with its question mark; empty if nothing is filtered."""
         asked = {name: value for name, value in (("device", self.device), ("whose", self.whose)) if value}
         return f"?{urlencode(asked)}" if asked else ""
 
 
 @dataclass(frozen=True)
 class Row(Seen):
-    """A job that waits for its turn, by its place in the whole queue, whatever is filtered out of sight.
+    """A queued job, with its position in the whole queue, including jobs that are filtered out.
 
-    `start`: about when it begins; where that is not known, `follows` is the job before it, if that may be named.
+    `start`: estimated start time; if unknown, `follows` is the job before it, if the user may see that.
     """
 
     may_edit: bool
@@ -59,7 +59,7 @@ class Row(Seen):
 
 @dataclass
 class QueueSection:
-    """One queue: its devices where it has any, what runs elsewhere than on those, and who comes next."""
+    """One queue: its devices if it has any, jobs that run elsewhere than on those, and the queued jobs."""
 
     title: str
     sentence: str
@@ -69,7 +69,7 @@ class QueueSection:
 
 
 class Viewpoint:
-    """The queue as one person may see and change it."""
+    """The queue as one user may see and change it."""
 
     def __init__(self, user: User) -> None:
         self._user = user
@@ -89,7 +89,7 @@ class Viewpoint:
 
 
 def queue_of(user: User, filters: Filters) -> dict[str, Any]:
-    """The whole server's queue as `user` may see it, cut down to what `filters` let through."""
+    """The whole server's queue as `user` may see it, filtered by `filters`."""
     view, workers = Viewpoint(user), heartbeats.workers()
     jobs = list(_jobs())
     devices = devices_of(workers, view.seen([job for job in jobs if job.state in OWNED]))
@@ -118,7 +118,7 @@ def queue_of(user: User, filters: Filters) -> dict[str, Any]:
 
 
 def devices_seen_by(user: User) -> tuple[list[Device], list[Seen], list[SilentHelper]]:
-    """For the home page: what each device does, the short work that runs beside, and whose worker is silent."""
+    """For the home page: what each device does, the short jobs that run beside, and the silent workers."""
     workers = heartbeats.workers()
     running = Viewpoint(user).seen(list(_jobs().filter(state__in=OWNED)))
     small = [seen for seen in running if seen.job.queue != Queue.DEVICE]
@@ -149,7 +149,7 @@ def _lane(
     devices: Sequence[Device],
     workers: Sequence[Mapping[str, Any]],
 ) -> QueueSection:
-    """One queue's part of the page. Places, starts and who is last are of the whole line, whatever is filtered out."""
+    """One queue's part of the page. Positions, start times and the last job refer to the unfiltered queue."""
     running = [job for job in jobs if job.queue == queue and job.state in OWNED]
     line = [job for job in jobs if job.queue == queue and job.state == State.QUEUED]
     lane = QueueSection(*_TITLES[queue])

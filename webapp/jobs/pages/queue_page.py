@@ -20,7 +20,7 @@ def queue_page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def job_move(request: HttpRequest, job_id: int) -> HttpResponse:
-    """One place up or down in the queue, or to the front; the answer is the queue as it then is."""
+    """Moves a job one position up or down, or to the front; responds with the updated queue."""
     user = signed_in(request)
     found = get_administered(Job.objects.all(), user, pk=job_id)
     where = request.POST.get("where")

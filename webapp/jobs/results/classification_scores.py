@@ -1,4 +1,4 @@
-"""What a classification took for what: its confusion matrix, the scores of each class, its surest mistakes."""
+"""Scores of a classification: confusion matrix, scores per class, most confident errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from webapp.jobs.models import Job
 
 @dataclass(frozen=True)
 class Cell:
-    """So many images of one class that were taken for another, and their share of the row. `heat` is 1 to HEATS."""
+    """Number of images of one class that were predicted as another, and their share of the row. `heat`: 1 to HEATS."""
 
     predicted: str
     count: int
@@ -29,21 +29,21 @@ class ConfusionRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix as it is shown: a row per true class, a column per predicted one, totals at the edge."""
+    """A confusion matrix for display: a row per true class, a column per predicted one, totals at the edge."""
 
     labels: list[str]
     rows: list[ConfusionRow]
     column_totals: list[tuple[str, int]]
-    """By the predicted class."""
+    """Totals by predicted class."""
     total: int
 
 
 HEATS = 5
-"""Steps from surface, for nothing, to accent, by the share of the row."""
+"""Colour steps from surface (zero) to accent, by the share of the row."""
 
 
 def confusion_of(job: Job) -> Confusion | None:
-    """The confusion matrix of a classification; None where the job recorded none."""
+    """The confusion matrix of a classification; None if the job recorded none."""
     found = job.results.get("confusion")
     if not isinstance(found, dict):
         return None
@@ -71,6 +71,6 @@ def class_rows(job: Job) -> list[dict[str, Any]]:
 
 
 def mistakes_of(job: Job, most: int = 24) -> list[dict[str, Any]]:
-    """The surest mistakes of a classification, the surest first."""
+    """The most confident errors of a classification, in descending order of confidence."""
     rows = job.results.get("mistakes")
     return [row for row in rows if isinstance(row, dict)][:most] if isinstance(rows, list) else []

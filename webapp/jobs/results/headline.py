@@ -1,4 +1,4 @@
-"""The figure that stands for a job in lists, and the facts that make it honest."""
+"""The headline figure of a job in lists, and the context that makes it meaningful."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp.jobs.models import Job
 
-# What to look for in `Job.results`, the first that is there. True: a ratio whose higher value is better.
+# Keys of `Job.results` with their labels, by kind; the first that is present is the headline.
 _FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
     "segment": (("foreground_iou", "foreground IoU"), ("mean_iou", "mean IoU")),
     "pretrain": (("knn_accuracy", "kNN accuracy"), ("embedding_std", "embedding spread"), ("loss", "loss")),
@@ -20,7 +20,7 @@ _FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One headline figure: its key in the results, what it is, its value, and what stands beside it."""
+    """One headline figure: its key in the results, its label, its value and interval, and a detail shown beside it."""
 
     key: str
     name: str
@@ -39,7 +39,7 @@ class Figure:
 
 
 def headline(job: Job) -> Figure | None:
-    """The figure of a job that has results; None while it has none."""
+    """The headline figure of a job; None while it has no results."""
     for key, name in _FIGURES.get(job.kind, ()):
         value = job.results.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -67,5 +67,5 @@ def _detail(results: dict[str, Any], key: str) -> str:
 
 
 def number_of(value: int, one: str, many: str) -> str:
-    """ "1 stack", "1,033 images" """
+    """ "1 stack", "1,033 images": the number with the singular or plural noun."""
     return f"{value:,} {one if value == 1 else many}"

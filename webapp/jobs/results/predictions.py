@@ -1,4 +1,4 @@
-"""The images that a job was judged on: what a classification answered for each, and where each is to be seen."""
+"""The predictions of a classification for its evaluated images, with links to them in the viewer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE = "predictions.csv"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image: its class, the one that it was taken for, and how sure the answer was, 0 to 1."""
+    """One image: its class, the predicted class, and the confidence of the prediction, 0 to 1."""
 
     name: str
     label: str
@@ -30,9 +30,9 @@ class Prediction:
 
 
 def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Prediction]:
-    """The judged images of class `label` that were taken for `predicted`, the surest first; empty stands for any class.
+    """The images of class `label` that were predicted as `predicted`, most confident first; empty means any class.
 
-    Nothing where the job kept no table.
+    Empty if the job kept no table of predictions.
     """
     table = job.artifacts.filter(kind="table", name=TABLE).order_by("-id").first()
     if table is None:
@@ -50,7 +50,7 @@ def answers_of(job: Job, *, label: str = "", predicted: str = "") -> list[Predic
 
 
 def items_of(revision: Revision | None, names: Collection[str]) -> dict[str, Item]:
-    """The images of these names in the revision; one that is gone for good is left out, with the revision all are."""
+    """The images of these names in the revision, without deleted ones; empty if the revision itself was deleted."""
     if revision is None or not names:
         return {}
     return {item.name: item for item in revision.items.filter(name__in=names)}
@@ -58,17 +58,17 @@ def items_of(revision: Revision | None, names: Collection[str]) -> dict[str, Ite
 
 @dataclass(frozen=True)
 class ShownItem:
-    """An image that results name: its row there, and, while the image is still here, where it is to be seen."""
+    """An image that results name: its row there and, while the image exists, its item and address."""
 
     row: dict[str, Any]
     item: Item | None
     address: str
-    """In the viewer, with what this job predicted for it where that was kept; empty where the image has gone."""
+    """Its URL in the viewer, with this job's prediction for it if one was kept; empty if the image was deleted."""
 
 
 def link_images(job: Job, *tables: list[dict[str, Any]]) -> list[list[ShownItem]]:
-    """Tables of results about images, whose rows have a `name` and, where the job keeps predictions, the `item` that
-    these go by."""
+    """Links rows of result tables to their images: rows have a `name` and, if the job keeps predictions, the `item`
+    that identifies these."""
     revision = revision_in(job.inputs)
     items = items_of(revision, {row["name"] for rows in tables for row in rows if "name" in row})
     predictions = _predictions(job, {row["item"] for rows in tables for row in rows if "item" in row})
@@ -86,6 +86,6 @@ def link_images(job: Job, *tables: list[dict[str, Any]]) -> list[list[ShownItem]
 
 
 def _predictions(job: Job, positions: Collection[int]) -> dict[int | None, int]:
-    """Position in the manifest -> the newest prediction that the job kept for the image there."""
+    """Position in the manifest -> id of the newest prediction that the job kept for the image there."""
     kept = job.artifacts.filter(kind="prediction", facts__item__in=list(positions)).order_by("id")
     return dict(kept.values_list("facts__item", "pk"))

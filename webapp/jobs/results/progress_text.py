@@ -1,4 +1,4 @@
-"""How far a job is, in words: counted where it can be counted, and never "0 of 0"."""
+"""Formats a job's progress: counted where counts are known, and never "0 of 0"."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def kind_title(kind: str) -> str:
 
 
 def took(job: Job) -> timedelta | None:
-    """From its first start to its end, or until now while it runs; else None."""
+    """Time from its first start to its end, or until now while it runs; else None."""
     until = timezone.now() if job.state in OWNED else job.ended_at
     return until - job.started_at if until and job.started_at else None
 
 
 def progress_words(job: Job) -> str:
-    """ "epoch 37 of 200 · 14 images/s · about 22 min left"; `job.ts` says the same of later snapshots.
+    """ "epoch 37 of 200 · 14 images/s · about 22 min left"; `job.ts` formats later snapshots in the same way.
 
-    Of a worker that has fallen silent the silence stands there instead of rate and time: those are no news by then.
+    For a silent worker, the length of its silence replaces rate and remaining time, which are out of date by then.
     """
     parts = [_reached(job)]
     if (silent := silent_seconds(job)) is not None:
@@ -56,7 +56,7 @@ def _pace(progress: dict[str, Any]) -> list[str]:
 
 
 def epochs_words(step: int, per_epoch: int | None, total: int | None) -> str:
-    """ "epoch 37 of 200", or nothing for a job that has no epochs."""
+    """ "epoch 37 of 200"; empty for a job without epochs."""
     if not per_epoch or not total:
         return ""
     epochs = math.ceil(total / per_epoch)

@@ -1,4 +1,4 @@
-"""What a job's figures rest on, in words: the images judged, the threshold, the weights, how they were made."""
+"""The basis of a job's figures, as sentences: images evaluated, threshold, weights, how results were computed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BASIS = frozenset(
     {"part", "images", "photographs", "groups", "origin", "steps", "features", "weight_decay", "method", "layer"}
     | {"judged_epoch", "judged_step", "best_epoch", "best_step", "size", "split"}
 )
-"""Results that are said here, and are no figures of their own."""
+"""Results that appear in these sentences, and are not figures of their own."""
 
 
 def fact_lines(job: Job) -> list[str]:
-    """What the figures rest on, each fact once; the sentence on the parts (`split`) stands for itself."""
+    """The basis of the figures, each fact once; `split`, a whole sentence already, is shown separately."""
     return list(_facts(job))
 
 
@@ -49,7 +49,7 @@ def _evaluated(results: dict[str, Any]) -> str:
 
 
 def _stacks(results: dict[str, Any]) -> str:
-    """Over how many stacks the interval goes, or that they are too few for any."""
+    """The number of stacks behind the confidence interval, or that there are too few for one."""
     groups = results.get("groups")
     if not isinstance(groups, int) or not groups:
         return ""
@@ -67,7 +67,7 @@ def _threshold(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _weights(results: dict[str, Any]) -> Iterator[str]:
-    """Which weights were judged, and which the validation found best."""
+    """Which weights were evaluated, and which were best on the validation split."""
     best, judged = results.get("best_step"), results.get("judged_step", results.get("best_step"))
     if not isinstance(judged, int):
         return
@@ -82,7 +82,7 @@ def _place(epoch: object, step: int) -> str:
 
 
 def _made(job: Job) -> Iterator[str]:
-    """What was computed with what, in the words of the job's form."""
+    """What was computed with which settings, in the labels of the job's form."""
     results = job.results
     labels = {info.name: dict(info.choices) for info in fields_of(job.kind)} if job.kind in SPECS else {}
     for key in ("method", "layer"):

@@ -1,4 +1,4 @@
-"""A job's results as figures to read, each with what it is to be held against."""
+"""A job's results as figures for display, each with the values to compare it with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
     "loss": (("marginal_loss", "the training colours' frequencies alone"),),
     "ab_error": (("constant_ab_error", "one constant colour"), ("grey_ab_error", "grey")),
 }
-"""By figure, what would be reached without learning, or what is healthy."""
+"""Per figure: the value without any learning, or a healthy value."""
 _ELSEWHERE = {"shows_nothing", "verdict"} | BASIS | SAID | {key for rows in _BESIDE.values() for key, _ in rows}
 
 
@@ -50,7 +50,7 @@ class ResultRow:
 
 
 def result_rows(job: Job) -> list[ResultRow]:
-    """The figures that stand neither in a table nor as the headline: known ones in their order, then others by their
+    """The figures that are neither in a table nor the headline: known ones in a fixed order, then others under their
     own names."""
     first = headline(job)
     said = _ELSEWHERE | ({first.key} if first else set())
@@ -67,14 +67,14 @@ def result_rows(job: Job) -> list[ResultRow]:
 
 
 def notes_of(results: dict[str, Any], key: str) -> tuple[str, ...]:
-    """What stands beside the figure `key`: what it means, what would be reached without learning, what is healthy."""
+    """Notes beside the figure `key`: its meaning, the value without any learning, a healthy value."""
     known = [(name, other, results.get(other)) for other, name in _BESIDE.get(key, ())]
     notes = [f"{name}: {_text(other, value)}" for name, other, value in known if isinstance(value, int | float)]
     return (*([_MEANS[key]] if key in _MEANS else []), *notes)
 
 
 def _text(key: str, value: object) -> str:
-    """What lies between 0 and 1 with three decimals, other measured numbers with four digits."""
+    """Formats values between 0 and 1 with three decimals, other measured numbers with four digits."""
     if isinstance(value, float):
         return f"{value:.3f}" if key in _THREE_DECIMALS else f"{value:.4g}"
     return str(intcomma(value)) if isinstance(value, int) else str(value)

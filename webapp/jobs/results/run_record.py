@@ -1,4 +1,4 @@
-"""The run record: where and with what a job ran, as tables to read and as one file for a paper."""
+"""The run record: environment, inputs and settings of a job, as tables for the page and as one file for a paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ELSEWHERE = {*_OF_THE_RUN, "inputs", "total_steps"}
 
 @dataclass(frozen=True)
 class Input:
-    """What one slot was given. `sha256` is that of the manifest or file that the run read; empty until it has."""
+    """The input in one slot. `sha256` is that of the manifest or file that the run read; empty until it has."""
 
     slot: str
     sha256: str
@@ -34,7 +34,7 @@ class Input:
 
 
 def inputs_of(job: Job) -> list[Input]:
-    """The job's inputs in their order, with the rows that they name while these exist."""
+    """The job's inputs in their order, with the objects that they name while these exist."""
     hashes = job.record.get("inputs")
     found = []
     for slot, reference in job.inputs.items():
@@ -50,7 +50,7 @@ def inputs_of(job: Job) -> list[Input]:
 
 
 def device_of(job: Job) -> str:
-    """ "cuda:0, NVIDIA H200": which one, and its model where the trainer said it."""
+    """ "cuda:0, NVIDIA H200": the device, with its model if the trainer reported it."""
     model = str(job.record.get("device", ""))
     if not model or model.upper().startswith(job.device.upper()):
         return model or job.device
@@ -58,13 +58,13 @@ def device_of(job: Job) -> str:
 
 
 def steps_of(job: Job) -> str:
-    """ "120 of 120"; nothing for a job that is not counted in steps. `job.ts` says the same of later snapshots."""
+    """ "120 of 120"; empty for a job without steps. `job.ts` formats later snapshots in the same way."""
     total = job.record.get("total_steps")
     return f"{job.step:,} of {total:,}" if isinstance(total, int) else ""
 
 
 def software_of(job: Job) -> list[tuple[str, str]]:
-    """Names and versions, Cristae's own with its commit first; then whatever else the trainer recorded."""
+    """Names and versions, Cristae's own with its commit first; then all others that the trainer recorded."""
     known = [(name, str(job.record[key])) for key, name in _SOFTWARE.items() if key in job.record]
     other = [
         (key.replace("_", " "), str(value))
@@ -75,7 +75,7 @@ def software_of(job: Job) -> list[tuple[str, str]]:
 
 
 def run_record(job: Job) -> dict[str, Any]:
-    """All that a reader needs to say what this run was, and to run it again: plain values for JSON."""
+    """Everything needed to describe this run and to repeat it, as plain values for JSON."""
     return {
         "job": {
             "id": job.pk,

@@ -1,4 +1,4 @@
-"""How well a segmentation did, as one table: each score over all pixels with its interval, and over images."""
+"""Scores of a segmentation as one table: each score over all pixels with its interval, and averaged over images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SCORES = {
     "average_precision": "Average precision",
 }
 SAID = frozenset({*_SCORES, *(name + PER_IMAGE for name in _SCORES), "floor", "threshold", "foreground_iou_at_half"})
-"""Results that the table, or the line of facts below it, says."""
+"""Results that the table, or the line of facts below it, contains."""
 CURVE = "precision-recall.csv"
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One score as text; what has not been measured is empty. `beside`: what it is to be held against."""
+    """One score as text; empty if not measured. `beside`: the value to compare it with."""
 
     name: str
     pooled: str
@@ -39,7 +39,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The scores of one class of the masks; None where nothing was there to measure."""
+    """The scores of one class of the masks; None if there was nothing to measure."""
 
     name: str
     iou: float | None
@@ -68,7 +68,7 @@ def score_rows(job: Job) -> list[ScoreRow]:
 
 
 def class_scores(job: Job) -> list[ClassScores]:
-    """The scores of each class of a segmentation into several, by the names that the dataset gives them."""
+    """The scores of each class of a segmentation into several, labelled as in the dataset."""
     rows = job.results.get("per_class")
     if job.kind != "segment" or not isinstance(rows, list) or len(rows) < 2:
         return []
@@ -86,7 +86,7 @@ def class_scores(job: Job) -> list[ClassScores]:
 
 
 def worst_images(job: Job, most: int = 12) -> list[dict[str, Any]]:
-    """The lowest-scoring images, where the job recorded figures per image."""
+    """The lowest-scoring images, if the job recorded figures per image."""
     rows = job.results.get("per_image")
     if not isinstance(rows, list):
         return []
@@ -96,7 +96,7 @@ def worst_images(job: Job, most: int = 12) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Where the table of precision and recall by threshold lies, whose images it is of, and the threshold taken."""
+    """URL of the table of precision and recall by threshold, whose images it covers, and the threshold in use."""
 
     address: str
     part: str
@@ -104,7 +104,7 @@ class Curve:
 
 
 def curve_of(job: Job) -> Curve | None:
-    """The newest curve of a segmentation; None where it kept none, or its file has gone."""
+    """The newest curve of a segmentation; None if it kept none, or its file was deleted."""
     table = job.artifacts.filter(kind="table", name=CURVE).order_by("-id").first()
     threshold = job.results.get("threshold")
     if table is None or not isinstance(threshold, int | float) or not default_storage.exists(table.sha256):
@@ -114,7 +114,7 @@ def curve_of(job: Job) -> Curve | None:
 
 
 def interval_of(results: dict[str, Any], key: str) -> str:
-    """ "[0.81, 0.87]", or nothing where there were too few groups for any."""
+    """ "[0.81, 0.87]"; empty if there were too few groups for an interval."""
     pair = results.get(f"{key}_interval")
     if isinstance(pair, list | tuple) and len(pair) == 2 and None not in pair:
         return f"[{pair[0]:.2f}, {pair[1]:.2f}]"

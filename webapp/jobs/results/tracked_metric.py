@@ -1,6 +1,6 @@
-"""The one quantity that stands for a job in lists while it runs: its last value, and its best where one is better.
+"""The one metric that lists show of a running job: its last value, and its best if there is a better direction.
 
-The collector keeps it on the row: a list of jobs reads no curve.
+The collector stores it on the row, so that a list of jobs reads no curves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from webapp.jobs.models import Event, Job
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A curve's name and what it is in words. `higher`: the higher the better, so that its best is worth keeping."""
+    """A curve's name and its label. `higher`: higher is better, so that the best value is worth keeping."""
 
     name: str
     words: str
@@ -23,7 +23,7 @@ class _Quantity:
 
 
 _LOSS = _Quantity("loss/train", "loss")
-# The first that has a point stands for the job. A loss has no best: BYOL's is least where the embedding has collapsed.
+# The first that has points is shown. A loss has no best: BYOL's is lowest when the embedding has collapsed.
 _QUANTITIES: dict[str, tuple[_Quantity, ...]] = {
     "segment": (_Quantity("foreground_iou/validation", "validation foreground IoU", higher=True), _LOSS),
     "classify": (_Quantity("accuracy/validation", "validation accuracy", higher=True), _LOSS),
@@ -34,7 +34,7 @@ _QUANTITIES: dict[str, tuple[_Quantity, ...]] = {
 
 @dataclass(frozen=True)
 class TrackedMetric:
-    """What a job reached so far. `best` and its epoch are None for a quantity of which lower is no better."""
+    """A job's value so far. `best` and its epoch are None for a metric of which lower is no better."""
 
     words: str
     value: float
@@ -43,7 +43,7 @@ class TrackedMetric:
 
 
 def watched(job: Job) -> TrackedMetric | None:
-    """The quantity that stands for `job`; None before its first point, and for kinds that draw no curve."""
+    """The tracked metric of `job`; None before its first point, and for kinds without curves."""
     kept = job.watched
     quantity = next((q for q in _QUANTITIES.get(job.kind, ()) if q.name == kept.get("name")), None)
     if quantity is None:
@@ -54,7 +54,7 @@ def watched(job: Job) -> TrackedMetric | None:
 
 
 def watched_after(job: Job, points: Iterable[Event]) -> dict[str, Any]:
-    """What `job.watched` becomes by further points; they come in the order in which they were said."""
+    """The value of `job.watched` after further points, which are in the order in which they were reported."""
     kept = dict(job.watched)
     quantities = _QUANTITIES.get(job.kind, ())
     names = [q.name for q in quantities]

@@ -1,4 +1,4 @@
-"""Makes a token for scripts and prints it once."""
+"""Creates a token for scripts and prints it once."""
 
 from __future__ import annotations
 

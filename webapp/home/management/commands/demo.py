@@ -48,7 +48,7 @@ def _dataset(project: Project, owner: User) -> Dataset:
     whole = project.datasets.filter(revisions__isnull=False).first()
     if whole is not None:
         return whole
-    project.datasets.all().delete()  # what a start that was cut short has left: it has no revision
+    project.datasets.all().delete()  # left by an interrupted start, without a revision
     with tempfile.TemporaryDirectory(prefix="cristae-demo-") as folder:
         for seed, (part, count) in enumerate(PARTS.items()):
             write_folder(Path(folder) / part, count=count, size=SIZE, seed=seed)

@@ -1,4 +1,4 @@
-"""Is this machine's worker well? For a container's health check: exit code 0 when every queue was heard from."""
+"""Health check of this machine's workers, for containers: exit code 0 if every queue has a recent heartbeat."""
 
 from __future__ import annotations
 

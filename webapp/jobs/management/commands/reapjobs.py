@@ -1,6 +1,6 @@
-"""`manage.py reapjobs`: gives jobs whose worker is gone back to the queue, and sweeps abandoned uploads.
+"""`manage.py reapjobs`: queues jobs again whose worker is gone, and deletes abandoned uploads.
 
-Any number of these may run.
+Several may run at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from webapp.jobs.lifecycle.reaper import INTERVAL, Reaper
 log = logging.getLogger("webapp.jobs.lifecycle.reaper")
 
 SWEEP_SECONDS = 600.0
-"""Between two looks for uploads that nobody goes on with."""
+"""Interval between two checks for abandoned uploads."""
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""`manage.py work` becomes `python -m worker.runner`: the web side knows the worker by its name alone."""
+"""`manage.py work` replaces itself by `python -m worker.runner`: web code may not import the worker."""
 
 from __future__ import annotations
 

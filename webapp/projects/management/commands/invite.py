@@ -1,4 +1,4 @@
-"""Makes an account for a person and prints the link that signs them in."""
+"""Creates an account for a person and prints a sign-in link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web server: pages, sockets, uploads. One process; `manage.py up` and compose start it."""
+"""The web server: pages, sockets, uploads. A single process, started by `manage.py up` and compose."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import uvicorn
 from django.core.management.base import BaseCommand
 
 GRACE_SECONDS = 5
-"""What open answers have to end. A live socket never ends by itself; its page connects again."""
+"""How long open responses have to finish. A WebSocket never ends by itself; its page reconnects."""
 LARGEST_MESSAGE = 16 * 1024
-"""Bytes. What a page says over its socket is a cursor."""
+"""Bytes. A page sends only its cursor over its WebSocket."""
 
 
 class Command(BaseCommand):
@@ -24,15 +24,15 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *, host: str, port: int, **_: Any) -> None:
-        # Only a container collects the static files; elsewhere WhiteNoise finds them where they were built.
+        # Only a container collects the static files; elsewhere WhiteNoise serves them from where they were built.
         warnings.filterwarnings("ignore", message="No directory at")
-        # Its small files are gathered before they leave. Answers of our own are not: see webapp/streaming.py.
+        # WhiteNoise's small files are buffered. Cristae's own streaming responses are not: see webapp/streaming.py.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
         uvicorn.run(
             "webapp.asgi:application",
             host=host,
             port=port,
-            log_config=None,  # the settings' LOGGING holds
+            log_config=None,  # the settings' LOGGING applies
             access_log=False,
             server_header=False,
             ws_max_size=LARGEST_MESSAGE,
