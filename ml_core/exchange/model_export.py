@@ -25,7 +25,7 @@ from ml_core.runtime import weights
 from ml_core.specs.architectures import fitting
 
 Network = EncoderModel | Segmenter | Classifier
-"""The layouts of weights in which `export_state` writes."""
+"""The networks for which the other libraries have names."""
 FORMATS = ("torch-export", "torchvision", "smp")
 TOLERANCE = 1e-4
 """Greatest difference between the exported graph's and the model's output, relative to the largest output."""
