@@ -99,7 +99,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Te
 
 def _exactly(device: torch.device) -> AbstractContextManager[Any]:
     """A context in which autocast does not compute products of logits in half precision."""
-    known = torch.amp.is_autocast_available(device.type)  # False for the device meta, where operations are counted
+    known = torch.amp.is_autocast_available(device.type)  # not on the device meta, where operations are counted
     if known and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -29,7 +29,7 @@ _MAX_HEADERS = 16
 _MAX_GLOBAL_RECORDS = 100
 _BYTES_PER_ENTRY = 16
 _FREE_ENTRIES = 20_000
-"""Above this number of entries, each must take some bytes of the archive, however empty and alike they are."""
+"""Above this number of entries, each must take some bytes of the archive, however empty and similar they are."""
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_NAME + 1))
 _PAX_TYPES = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 _ANOTHER = Refused("It is a link or a device, not a file.", "Archive the file that it points to.")

@@ -42,7 +42,7 @@ CROP_MARGIN = 2
 def grey_and_colour(grey: Tensor, ab: Tensor, *, colour_space: Literal["lab", "rgb"]) -> tuple[Tensor, Tensor]:
     """The paper's two views: the micrograph, and the same in colour; same geometry.
 
-    `grey` (B, H, W) uint8; `ab` (B, 2, h, w) uint8 = ab + 128, brought to (H, W). The first view is the grey value
+    `grey` (B, H, W) uint8; `ab` (B, 2, h, w) uint8 = ab + 128, resized to (H, W). The first view is the grey value
     three times. The second is sRGB, or Lab with each channel scaled to 0..1: L / 100, (a + 128) / 255, (b + 128) / 255.
     """
     light = grey[:, None].float() / 255
