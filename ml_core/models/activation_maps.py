@@ -179,7 +179,7 @@ CAM_CLASSES: Mapping[str, type[Any]] = {
     "eigencam": FastEigenCAM,
     "scorecam": BoundedScoreCAM,
 }
-"""By the values of the specification's field `method`."""
+"""The classes by the values of the specification's field `method`."""
 
 
 def activation_map(

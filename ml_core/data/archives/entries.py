@@ -53,7 +53,7 @@ class Archive(Protocol):
     """An archive whose list of members has been read and checked."""
 
     members: list[Member]
-    """In the order in which they are to be opened: going back may cost reading from the start."""
+    """In the order in which to open them: going back may require reading from the start."""
 
     def open(self, member: Member) -> AbstractContextManager[IO[bytes]]:
         """Opens a member as a stream of exactly its size. Raises Refused where it turns out to be damaged."""
