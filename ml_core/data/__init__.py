@@ -1,1 +1,1 @@
-"""Micrographs on their way from a file to a batch: formats, archives, names, manifests, arrays, loading."""
+"""Reads micrographs from files and archives, lists them in manifests, and loads them as batches."""

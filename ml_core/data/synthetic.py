@@ -1,4 +1,4 @@
-"""Synthetic electron micrographs of brain tissue, with exact masks: for the demo, the tests and the benchmarks.
+"""Draws synthetic electron micrographs of brain tissue with exact masks, for the demo, tests and benchmarks.
 
 A picture shows cells with membranes, mitochondria with a double membrane and cristae, clusters of vesicles, dark
 lysosomes and pale tubes that are no mitochondria, grainy cytoplasm, uneven illumination and the noise of a detector.
@@ -23,12 +23,12 @@ CELL_PIXELS = 110
 """Mean distance between the centres of two cells."""
 MITOCHONDRIA_PER_CELL = 1.7
 PIXEL_SIZE_NM = 8.0
-"""What the drawn sizes stand for: a mitochondrion is about 40 x 65 px, 320 x 520 nm."""
+"""Nanometres per pixel of the drawn sizes: a mitochondrion is about 40 x 65 px, 320 x 520 nm."""
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """Distances of every pixel: `border` to the nearest membrane, `owner` the number of the cell it lies in."""
+    """Per pixel: `border` is the distance to the nearest membrane, `owner` the number of the cell that contains it."""
 
     owner: NDArray[np.intp]
     border: Field
@@ -104,7 +104,7 @@ def _draw_membranes(image: Field, border: Field, *, rng: np.random.Generator) ->
 def _draw_mitochondrion(
     image: Field, mitochondria: NDArray[np.bool_], free: NDArray[np.bool_], *, cells: _Cell, rng: np.random.Generator
 ) -> None:
-    """Draws one where a cell has room for it, and marks its place as taken; without room, draws none."""
+    """Draws one where a cell has enough space and marks the area as occupied; without space, draws none."""
     size = image.shape[0]
     for _ in range(25):
         cy, cx = rng.uniform(-6, size + 6, 2)
@@ -133,7 +133,7 @@ def _draw_mitochondrion(
 
 
 def _mitochondrion(under: Field, depth: Field, along: Field, across: Field, *, rng: np.random.Generator) -> Field:
-    """What is added to the picture: the matrix, cristae as thin dark folds with pale lumen, and two membranes."""
+    """The values to add to the picture: matrix, cristae as thin dark folds with pale lumen, and two membranes."""
     matrix = rng.uniform(104, 128)
     body = _ramp(depth, 0, 1.2)
     tilt = rng.normal(0, 0.25)
@@ -153,7 +153,7 @@ def _mitochondrion(under: Field, depth: Field, along: Field, across: Field, *, r
 
 
 def _draw_lysosomes(image: Field, free: NDArray[np.bool_], *, rng: np.random.Generator) -> None:
-    """Dark round bodies without folds: as dark as mitochondria, and none of them."""
+    """Draws dark round bodies without folds: as dark as mitochondria, but not among them."""
     size = image.shape[0]
     for _ in range(rng.poisson(2.2 * (size / 256) ** 2)):
         cy, cx = rng.uniform(0, size, 2)
@@ -196,7 +196,7 @@ def _draw_tubes(image: Field, free: NDArray[np.bool_], *, rng: np.random.Generat
 
 
 def _photographed(image: Field, *, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Through the microscope: a little blur, uneven light, contrast of its own, noise of counts and of the camera."""
+    """Simulates the microscope: slight blur, uneven illumination, random contrast, shot noise and camera noise."""
     size = image.shape[0]
     spread = rng.uniform(0.55, 0.85)
     taken: NDArray[np.floating[Any]] = _filtered(image, lambda k: np.exp(-0.5 * (2 * np.pi * k * spread) ** 2))
@@ -210,7 +210,7 @@ def _photographed(image: Field, *, rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def _window(size: int, *, cy: float, cx: float, radius: float) -> tuple[tuple[slice, slice], Field, Field]:
-    """The part of the picture around a thing, and the rows and columns of its pixels: drawing stays cheap."""
+    """The slices of the picture around an object, and its pixels' rows and columns, so that drawing stays cheap."""
     top, left = max(0, int(cy - radius)), max(0, int(cx - radius))
     bottom, right = min(size, int(cy + radius) + 2), min(size, int(cx + radius) + 2)
     y, x = np.mgrid[top : max(top + 1, bottom), left : max(left + 1, right)].astype(np.float32)
@@ -240,7 +240,7 @@ def _grain_like(rng: np.random.Generator, shape: tuple[int, ...], *, wave: float
 
 
 def _filtered(image: Field, response: Callable[[Field], Field]) -> Field:
-    """A filter by its response to `k`, in periods per pixel. The picture wraps around, which noise does not show."""
+    """Filters by the response to `k`, in periods per pixel. The picture wraps around, which is invisible in noise."""
     height, width = image.shape
     k = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]).astype(np.float32)
     return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response(k), s=image.shape), np.float32)

@@ -1,1 +1,1 @@
-"""Weights from and for other programs: conversion, export, other libraries' state dicts."""
+"""Exchanges weights with other programs: conversion, export, other libraries' state dicts."""

@@ -1,7 +1,7 @@
-"""Encoders from elsewhere: a file of somebody's weights becomes a safetensors file with all facts.
+"""Converts encoders' weights from other programs to a safetensors file with all facts about them.
 
-A pickle is opened with `weights_only=True`, which builds tensors and plain containers and nothing else; one that wants
-more is refused. This is for a person at a terminal. The server opens safetensors, and pickles whose hash it knows.
+A pickle is opened with `weights_only=True`, which builds tensors and plain containers and nothing else; one that needs
+more is refused. This is for use at a terminal: the server opens only safetensors, and pickles whose hash it knows.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from ml_core.specs.architectures import ENCODERS
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a file of weights comes from, and so how its encoder sees an image."""
+    """The origin of a file of weights, and the normalisation of images that its encoder expects."""
 
     source: str
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     origin: str = "imported"
     files: tuple[str, ...] = ()
-    """Beginnings of the names under which it is published; `auto` knows it by them."""
+    """Prefixes of the names under which it is published; `auto` recognises it by them."""
 
 
 LAYOUTS: Mapping[str, Layout] = {
     "torchvision": Layout("ImageNet, torchvision", imagenet.MEAN, imagenet.DEVIATION, origin="imagenet"),
     "moco": Layout("ImageNet, MoCo v2 (Chen et al. 2020)", imagenet.MEAN, imagenet.DEVIATION, files=("moco_v2_",)),
-    # The constants of both are in 0..1 and stand in github.com/volume-em/cem-dataset, pretraining/mocov2/
+    # The constants of both are in 0..1 and come from github.com/volume-em/cem-dataset, pretraining/mocov2/
     # mocov2_config.yaml and pretraining/swav/swav_config.yaml; MitoNet states the latter as well. Their checkpoints
-    # also carry them as `norms`, which then counts.
+    # also contain them as `norms`, which takes precedence.
     "cem500k-mocov2": Layout(
         "CEM500K, MoCo v2 (Conrad and Narayan 2021, doi:10.5281/zenodo.6453140)",
         (0.57287007,),
@@ -57,12 +57,12 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 _INSIDE = ("state_dict", "model_state_dict", "model", "network", "encoder")
-"""Where checkpoints keep their state dict, in the order of asking."""
+"""Keys under which checkpoints store their state dict, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """An encoder of ours, and what was found where: `prefix` stood before the names, `dropped` was left out."""
+    """The converted encoder; `prefix` is what was removed from the file's names, `dropped` the parts left out."""
 
     encoder: weights.Encoder
     prefix: str
@@ -73,7 +73,7 @@ class Converted:
 class _File:
     tensors: dict[str, Tensor]
     facts: Mapping[str, Any]
-    """What the file itself says: of a safetensors header, or of a checkpoint's other entries."""
+    """The file's own metadata: a safetensors header, or a checkpoint's other entries."""
 
 
 def convert(
@@ -85,10 +85,10 @@ def convert(
     deviation: Sequence[float] | None = None,
     prefix: str | None = None,
 ) -> Converted:
-    """Reads the encoder in `path`, a pickle or safetensors.
+    """Converts the encoder in `path`, a pickle or safetensors.
 
-    `layout` is a name of LAYOUTS or auto. Mean and deviation are those given, else those that the file states, else
-    the layout's; where there are none the file is refused, as an encoder without them sees images otherwise than in
+    `layout` is a name of LAYOUTS or auto. Mean and deviation are those given, else those in the file, else the
+    layout's; where there are none the file is refused, as the encoder would get images normalised otherwise than in
     its training. Raises UserError.
     """
     if layout != "auto" and layout not in LAYOUTS:
@@ -140,7 +140,7 @@ def _digest(path: Path) -> str:
 def _read(path: Path) -> _File:
     with open(path, "rb") as file:
         start = file.read(9)
-    # A safetensors file begins with the length of its header and the header's brace.
+    # A safetensors file begins with the length of its header, then the header's opening brace.
     if start[8:] == b"{":
         found = weights.load(path)
         return _File(tensors=found.tensors, facts=found.facts)
@@ -186,7 +186,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _layout_of(path: Path, digest: str) -> Layout | None:
-    """The layout of a published file: known by its hash, or by its name."""
+    """The layout of a published file, recognised by its hash or its name; None for other files."""
     if any(digest.startswith(file.hash_prefix) for file in imagenet.FILES.values()):
         return LAYOUTS["torchvision"]
     return next((known for known in LAYOUTS.values() if known.files and path.name.startswith(known.files)), None)
@@ -198,7 +198,7 @@ def _stated_architecture(file: _File) -> str | None:
 
 
 def _stated(file: _File) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Mean and deviation as the file states them: under our names, or as the pair `norms` of cem-dataset."""
+    """Mean and deviation from the file's metadata: under our names, or as cem-dataset's pair `norms`."""
     norms = file.facts.get("norms")
     if isinstance(norms, list | tuple) and len(norms) == 2:
         mean, deviation = norms
@@ -223,7 +223,7 @@ def _fact(
     found: Found,
     source: str,
 ) -> tuple[float, ...]:
-    """The first of the three that there is, one value per channel."""
+    """The first of the three that is available, one value per channel."""
     values = next((values for values in (given, stated, known) if values), None)
     if values is None:
         raise UserError(
@@ -243,7 +243,7 @@ def _fact(
 
 
 def _origin(file: _File, known: Layout | None, *, digest: str, architecture: str) -> str:
-    """imagenet only for what torchvision published: its names alone say nothing of the training."""
+    """The origin: imagenet only for files that torchvision published, as its names alone do not prove the training."""
     if known is not None:
         is_published = architecture in imagenet.FILES and digest.startswith(imagenet.FILES[architecture].hash_prefix)
         return known.origin if known.origin != "imagenet" or is_published else "imported"

@@ -1,4 +1,4 @@
-"""The ImageNet weights that torchvision publishes, as an encoder of ours: the baseline of the paper's Table III."""
+"""Loads the ImageNet weights that torchvision publishes into an encoder: the baseline of the paper's Table III."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml_core.runtime.published_files import PublishedFile, state_dict_of
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue in 0..1, as torchvision's weights expect them."""
+"""Mean and deviation of ImageNet's red, green and blue in 0..1, as torchvision's weights expect them."""
 
 
 def _published(name: str) -> PublishedFile:
@@ -29,7 +29,7 @@ def _published(name: str) -> PublishedFile:
 
 FILES: Mapping[str, PublishedFile] = {
     # V1 of both: the plain recipe, and what "ImageNet weights" meant when the paper was written. resnet50's V2 (2021)
-    # came from a longer recipe; its features transfer otherwise.
+    # came from a longer recipe; its features transfer differently.
     "resnet18": _published("resnet18-f37072fd.pth"),
     "resnet50": _published("resnet50-0676ba61.pth"),
 }
@@ -38,9 +38,9 @@ FILES: Mapping[str, PublishedFile] = {
 def imagenet(architecture: str, *, path: Path | None, keep: Path) -> weights.Encoder:
     """The ImageNet weights of `architecture` as an encoder of 3 channels; a grey image is repeated over them.
 
-    From the file `path` (the published one, or a safetensors file of the same tensors), else from the published
-    address, kept in the folder `keep`. The classification head is left out. Raises UserError with what to do where
-    there are none, or where they are not to be had.
+    Read from the file `path` (the published one, or a safetensors file of the same tensors), else downloaded from the
+    published address into the folder `keep`. The classification head is left out. Raises UserError with a remedy where
+    there are none for this architecture, or where they cannot be downloaded.
     """
     if architecture not in FILES:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A trained model for other programs: a compiled graph at a stated size, or a plain state dict.
+"""Exports a trained model for other programs: a compiled graph at a fixed size, or a plain state dict.
 
 TorchScript is not among the formats: PyTorch has deprecated it in favour of torch.export, and it cannot hold the
 attention layer, whose computation is an autograd function of our own.
@@ -25,20 +25,20 @@ from ml_core.runtime import weights
 from ml_core.specs.architectures import fitting
 
 Network = EncoderModel | Segmenter | Classifier
-"""What the other libraries have names for."""
+"""The networks for which the other libraries have names."""
 FORMATS = ("torch-export", "torchvision", "smp")
 TOLERANCE = 1e-4
-"""How far the exported graph may be off what the model says, relative to its largest answer."""
+"""Greatest difference between the exported graph's and the model's output, relative to the largest output."""
 FACTS = "facts.json"
-"""The model's facts in a .pt2: `extra_files` of torch.export.load."""
+"""Name of the model's facts in a .pt2: a key of `extra_files` of torch.export.load."""
 
 
 def export_graph(model: Trained, path: Path, *, size: int, batch: int = 1) -> float:
     """Writes the model as a .pt2 of torch.export that takes (batch, 1, size, size) in 0..1, on the CPU.
 
-    Normalisation is inside; out come the model's answers (`ANSWERS`). The file is read again and asked the same as the
-    model; returns by how much it differed, relative to the largest answer. Raises UserError where it would differ by
-    more than TOLERANCE, and for a size that the network cannot take.
+    The graph includes normalisation; its outputs are described in `ANSWERS`. The file is loaded again and its output
+    compared with the model's; returns the difference relative to the largest output. Raises UserError where this is
+    more than TOLERANCE, and for a size that the network does not support.
     """
     if batch < 1:
         raise UserError(f"The batch must be of 1 image or more, and {batch} is not.")
@@ -68,9 +68,9 @@ def export_graph(model: Trained, path: Path, *, size: int, batch: int = 1) -> fl
 
 
 def export_state(model: Trained, path: Path, *, layout: str) -> tuple[str, ...]:
-    """Writes the weights by the names of torchvision or smp, as safetensors; returns how to load them, line by line.
+    """Writes the weights under the names of torchvision or smp, as safetensors; returns lines of code that load them.
 
-    Raises UserError where that library does not know the network.
+    Raises UserError where that library does not have the network.
     """
     module = model.module
     if isinstance(module, ColorizerModel):
@@ -82,7 +82,7 @@ def export_state(model: Trained, path: Path, *, layout: str) -> tuple[str, ...]:
 
 
 def _torchvision(module: Network, *, name: str) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """A ResNet as torchvision names it; a classifier with its head, all others with none."""
+    """A ResNet's tensors under torchvision's names; a classifier with its head, all others without."""
     if name not in IN_TORCHVISION:
         raise UserError(f"torchvision has no {name}. Take --format smp or torch-export.")
     encoder = module.network.get_submodule("encoder") if isinstance(module, Segmenter) else module.encoder
@@ -98,7 +98,7 @@ def _torchvision(module: Network, *, name: str) -> tuple[Mapping[str, Tensor], t
 
 
 def _smp(module: Network, *, name: str) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """A segmenter as smp's whole model, all others as smp's encoder."""
+    """Tensors under smp's names: a segmenter as smp's whole model, all others as smp's encoder."""
     if name == "casser":
         raise UserError("segmentation_models_pytorch has no Casser network. Take --format torch-export.")
     registers = ("import ml_core.models.encoders  # registers it",) if name.startswith("attention") else ()

@@ -1,4 +1,5 @@
-"""Encoders' weights as others keep them: under prefixes, beside heads and slow copies, with one channel or three."""
+"""Finds an encoder in another program's state dict: under prefixes, beside heads and momentum copies, with one channel
+or three."""
 
 from __future__ import annotations
 
@@ -13,27 +14,27 @@ from ml_core.models import encoders
 from ml_core.specs.architectures import ENCODERS
 
 _SLOW_COPIES = ("encoder_k", "key_encoder", "target", "teacher", "momentum", "ema")
-"""How others call the copy that follows the trained network (MoCo's key encoder, BYOL's target)."""
+"""Other programs' names of the momentum copy of the trained network (MoCo's key encoder, BYOL's target)."""
 
 _COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class Found:
-    """An encoder in somebody's state dict: its tensors by our names, float32, and what was left out."""
+    """An encoder in another program's state dict: its tensors under our names, float32, and the parts left out."""
 
     architecture: str
     channels: int
     tensors: dict[str, Tensor]
     prefix: str
-    """What stood before every name: "module.encoder_q."."""
+    """The prefix of every name in the file: "module.encoder_q."."""
     dropped: tuple[str, ...]
-    """Other parts of the file, by the beginnings of their names: heads, queues, slow copies."""
+    """Other parts of the file, by the prefixes of their names: heads, queues, momentum copies."""
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """How well a state dict fits an architecture under a prefix; `wrong` says each mismatch in words."""
+    """How well a state dict fits an architecture under a prefix; `wrong` describes each mismatch."""
 
     architecture: str
     channels: int
@@ -49,11 +50,11 @@ class _Fit:
 def encoder_in(
     tensors: Mapping[str, Tensor], *, source: str, architecture: str | None = None, prefix: str | None = None
 ) -> Found:
-    """Finds the encoder in `tensors`, and with `architecture` None which one of ours it is.
+    """Finds the encoder in `tensors`; with `architecture` None also detects which of our architectures it is.
 
-    Every tensor of the encoder must be there in its shape, and nothing else may belong to one of its parts (a further
-    `layer1.3`, say): heads are left out, another network is refused. Raises UserError, which names `source` and the
-    first mismatch.
+    Every tensor of the encoder must be present in its shape, and no other tensor may belong to one of its parts (such
+    as a further `layer1.3`): heads are left out, another network is refused. Raises UserError, which names `source`
+    and the first mismatch.
     """
     fits: list[_Fit] = []
     for name in [architecture] if architecture else ENCODERS:
@@ -98,7 +99,7 @@ def _fits(tensors: Mapping[str, Tensor], architecture: str, *, prefix: str | Non
 
 
 def _shapes(architecture: str, channels: int) -> Mapping[str, Tensor]:
-    """The encoder's tensors without their numbers."""
+    """The encoder's tensors without data (on the meta device)."""
     with torch.device("meta"):
         return dict(encoders.build(architecture, channels=channels).state_dict())
 
@@ -122,7 +123,7 @@ def _taken(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
     taken = {}
     for name, value in own.items():
         given = tensors.get(fit.prefix + name)
-        # State dicts from before PyTorch 0.4.1 have no counters, and evaluation does not read them.
+        # State dicts from before PyTorch 0.4.1 have no batch counters, and evaluation does not read them.
         taken[name] = torch.zeros((), dtype=torch.long) if given is None else given.detach().to(value.dtype)
     others = [name for name in tensors if name.removeprefix(fit.prefix) not in own or not name.startswith(fit.prefix)]
     return Found(
@@ -135,7 +136,7 @@ def _taken(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
 
 
 def _part(name: str, prefix: str) -> str:
-    """The beginning of a name that tells which part of the file it is of."""
+    """The prefix of a tensor's name that identifies its part of the file."""
     if name.startswith(prefix):
         return prefix + name.removeprefix(prefix).split(".")[0]
     return ".".join(name.split(".")[: prefix.count(".") or 1])

@@ -1,1 +1,1 @@
-"""Operations on pixels: windows, Lab colour, blur, perceptual hashes, sheets of pictures."""
+"""Operations on pixels: grey windows, Lab colour, blur, perceptual hashes, contact sheets."""

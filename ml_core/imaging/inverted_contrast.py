@@ -1,8 +1,8 @@
-"""Whether bright and dark are exchanged in an image, told by comparing it with others. Imports no torch.
+"""Detects images with inverted contrast by comparison with other images. Imports no torch.
 
-Stain makes membranes dark on a bright ground, and some programs write them the other way round. No single figure tells
-which of the two an image is, but four together do beside images of the same stack: the mean, and the skewness of the
-grey values, of fine detail and of coarser detail. To invert an image turns the sign of each of them.
+Stain makes membranes dark on a bright ground, and some programs write them the other way round. No single statistic
+shows whether an image is inverted, but four together do, compared with images of the same stack: the mean, and the
+skewness of the grey values, of fine detail and of coarser detail. Inverting an image changes the sign of each.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ FIGURES = (
     "skewness of the coarser detail",
 )
 AT_LEAST = 8
-"""Images that are compared: fewer have no majority to speak of."""
+"""Least number of images to compare: fewer have no meaningful majority."""
 STRENGTH = 8.0
-"""How far the majority must lie from its own inverse (squared, in deviations) before anything is said."""
+"""Least distance of the majority from its own inverse (squared, in deviations) for any image to be reported."""
 _FLOORS = np.array([4.0, 0.08, 0.03, 0.03])
-"""Deviations that a stack has at least: some are so even that nothing in them would be usual."""
+"""Lower bounds of a stack's deviations: in a very uniform stack every small difference would count as unusual."""
 _DETAIL = (1, 3)
-"""Radii, in pixels of the thumbnail, beyond which detail is not fine, and not coarser, any more."""
+"""Radii, in pixels of the thumbnail, that bound fine detail and coarser detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An image looks inverted where turning it brings it nearer to the majority by `gain`, to within `rest` (squared
-    deviations per figure)."""
+    """An image looks inverted where inverting it brings it nearer to the majority by `gain`, to within `rest` (squared
+    deviations per statistic)."""
 
     gain: float
     rest: float
@@ -47,7 +47,7 @@ OF_A_DATASET = Bounds(gain=5.0, rest=4.0)
 
 @dataclass(frozen=True, slots=True)
 class Inverted:
-    """Evidence: the figure of FIGURES that tells most, as it is here and as it is usual among `others` images."""
+    """Evidence: the statistic of FIGURES that differs most, its value here and its usual value in `others` images."""
 
     figure: str
     here: float
@@ -58,7 +58,7 @@ class Inverted:
 
 
 def contrast_features(pixels: NDArray[np.uint8]) -> list[float]:
-    """The four figures of an image (H, W) uint8, a thumbnail is enough; none for one that is nearly flat."""
+    """The four statistics of an image (H, W) uint8, a thumbnail suffices; empty for one that is nearly flat."""
     grey = np.asarray(pixels, np.float32)
     if grey.std() < 2:
         return []
@@ -71,7 +71,7 @@ def contrast_features(pixels: NDArray[np.uint8]) -> list[float]:
 def inverted_among(tones: NDArray[np.float64], groups: Sequence[str]) -> dict[int, Inverted]:
     """Which images (positions) look inverted among those of their group, or among all; `tones` is (N, 4).
 
-    Nothing is said where the majority is as near to its own inverse, or has too few members.
+    Reports nothing where the majority is too near to its own inverse or has too few members.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):

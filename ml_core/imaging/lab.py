@@ -1,6 +1,6 @@
-"""Grey pictures and the colours that a colorizer gave them, put together. Imports no torch.
+"""Combines grey pictures with the Lab colours from a colorizer to sRGB, in NumPy. Imports no torch.
 
-The same conversion on tensors stands in `ml_core.imaging.tensor_lab`.
+The same conversion on tensors is in `ml_core.imaging.tensor_lab`.
 
 The constants are those of IEC 61966-2-1 (sRGB) and CIE 15 (Lab), with the rounding that scikit-image uses.
 """
@@ -14,7 +14,7 @@ from PIL import Image
 GAMMA_KNEE, GAMMA_OFFSET, GAMMA, GAMMA_SLOPE = 0.04045, 0.055, 2.4, 12.92
 """sRGB to linear light: ((v + offset) / (1 + offset)) ** gamma above the knee, v / slope below it."""
 LINEAR_KNEE = 0.0031308
-"""The same knee in linear light, for the way back."""
+"""The same knee in linear light, for the inverse conversion."""
 XYZ_OF_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
@@ -24,11 +24,11 @@ WHITE = (0.95047, 1.0, 1.08883)
 KNEE = 0.008856
 """Below it CIE replaces the cube root by a straight line."""
 SLOPE, INTERCEPT = 7.787, 16 / 116
-"""Of that line."""
+"""The slope of that line."""
 ZERO = 128
-"""What stands for an a or b of 0 in planes of bytes."""
+"""The byte that encodes an a or b of 0 in planes of bytes."""
 _STRIP = 2**18
-"""Pixels that are worked on at a time, as everything is made of floats on the way."""
+"""Pixels per step, to bound the memory of the float intermediates."""
 
 
 def coloured(grey: NDArray[np.uint8], planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ def coloured(grey: NDArray[np.uint8], planes: NDArray[np.uint8]) -> NDArray[np.u
 
 
 def _stretched(plane: NDArray[np.uint8], *, width: int, height: int) -> NDArray[np.float32]:
-    """To the size of the picture, which may have another aspect than the square that was colorized."""
+    """Resizes to the picture's size, whose aspect may differ from that of the square that was colorized."""
     numbers = Image.fromarray(plane.astype(np.float32) - ZERO)
     return np.asarray(numbers.resize((width, height), Image.Resampling.BILINEAR), np.float32)
 

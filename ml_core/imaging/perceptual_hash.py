@@ -1,7 +1,7 @@
-"""How alike two images look, from 64 bits that intake keeps of each. Imports no torch.
+"""Finds near duplicates by a 64-bit perceptual hash that intake stores of each image. Imports no torch.
 
-The bits say, on a grid of 8 x 8, whether it grows brighter to the right (N. Krawetz's difference hash). A change of
-contrast, of size or of compression leaves nearly all of them; a neighbouring slice changes some, another place about
+Each bit states, on a grid of 8 x 8, whether brightness increases to the right (N. Krawetz's difference hash). A change
+of contrast, size or compression keeps nearly all bits; a neighbouring slice changes some, another field of view about
 half.
 """
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 ALIKE = 3
-"""Bits in which two pictures of the same thing differ at most."""
+"""Near duplicates differ in at most this many bits."""
 FLAT = 8
-"""A picture with fewer bits set, or unset, is nearly all one grey: its bits say nothing."""
+"""A picture with fewer bits set, or unset, is nearly all one grey: its hash is not used."""
 CROWD = 4096
-"""Where so many images share a quarter of their bits, they are compared for equal bits alone."""
+"""Where more images than this share a quarter of their bits, only equal hashes are matched."""
 
 
 def difference_hash(pixels: NDArray[np.uint8]) -> str:
@@ -31,11 +31,11 @@ def difference_hash(pixels: NDArray[np.uint8]) -> str:
 
 
 def near_duplicates_across(bits: Sequence[str], sides: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of positions (i, j) on different sides whose bits differ in at most ALIKE places.
+    """Pairs of positions (i, j) in different parts of a split whose hashes differ in at most ALIKE bits.
 
-    `sides` are numbers; what stands on side 0, or has no bits, is left alone. Of each image, the first partner on each
-    other side is named. Two hashes that differ in 3 of 64 bits agree in one of 4 quarters at least, so only those that
-    share a quarter are compared: half a million in seconds.
+    `sides` numbers the part of each image; images of part 0, or without a hash, are skipped. For each image, the first
+    match in each other part is returned. Two hashes that differ in 3 of 64 bits agree in at least one of 4 quarters,
+    so only those that share a quarter are compared: half a million images in seconds.
     """
     known = [n for n, (b, s) in enumerate(zip(bits, sides, strict=True)) if b and s]
     if len(known) < 2:
@@ -61,8 +61,8 @@ def _pairs_in(
     side: NDArray[np.int64],
     found: dict[tuple[int, int], tuple[int, int]],
 ) -> None:
-    """Puts into `found`, by (image, other side), the first alike pair of each image of `group`."""
-    if len(group) > CROWD:  # Blank and cut-off images gather here; comparing all with all would take for ever.
+    """Adds to `found`, by (image, other part), the first matching pair of each image of `group`."""
+    if len(group) > CROWD:  # Blank and cut-off images collect here; comparing all with all would take too long.
         group = group[np.argsort(hashes[group], kind="stable")]
         neighbours = zip(group[:-1].tolist(), group[1:].tolist(), strict=True)
         near = ((a, [b]) for a, b in neighbours if hashes[a] == hashes[b])

@@ -1,8 +1,8 @@
-"""Sheets of pictures that jobs show: rows of panels with headings. NumPy and Pillow alone.
+"""Renders the sheets of pictures that jobs report: rows of panels with headings. Uses NumPy and Pillow only.
 
 Greys are (H, W) uint8, pictures (H, W, 3) uint8, class maps (H, W) integers with 0 for background, activation maps
-(H, W) float in 0..1. The colours stay apart from each other and from every grey for all common colour vision
-deficiencies; see `docs/contracts.md` for what each sheet shows.
+(H, W) float in 0..1. The colours are distinct from each other and from every grey for all common colour vision
+deficiencies; `docs/contracts.md` describes each sheet.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WARM_ALPHA = 0.75
 
 
 def ramp(values: np.ndarray, colours: str = _VIRIDIS) -> np.ndarray:
-    """Colours `values` (H, W) in 0..1 along a row of hexadecimal colours; viridis unless said otherwise."""
+    """Maps `values` (H, W) in 0..1 to a ramp of hexadecimal colours, by default viridis."""
     stops = np.array([[int(c[i : i + 2], 16) for i in (0, 2, 4)] for c in colours.split()], dtype=np.float64)
     at = np.linspace(0, 1, len(stops))
     channels = [np.interp(values, at, stops[:, i]) for i in range(3)]
@@ -66,7 +66,7 @@ def classes_over(grey: np.ndarray, classes: np.ndarray, *, colours: Sequence[tup
 def errors_over(grey: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Missed foreground hatched at 45 degrees in the mask's colour, invented foreground solid in the prediction's.
 
-    A pixel given to a wrong class is both: hatched upon solid. What agrees stays bare.
+    A pixel of a wrong class is both: hatched upon solid. Correct pixels are not marked.
     """
     picture = grey_picture(grey)
     missed = (truth > 0) & (prediction != truth)
@@ -102,7 +102,7 @@ def viridis_with_bar(cam: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sample:
-    """One item of a `sample` sheet, all of one size; `caption` stands under its row."""
+    """One item of a `sample` sheet, all pictures of one size; `caption` is printed under its row."""
 
     grey: np.ndarray
     truth: np.ndarray
@@ -145,9 +145,9 @@ def cam_sheet(grey: np.ndarray, cam: np.ndarray, random_cam: np.ndarray, *, capt
 
 
 def fitted(picture: np.ndarray, *, labels: bool = False, smooth: bool = False) -> np.ndarray:
-    """Brings a uint8 picture to panel size: the longer side to at most 256 px, a small one enlarged by whole factors.
+    """Resizes a uint8 picture to panel size: the longer side at most 256 px, a small one enlarged by whole factors.
 
-    Labels are taken from the nearest pixel, never mixed. Enlarged greys keep square pixels, unless `smooth`.
+    Labels take the nearest pixel and are never mixed. Enlarged greys keep square pixels, unless `smooth`.
     """
     height, width = picture.shape[:2]
     longest = max(height, width)
@@ -163,7 +163,7 @@ def fitted(picture: np.ndarray, *, labels: bool = False, smooth: bool = False) -
 
 @dataclass(frozen=True)
 class Strip:
-    """A row or a column of a sheet: where it begins in it, how far it reaches, both in px, and what it shows."""
+    """A row or a column of a sheet: its offset and its length, both in px, and its text."""
 
     start: int
     length: int
@@ -172,15 +172,15 @@ class Strip:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of panels with words on it, and where its panels lie: a page cuts them out and says the words itself,
-    as those in the picture shrink with it."""
+    """A picture of panels with text on it, and the positions of its panels: a page crops the panels and shows the text
+    as HTML, as text in the picture shrinks with it."""
 
     picture: Image.Image
     rows: list[Strip]
     columns: list[Strip]
 
     def panels(self) -> dict[str, Any]:
-        """For the facts of the sheet's artifact (docs/contracts.md)."""
+        """The panels' positions as facts of the sheet's artifact (docs/contracts.md)."""
         return {
             "size": list(self.picture.size),
             "rows": [asdict(row) for row in self.rows],
@@ -189,8 +189,8 @@ class Sheet:
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], *, headings: Sequence[str], captions: Sequence[str]) -> Sheet:
-    """Panels in rows under headings, a caption under each row; text that is too long for its place is shortened in the
-    picture and whole beside it."""
+    """Renders panels in rows under headings, with a caption under each row; text that is too long is shortened in the
+    picture and complete in the sheet's strips."""
     columns = _strips([max(row[i].shape[1] for row in rows) for i in range(len(headings))], words=headings, first=_GAP)
     under = _LINE if any(captions) else 0
     heights = [max(panel.shape[0] for panel in row) for row in rows]
@@ -210,7 +210,7 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], *, headings: Sequence[str], capt
 
 
 def _strips(lengths: Sequence[int], *, words: Sequence[str], first: int, between: int = _GAP) -> list[Strip]:
-    """Strips of these lengths one after another, the first at `first`."""
+    """Consecutive strips of these lengths, the first at the offset `first`."""
     found = []
     for length, said in zip(lengths, words, strict=True):
         found.append(Strip(first, length, said))
@@ -219,7 +219,7 @@ def _strips(lengths: Sequence[int], *, words: Sequence[str], first: int, between
 
 
 def write_png(picture: Image.Image | np.ndarray, path: Path) -> Path:
-    """Writes `path` whole or not at all, and returns it."""
+    """Writes `path` atomically and returns it."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     write_whole(path, lambda file: image.save(file, format="PNG"))
     return path
@@ -239,7 +239,7 @@ def _shortened(text: str, room: int) -> str:
 
 
 def _eroded(inside: np.ndarray) -> np.ndarray:
-    """Without the pixels that touch the outside by a side; beyond the border counts as inside."""
+    """Removes the pixels that share an edge with the outside; beyond the image's border counts as inside."""
     padded = np.pad(inside, 1, constant_values=True)
     return inside & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
 

@@ -1,4 +1,4 @@
-"""Gaussian blur of batches, each sample by a width of its own: two grouped convolutions, no loop."""
+"""Gaussian blur of batches with a width per sample: two grouped convolutions, no loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gaussian_blur(
     at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     kernels = torch.exp(-(at**2) / (2 * widths[:, None] ** 2))
     kernels = kernels / kernels.sum(dim=1, keepdim=True)
-    # Samples become channels, so that each meets its own kernel.
+    # Samples become channels, so that each is convolved with its own kernel.
     lanes = functional.pad(x.reshape(1, count * channels, height, width), (radius,) * 4, mode=border)
     lanes = functional.conv2d(lanes, kernels[:, None, :, None], groups=count * channels)
     return functional.conv2d(lanes, kernels[:, None, None, :], groups=count * channels).view(x.shape)

@@ -1,4 +1,4 @@
-"""CIE L*a*b* and sRGB, in torch: D65 white, 2 degree observer.
+"""Converts between CIE L*a*b* and sRGB, in torch: D65 white, 2 degree observer.
 
 Tensors are (..., 3, H, W), float. sRGB lies in 0..1, L in 0..100, a and b in about -110..110. The constants are those
 of IEC 61966-2-1 (sRGB) and CIE 15 (Lab), with the rounding that scikit-image uses, so both agree to 1e-3.
@@ -31,7 +31,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Lab, shape (..., 3, H, W), to sRGB in 0..1 of the same shape; colours that no screen shows are clipped."""
+    """Lab, shape (..., 3, H, W), to sRGB in 0..1 of the same shape; colours outside of sRGB are clipped."""
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, (y - b / 200).clamp_min(0)], dim=-3)

@@ -1,6 +1,6 @@
-"""Which values of a micrograph are black and which are white. Imports no torch.
+"""Computes and applies grey windows: the values of a micrograph shown as black and as white. Imports no torch.
 
-Works in strips and by histogram, so that a large slice costs at most one byte per pixel beside itself.
+Works in strips and by histogram, so that a large slice needs at most one more byte per pixel.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 SATURATED = 0.35
-"""Per cent at either end, as ImageJ's automatic contrast has it."""
+"""Per cent of the pixels saturated at either end, as in ImageJ's automatic contrast."""
 
 _STRIP = 2**16
-"""Pixels worked on at a time: what is made on the way stays in the cache. Nearly three times faster than at once."""
+"""Pixels per step, so that intermediates stay in the cache: nearly three times faster than all at once."""
 _COUNTED = 2**21
-"""Of a histogram, whose bins have to be added up each time."""
+"""Pixels per step of the histogram: more than in a strip, as all its bins are added up after each step."""
 
 
 def window(samples: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
     """The values to show as black and as white, one pair for all `samples`. Always low < high.
 
-    Saturates `SATURATED` per cent at either end. An image without contrast lands in the middle, as grey.
+    Saturates `SATURATED` per cent at either end. An image without contrast becomes mid-grey.
     """
     arrays = [np.asarray(sample).reshape(-1) for sample in samples]
     if arrays and all(a.dtype.kind in "iu" and a.dtype.itemsize <= 2 for a in arrays):
@@ -39,7 +39,7 @@ def window(samples: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
 
 
 def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray[np.uint8]:
-    """Pixels (H, W) as uint8, low..high to 0..255; what is not a number becomes 0."""
+    """Pixels (H, W) as uint8, low..high scaled to 0..255; NaN becomes 0."""
     if pixels.dtype == np.uint8 and (low, high) == (0, 255):
         return np.asarray(pixels, np.uint8)
     out = np.empty(pixels.shape, np.uint8)
@@ -49,7 +49,7 @@ def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray
         for rows in _strips(pixels):
             places = pixels[rows].astype(np.intp)
             places -= limits.min
-            np.take(table, places, out=out[rows], mode="clip")  # none is outside; to look for them takes a copy
+            np.take(table, places, out=out[rows], mode="clip")  # none is outside, and checking takes a copy
         return out
     for rows in _strips(pixels):
         out[rows] = _scaled(pixels[rows], low=low, high=high)
@@ -59,7 +59,7 @@ def windowed(pixels: NDArray[np.generic], *, low: float, high: float) -> NDArray
 def coarse(pixels: NDArray[np.generic], *, least: int) -> NDArray[np.generic]:
     """Means of squares of a large image, (H, W) or (H, W, C), its shorter side still at least `least`; same type.
 
-    What does not fill a square at the right and lower border is left out.
+    Incomplete squares at the right and lower border are left out.
     """
     factor = min(pixels.shape[:2]) // least
     if factor < 2:
@@ -117,7 +117,7 @@ def _scaled(values: NDArray[np.generic], *, low: float, high: float) -> NDArray[
 
 
 def _of_integers(arrays: list[NDArray[np.generic]]) -> tuple[float, float, float, float]:
-    """By a histogram with a bin for each value: exact, and ten times faster than sorting."""
+    """Uses a histogram with a bin for each value: exact, and ten times faster than sorting."""
     counts = np.zeros(2**17, np.int64)
     for array in arrays:
         for start in range(0, len(array), _COUNTED):

@@ -1,7 +1,7 @@
-"""Intervals over groups (stacks, volumes, animals). Imports no torch.
+"""Bootstrap confidence intervals over groups (stacks, volumes, animals). Imports no torch.
 
-Slices of a stack are not independent: resampling images one by one would promise more than was measured. So whole
-groups are drawn again and again (percentile bootstrap; Efron and Tibshirani 1993, chapter 13).
+Slices of a stack are not independent: resampling single images would give intervals that are too narrow. So whole
+groups are resampled (percentile bootstrap; Efron and Tibshirani 1993, chapter 13).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_GROUPS = 5
-"""With fewer, an interval over groups says nothing."""
+"""With fewer groups, an interval is meaningless."""
 RESAMPLES = 2000
 
 
@@ -26,8 +26,8 @@ def over_groups(
 ) -> list[float] | None:
     """The interval [low, high] that holds `level` of the resampled values; None with fewer than 5 groups.
 
-    `counts` (N, ...) is what each of N images adds to the whole (a confusion matrix, hits and trials), `groups` (N,)
-    names their groups. `statistic` maps sums (R, ...) of counts to R figures, NaN where there is nothing to measure;
+    `counts` (N, ...) holds each image's contribution to the sum (a confusion matrix, hits and trials), `groups` (N,)
+    names their groups. `statistic` maps sums (R, ...) of counts to R values, NaN where there is nothing to measure;
     such resamples are left out. The same seed gives the same interval.
     """
     names, of_image = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)

@@ -1,4 +1,4 @@
-"""How good a classification is: figures of one confusion matrix, rows true, columns predicted. Imports no torch."""
+"""Scores of a classification, computed from a confusion matrix (rows true, columns predicted). Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def confusion_of(true: NDArray[np.int64], predicted: NDArray[np.int64], *, class
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Figures of a confusion matrix (K, K). A figure whose denominator is 0 is None: not measured, never 0."""
+    """Scores of a confusion matrix (K, K). A score whose denominator is 0 is None: not measured, never 0."""
 
     counts: NDArray[np.int64]
 
@@ -26,17 +26,17 @@ class ClassScores:
 
     @property
     def chance(self) -> float:
-        """The accuracy of whoever always answers the largest class."""
+        """The accuracy of always predicting the largest class."""
         return float(self.counts.sum(axis=1).max() / self.counts.sum())
 
     @property
     def precision(self) -> list[float | None]:
-        """Of the images that were taken for a class, the share that is of it."""
+        """Per class: of the images predicted as it, the share that is of it."""
         return [_ratio(n, d) for n, d in zip(np.diagonal(self.counts), self.counts.sum(axis=0), strict=True)]
 
     @property
     def recall(self) -> list[float | None]:
-        """Of the images of a class, the share that was taken for it."""
+        """Per class: of its images, the share predicted as it."""
         return [_ratio(n, d) for n, d in zip(np.diagonal(self.counts), self.counts.sum(axis=1), strict=True)]
 
     @property

@@ -1,4 +1,4 @@
-"""Whether a self-supervised network still tells images apart."""
+"""Detects the collapse of a self-supervised network: nearly the same embedding for every image."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from ml_core.job.reporting import Reporter
 
 COLLAPSED_SHARE = 0.1
-"""An embedding whose spread is under this share of the healthy one has collapsed."""
+"""An embedding whose spread is below this share of the healthy one has collapsed."""
 WINDOWS = 3
-"""So many points in a row, as the first steps and a single odd batch prove nothing."""
+"""This many low points in a row are needed, as the first steps or a single unusual batch prove nothing."""
 
 
 class CollapseWatch:
-    """Hears every point that is said, warns once when the embedding collapses, and remembers the latest figures.
+    """Receives every reported point, warns once when the embedding collapses, and stores the latest values.
 
-    A part of the checkpoint, so that a resumed run neither forgets nor repeats its warning.
+    Its state is part of the checkpoint, so that a resumed run neither loses nor repeats the warning.
     """
 
     def __init__(self, reporter: Reporter, *, size: int) -> None:
         self.healthy = 1 / math.sqrt(size)
-        """The spread of normalised embeddings of `size` numbers that are spread evenly over the sphere."""
+        """The spread of normalised embeddings of `size` dimensions that are distributed evenly over the sphere."""
         self.latest: dict[str, float] = {}
         self._reporter = reporter
         self._low = 0

@@ -1,4 +1,4 @@
-"""How well a colorizer knows the colours of photographs, beside what can be said without looking at them."""
+"""Scores of a colorizer on photographs, and of baselines that give every pixel the same answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEVELS = 256
 
 @dataclass(frozen=True)
 class Marginal:
-    """How common colours are in the photographs to learn from: the best answer of one who does not look.
+    """How common colours are in the training photographs: the best answer that does not depend on the image.
 
     `weights` (313,) is how much each bin counts in the loss. `share` and `weighted_share` (313,) are the distributions
     with the least cross-entropy, plain and weighted; `mean` (2,) is the mean ab.
@@ -27,14 +27,14 @@ class Marginal:
 
 
 class ColourCounter:
-    """Counts colours by whole numbers of a and b, which takes no longer for a million photographs than to read them."""
+    """Counts colours by integer a and b, so that counting takes no longer than reading the photographs."""
 
     def __init__(self, *, bins: Tensor) -> None:
         self._bins = bins
         self._counts = torch.zeros(_LEVELS**2, dtype=torch.int64, device=bins.device)
 
     def add(self, ab: Tensor) -> None:
-        """Colours (B, 2, H, W)."""
+        """Adds colours (B, 2, H, W)."""
         a, b = (ab.round() + _LEVELS // 2).clamp(0, _LEVELS - 1).long().unbind(dim=1)
         self._counts += torch.bincount((a * _LEVELS + b).flatten(), minlength=_LEVELS**2)
 
@@ -49,7 +49,7 @@ class ColourCounter:
         weights = rebalancing(
             plain.index_add(0, nearest, counts).float() / counts.sum().float(), bins=self._bins, balance=balance
         )
-        # One colour more in each bin: one that was never seen is rare, not impossible.
+        # One more colour in each bin: a colour that was never seen is rare, not impossible.
         weighted, soft = (
             (plain + 1).index_add(0, encoded.bins[0, :, :, 0].flatten(), (shares * how_much).flatten())
             for how_much in (counts * weights[nearest].double(), counts)
@@ -64,13 +64,14 @@ class ColourCounter:
 
 @dataclass(frozen=True)
 class ColourFigures:
-    """Over all cells of all photographs.
+    """Scores over all cells of all photographs.
 
-    `loss` is the cross-entropy over the 313 bins in nats as it is trained, each cell by its weight. A network trained
-    so says weight x probability, up to a factor; `cross_entropy` is that of the probabilities, the weights divided
-    out, each cell counting alike. Beside both, the marginal's. `ab_error` is the distance in ab between the colour that
-    is shown and the true one, averaged within each bin that occurs and then over these bins, so that grey walls do not
-    decide; beside it, that of the training photographs' mean colour for every cell, and of grey.
+    `loss` is the cross-entropy over the 313 bins in nats as in training, each cell by its weight. A network trained
+    with it predicts weight x probability, up to a factor; `cross_entropy` is that of the probabilities, with the
+    weights divided out and each cell counted equally. Both are also given for the marginal. `ab_error` is the distance
+    in ab between the predicted colour and the true one, averaged within each bin that occurs and then over these bins,
+    so that grey areas do not dominate; also given for the training photographs' mean colour in every cell, and for
+    grey.
     """
 
     cross_entropy: float
@@ -85,7 +86,7 @@ class ColourFigures:
         return asdict(self)
 
     def as_points(self) -> dict[str, float]:
-        """By names of points: what is reached and, as a level line, what a constant reaches."""
+        """The scores under the names of points: the network's and, as constant lines, the baselines'."""
         return {
             "loss/validation": self.loss,
             "loss/marginal": self.marginal_loss,
@@ -97,7 +98,7 @@ class ColourFigures:
 
 
 class ColourMeter:
-    """Gathers the figures of a colorizer batch by batch; nothing leaves the device before `figures`."""
+    """Accumulates the scores of a colorizer batch by batch; nothing leaves the device before `figures`."""
 
     def __init__(self, marginal: Marginal, *, bins: Tensor, temperature: float) -> None:
         self._marginal = marginal
@@ -105,11 +106,11 @@ class ColourMeter:
         self._temperature = temperature
         self._sums = torch.zeros(4, dtype=torch.float64, device=bins.device)
         self._cells = 0
-        # By true bin: how many cells, and the sums of their errors: ours, the mean colour's, grey's.
+        # By true bin: number of cells, and the sums of their errors: the network's, the mean colour's, grey's.
         self._errors = torch.zeros(len(bins), 4, dtype=torch.float64, device=bins.device)
 
     def add(self, logits: Tensor, ab: Tensor) -> None:
-        """`logits` (B, 313, H, W) and the true colours `ab` (B, 2, H, W)."""
+        """Adds a batch: `logits` (B, 313, H, W) and the true colours `ab` (B, 2, H, W)."""
         known = self._marginal
         truth = encode(ab, bins=self._bins)
         nearest = truth.bins[:, 0]

@@ -1,4 +1,4 @@
-"""What an encoder knows of labels that it never saw: weighted nearest neighbours (Wu et al. 2018, arXiv:1805.01978)."""
+"""Evaluates an encoder on labels by weighted nearest neighbours of its features (Wu et al. 2018, arXiv:1805.01978)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ml_core.models.encoders import features
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 MOST = 2000
-"""At most so many images vote, and at most so many are judged: more cost time and move the figure by a point."""
+"""At most this many reference images and this many queries: more cost time and change accuracy by a point."""
 BATCH = 64
 QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class LabelledParts:
-    """Positions in the manifest: `reference` (R,) vote, `queries` (Q,) are judged. The labels are places in `classes`.
+    """Positions in the manifest: `reference` (R,) vote, `queries` (Q,) are classified. Labels index `classes`.
 
-    `floor` is what the most frequent class of the reference scores on the queries when it is the answer to all.
+    `floor` is the accuracy on the queries of always predicting the reference's most frequent class.
     """
 
     reference: NDArray[np.int64]
@@ -48,8 +48,8 @@ class LabelledParts:
 def labelled_parts(items: Sequence[ManifestItem], *, seed: int, most: int = MOST) -> LabelledParts | None:
     """The labelled items in two parts by the rules of `data.manifests.splits`, at most `most` of each, evenly spread.
 
-    The same items and the same seed give the same parts. None where fewer than two classes could vote, as any answer
-    would then be right, and where nothing is left to judge.
+    The same items and the same seed give the same parts. None where the reference has fewer than two classes, as any
+    prediction would then be right, and where there are no queries.
     """
     labelled = [position for position, item in enumerate(items) if item.label]
     if len(labelled) < 2:
@@ -83,9 +83,9 @@ def predicted(
     answers = []
     for some in functional.normalize(queries.float(), dim=1).split(QUERIES_AT_ONCE):
         cosine, nearest = (some @ unit.T).topk(min(neighbours, len(unit)), dim=1)
-        # Less than the nearest one's: the order of votes stays, and nothing overflows at a small temperature.
+        # Relative to the nearest one's: the order of votes is kept, and nothing overflows at a small temperature.
         weight = ((cosine - cosine[:, :1]) / temperature).exp()
-        # A product instead of scatter_add, whose sums have another order each time on a GPU.
+        # A matrix product instead of scatter_add, which sums in a different order each time on a GPU.
         answers.append(torch.einsum("qk,qkc->qc", weight, one_hot[nearest]).argmax(dim=1))
     return torch.cat(answers)
 
@@ -97,10 +97,10 @@ def knn_accuracy(
     images: Callable[[NDArray[np.int64]], Tensor],
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> float:
-    """The share of queries that weighted nearest neighbours among the encoder's features name rightly, 0..1.
+    """The accuracy, 0..1, of weighted nearest neighbours on the encoder's features of the queries.
 
     `images` gives the network's input (B, 3, H, W) for positions (B,). The encoder computes in evaluation mode and is
-    left as it was: nothing is drawn at random, and no statistics of BatchNorm move.
+    left unchanged: no random numbers are drawn, and BatchNorm's statistics are not updated.
     """
     with _evaluating(encoder):
         reference = _features(encoder, parts.reference, images=images, autocast=autocast)
@@ -128,7 +128,7 @@ def _features(
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each part in the mode that it was in."""
+    """Sets evaluation mode and afterwards restores each module's mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Precision and recall of a binary segmentation at every threshold, from histograms: memory stays flat."""
+"""Precision and recall of a binary segmentation at every threshold, from histograms of constant size."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ that counting by histogram and comparing pixel by pixel agree to the last pixel.
 
 
 class ProbabilityHistogram:
-    """Counts probabilities of foreground, true foreground and true background apart, on their device."""
+    """Histograms of the foreground probability, separately for true foreground and background, on the device."""
 
     def __init__(self) -> None:
         self._counts: Tensor | None = None
 
     def add(self, probabilities: Tensor, truth: Tensor) -> None:
-        """`probabilities` of foreground in 0..1 and `truth` (0 or 1), of one shape. No synchronisation."""
-        # Bin i > 0 holds what is above threshold (i - 1) / STEPS and not above i / STEPS.
+        """Adds `probabilities` of foreground in 0..1 and `truth` (0 or 1), of one shape. No synchronisation."""
+        # Bin i > 0 counts probabilities above threshold (i - 1) / STEPS and not above i / STEPS.
         bins = (probabilities.float() * STEPS).ceil().long() + (STEPS + 1) * truth.long()
         if self._counts is None:
             self._counts = torch.zeros(2 * (STEPS + 1), dtype=torch.int64, device=bins.device)
@@ -38,7 +38,7 @@ class ProbabilityHistogram:
         counts = np.zeros((2, STEPS + 1), np.int64)
         if self._counts is not None:
             counts = self._counts.cpu().numpy().reshape(2, STEPS + 1)
-        # Above threshold i / STEPS lie the bins after i.
+        # The bins after i are above threshold i / STEPS.
         above = counts[:, ::-1].cumsum(axis=1)[:, ::-1] - counts
         return PrecisionRecall(
             hit=above[1, :STEPS],
@@ -64,7 +64,7 @@ class PrecisionRecall:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """1 where nothing is predicted, as scikit-learn has it."""
+        """1 where nothing is predicted, as in scikit-learn."""
         return np.where(self.predicted > 0, self.hit / np.maximum(self.predicted, 1), 1.0)
 
     @property
@@ -99,7 +99,7 @@ class PrecisionRecall:
         return float((np.diff(recall) * precision).sum())
 
     def write_csv(self, path: Path) -> Path:
-        """One row per threshold."""
+        """Writes one row per threshold."""
 
         def rows(file: IO[bytes]) -> None:
             text = io.StringIO(newline="")

@@ -1,8 +1,8 @@
-"""How good a segmentation is: counts kept on the device, figures with their floor beside them.
+"""Scores of a segmentation: counts accumulated on the device, and scores with their floor.
 
 Class 0 is background. For one foreground class, mean IoU is the mean of foreground and background IoU, which is the
-figure of the paper and of Casser et al. 2019. As foreground is rare, predicting nothing already scores about 0.47
-there: `floor` says how much, and foreground IoU is the headline.
+score of the paper and of Casser et al. 2019. As foreground is rare, predicting nothing already scores about 0.47
+there: `floor` holds that score, and foreground IoU is the main result.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ def confusion(prediction: Tensor, truth: Tensor, *, classes: int) -> Tensor:
     size = prediction.shape[0]
     image = torch.arange(size, device=truth.device).view(size, 1, 1)
     cell = (image * classes + truth.long()) * classes + prediction.long()
-    # scatter_add_ rather than bincount: bincount reads the greatest value back from the device.
+    # scatter_add_ rather than bincount, which copies the greatest value from the device and so synchronises.
     counts = torch.zeros(size * classes * classes, dtype=torch.int64, device=truth.device)
     counts.scatter_add_(0, cell.flatten(), torch.ones_like(cell).flatten())
     return counts.view(size, classes, classes)
 
 
 class ConfusionMeter:
-    """Gathers the counts of many images on the device; they come to the host once, when asked for."""
+    """Accumulates the counts of many images on the device; they are copied to the host once, by `counts`."""
 
     def __init__(self, *, classes: int) -> None:
         self.classes = classes
         self._parts: list[Tensor] = []
 
     def add(self, prediction: Tensor, truth: Tensor) -> None:
-        """Both (B, H, W) integer class maps. Images keep the order in which they are added."""
+        """Adds a batch: both (B, H, W) integer class maps. Images keep the order in which they are added."""
         self.add_counts(confusion(prediction, truth, classes=self.classes))
 
     def add_counts(self, counts: Tensor) -> None:
-        """(B, classes, classes) that `confusion` has counted, band by band, of images too large to be held whole."""
+        """Adds counts (B, classes, classes) of `confusion`, summed over bands of images too large for memory."""
         self._parts.append(counts)
 
     def counts(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class ConfusionMeter:
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of one confusion matrix. A figure whose denominator is 0 is None: not measured, never 0.
+    """Scores of one confusion matrix. A score whose denominator is 0 is None: not measured, never 0.
 
     `iou`, `dice`, `precision` and `recall` have one entry per class, background first.
     """
@@ -62,7 +62,7 @@ class Scores:
     precision: tuple[float | None, ...]
     recall: tuple[float | None, ...]
     floor: float | None
-    """Mean IoU of a model that answers background everywhere, on the same pixels."""
+    """Mean IoU of predicting background everywhere, on the same pixels."""
 
     @property
     def foreground_iou(self) -> float | None:
@@ -79,7 +79,7 @@ class Scores:
         return _mean(self.iou)
 
     def figures(self) -> dict[str, float | None]:
-        """The headline figures under the names that results and points use."""
+        """The main scores under the names that results and points use."""
         return {
             "foreground_iou": self.foreground_iou,
             "background_iou": self.background_iou,
@@ -92,7 +92,7 @@ class Scores:
 
 
 def scores(counts: np.ndarray) -> Scores:
-    """The figures of `counts`: one matrix (C, C), or (N, C, C), whose images are pooled into one."""
+    """The scores of `counts`: one matrix (C, C), or (N, C, C), whose images are pooled into one."""
     matrix = counts.reshape(-1, *counts.shape[-2:]).sum(axis=0)
     hit = np.diagonal(matrix)
     true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
@@ -109,9 +109,9 @@ def scores(counts: np.ndarray) -> Scores:
 
 
 def per_image(counts: np.ndarray) -> dict[str, float | None]:
-    """Means over the N images of `counts` (N, C, C), named as in `Scores.figures` with `_per_image` behind.
+    """Means over the N images of `counts` (N, C, C), named as in `Scores.figures` with the suffix `_per_image`.
 
-    An image in which a figure cannot be measured is left out of its mean, as CEM500K's evaluation does.
+    An image in which a score cannot be measured is left out of its mean, as in CEM500K's evaluation.
     """
     found = [scores(matrix).figures() for matrix in counts]
     names = [name for name in scores(counts).figures() if name != "floor"]
@@ -141,7 +141,7 @@ def foreground_iou_per_image(counts: np.ndarray) -> list[float | None]:
 
 def _ious(matrices: np.ndarray) -> np.ndarray:
     hit = np.diagonal(matrices, axis1=1, axis2=2)
-    with np.errstate(invalid="ignore"):  # A class that is in neither: 0 / 0, which is not a number, as it should be.
+    with np.errstate(invalid="ignore"):  # A class that is in neither: 0 / 0 gives NaN, as intended.
         return np.asarray(hit / (matrices.sum(axis=2) + matrices.sum(axis=1) - hit))
 
 

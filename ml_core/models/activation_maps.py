@@ -1,10 +1,10 @@
-"""Class activation maps of the grad-cam package, computed faster where that is possible, and two checks of a map.
+"""Computes class activation maps with the grad-cam package, faster where possible, and two checks of a map.
 
 Grad-CAM (Selvaraju et al., ICCV 2017), Grad-CAM++ (Chattopadhay et al., WACV 2018), LayerCAM (Jiang et al., TIP 2021),
 EigenCAM (Muhammad and Yeasin, IJCNN 2020) and Score-CAM (Wang et al., CVPR Workshops 2020) are the classes of
 `pytorch_grad_cam`. Each is subclassed here: weights, sum over channels and scaling stay the package's, but no more is
 computed than a map needs. The second check is that of Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018):
-a map that random weights draw as well says nothing.
+a map that a network with random weights gives as well explains nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FLAT = 1e-6
-"""A map whose values differ by less is the same everywhere."""
+"""A map whose values differ by less counts as constant."""
 
 HIDDEN_SHARE = 0.2
-"""How much of the image is hidden for the confidence drop: its brightest fifth on the map."""
+"""Share of the image that is hidden for the confidence drop: the brightest fifth of the map."""
 
 SCORE_CAM_PIXELS = 32 * 224 * 224
-"""Score-CAM shows the network at most so many pixels at once, so its memory does not grow with the image."""
+"""Score-CAM passes at most this many pixels through the network at once, so its memory does not grow with the image."""
 
 Target = Callable[[Tensor], Tensor]
-"""As the package calls it: the output of the network for one image, without the batch axis, to a scalar."""
+"""A target of the package: maps the network's output for one image, without the batch axis, to a scalar."""
 
 
 class MaskMeanTarget(SemanticSegmentationTarget):
     """The mean of a class's logits over the pixels of a mask, where the package's own target takes their sum.
 
-    Score-CAM puts the scores of its masked images through a softmax. Sums over thousands of pixels lie so far apart
-    that one channel would take all the weight.
+    Score-CAM takes a softmax over the scores of its masked images. Sums over thousands of pixels differ so much that
+    one channel would get all the weight.
     """
 
     def __call__(self, model_output: Tensor) -> Tensor:
@@ -47,10 +47,10 @@ class MaskMeanTarget(SemanticSegmentationTarget):
 
 
 class _FromLayer(BaseCAM):
-    """The graph of gradients begins at the layer: nothing before it is differentiated.
+    """Starts the autograd graph at the layer: nothing before it is differentiated.
 
-    Faster than the package's pass back to the first weights, and it works for frozen weights, of which the package gets
-    no gradients. Neither the gradients of the network's parameters nor the parameters are touched.
+    Faster than the package's backward pass to the first weights, and works for frozen weights, for which the package
+    gets no gradients. Neither the network's parameters nor their gradients are changed.
     """
 
     def forward(
@@ -60,12 +60,12 @@ class _FromLayer(BaseCAM):
         starts: list[Tensor] = []
 
         def begin_here(_module: nn.Module, _given: object, output: Tensor) -> Tensor:
-            # A copy goes on, as a later operation in place must not change what was kept.
+            # A copy is passed on, as a later in-place operation must not change the stored activations.
             starts.append(output.requires_grad_())
             torch.set_grad_enabled(True)
             return output.clone()
 
-        # Registered after the package's own hooks, which keep the activations.
+        # Registered after the package's own hooks, which store the activations.
         hook = layer.register_forward_hook(begin_here)
         try:
             with torch.no_grad():
@@ -80,7 +80,7 @@ class _FromLayer(BaseCAM):
 
 
 class FastGradCAM(_FromLayer, GradCAM):
-    """Channels weighted by their mean gradient over the places."""
+    """Channels weighted by their mean gradient over all positions."""
 
 
 class FastGradCAMPlusPlus(_FromLayer, GradCAMPlusPlus):
@@ -88,11 +88,11 @@ class FastGradCAMPlusPlus(_FromLayer, GradCAMPlusPlus):
 
 
 class FastLayerCAM(_FromLayer, LayerCAM):
-    """Every place of a channel weighted by its own positive gradient: finer, and at home in early layers."""
+    """Every position of a channel weighted by its own positive gradient: finer, and suited to early layers."""
 
 
 class FastEigenCAM(EigenCAM):
-    """The strongest common pattern of the layer's channels. Stops at the layer; asks for no target."""
+    """The first principal component of the layer's channels. Computes no further than the layer; needs no target."""
 
     def forward(
         self, input_tensor: Tensor, targets: Sequence[Target] | None = None, eigen_smooth: bool = False
@@ -122,21 +122,21 @@ class FastEigenCAM(EigenCAM):
         grads: None,
         eigen_smooth: bool = False,
     ) -> NDArray[np.float32]:
-        # The package takes what is no number for 0.
+        # The package replaces NaN by 0.
         kept = torch.from_numpy(np.where(np.isnan(activations), 0, activations)).to(self.device)
         return np.asarray(torch.stack([first_pattern(image) for image in kept]).float().cpu().numpy())
 
 
 class _Reached(Exception):
-    """The layer has answered; nothing behind it is needed."""
+    """Raised when the layer's output is computed, to skip the layers after it."""
 
 
 class BoundedScoreCAM(ScoreCAM):
     """Channels weighted by the score of the image masked with them: one forward pass for each channel, no gradients.
 
     The package masks the image with all channels at once, which for 2,048 channels and 1,024 px takes tens of GB, and
-    keeps the layer's activations of every pass. Here both are held for one batch of channels at a time.
-    `before_batch` is called before each, and may raise to end it.
+    keeps the layer's activations of every pass. Here both are in memory for one batch of channels at a time.
+    `before_batch` is called before each batch and may raise to stop.
     """
 
     before_batch: Callable[[], None] | None = None
@@ -179,7 +179,7 @@ CAM_CLASSES: Mapping[str, type[Any]] = {
     "eigencam": FastEigenCAM,
     "scorecam": BoundedScoreCAM,
 }
-"""By the values of the specification's field `method`."""
+"""The classes by the values of the specification's field `method`."""
 
 
 def activation_map(
@@ -194,12 +194,12 @@ def activation_map(
     """The maps of `layer` for the images `x` (B, C, H, W), by one of CAM_CLASSES.
 
     `targets` holds one for each image; EigenCAM needs none. Returns (B, H, W) float32 in 0..1, each scaled to its own
-    maximum, what is below 0 cut off. `before_batch` is called before each batch of Score-CAM's many passes.
+    maximum, negative values set to 0. `before_batch` is called before each batch of Score-CAM's many passes.
     """
     cam = CAM_CLASSES[method](network, [layer])
     if method == "scorecam":
         cam.before_batch = before_batch
-    # Not by the package's `with`, which prints an IndexError and goes on.
+    # Not with the package's `with` statement, which prints an IndexError and continues.
     try:
         return np.asarray(cam(x, targets), dtype=np.float32)
     finally:
@@ -208,12 +208,12 @@ def activation_map(
 
 @torch.inference_mode()
 def first_pattern(activations: Tensor) -> Tensor:
-    """The projection (h, w) of `activations` (C, h, w) on their first principal component over the places.
+    """The projection (h, w) of `activations` (C, h, w) on their first principal component over all positions.
 
-    By the smaller Gram matrix: the same as by a full singular value decomposition, tens of times sooner. For centred
-    activations A (places, channels), the projection on the first right singular vector is A times the first
+    Uses the smaller Gram matrix: same result as a full singular value decomposition, tens of times faster. For centred
+    activations A (positions, channels), the projection on the first right singular vector is A times the first
     eigenvector of A^T A, or the first eigenvector of A A^T times the first singular value. The sign of an eigenvector
-    is arbitrary, and half of the maps would show the background; it is set so that the map agrees with where
+    is arbitrary, and half of the maps would show the background; it is chosen so that the map is high where
     activations are strong.
     """
     places = activations.flatten(1).T.double()
@@ -232,8 +232,8 @@ def first_pattern(activations: Tensor) -> Tensor:
 def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np.ndarray) -> float | None:
     """How much `confidence` of the image `grey` (1, 1, H, W) falls when the brightest fifth of the map is hidden.
 
-    Hidden pixels take the mean grey of the rest. A map that shows what matters makes it fall by much. None for a map
-    that is the same everywhere: it has no brightest part.
+    Hidden pixels take the mean grey of the rest. A large drop means that the map shows what matters. None for a
+    constant map, which has no brightest part.
     """
     if np.ptp(cam) < FLAT:
         return None
@@ -245,7 +245,7 @@ def confidence_drop(confidence: Callable[[Tensor], float], grey: Tensor, cam: np
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's correlation of two maps of one shape; None where one of them is the same everywhere."""
+    """Pearson's correlation of two maps of one shape; None where one of them is constant."""
     if min(np.ptp(first), np.ptp(second)) < FLAT:
         return None
     a, b = (m.astype(np.float64).ravel() - m.mean(dtype=np.float64) for m in (first, second))

@@ -1,4 +1,4 @@
-"""ResNets in which stand-alone self-attention stands in for every 3x3 convolution, as encoders of the smp library.
+"""ResNets in which stand-alone self-attention replaces every 3x3 convolution, as encoders of the smp library.
 
 Ramachandran et al., "Stand-Alone Self-Attention in Vision Models" (NeurIPS 2019, arXiv:1906.05909), section 3; of the
 variants there, the one with a convolutional stem.
@@ -44,7 +44,7 @@ class AttentionBottleneck(nn.Module):
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn1 = norm(planes)
         self.attention = StandAloneAttention(planes, planes)
-        # An odd row or column is averaged with what there is, so that sizes are those of a convolution with stride 2.
+        # The average over an odd last row or column covers fewer pixels; sizes are as of a convolution with stride 2.
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.bn2 = norm(planes)
         self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
@@ -61,13 +61,13 @@ class AttentionBottleneck(nn.Module):
 
 
 class AttentionResNetEncoder(ResNetEncoder):
-    """A ResNet of such blocks: stem, stages `layer1` to `layer4`, depths and all else as of smp's ResNets."""
+    """A ResNet of `AttentionBottleneck`s; stem, stages `layer1` to `layer4` and depths are those of smp's ResNets."""
 
     _is_torch_scriptable = False
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(block=AttentionBottleneck, **arguments)
-        # ResNet begins all its convolutions alike, those in the attention too.
+        # ResNet initialises all convolutions in the same way, including those in the attention layers.
         for module in self.modules():
             if isinstance(module, StandAloneAttention):
                 module.reset_parameters()
@@ -80,7 +80,7 @@ class AttentionResNetEncoder(ResNetEncoder):
 
 
 def register() -> None:
-    """Adds these encoders to smp's, by whose names `smp.Unet` and its like build them."""
+    """Registers these encoders with smp, so that `smp.Unet` and the like build them by name."""
     for name, blocks in {"attention26": [1, 2, 4, 1], "attention50": [3, 4, 6, 3]}.items():
         smp.encoders.encoders[name] = {
             "encoder": AttentionResNetEncoder,

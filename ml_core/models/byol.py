@@ -23,7 +23,7 @@ def mlp(size: int, *, hidden: int, out: int) -> nn.Sequential:
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """The squared distance of normalised vectors (B, d), 2 - 2 cos, as a mean over the batch (eq. 2); shape ().
 
-    Never in less than float32, whatever the network computes in: near 1, bfloat16 counts cosines in steps of 1/256.
+    Computed in float32 or better, whatever the network uses: near 1, bfloat16 has cosines in steps of 1/256.
     """
     full = torch.promote_types(prediction.dtype, torch.float32)
     return (2 - 2 * F.cosine_similarity(prediction.to(full), target.to(full), dim=-1)).mean()
@@ -44,10 +44,10 @@ class Output(NamedTuple):
 
 
 class BYOL(nn.Module):
-    """An online network learns to predict, for one view of an image, what a slow copy of it says of the other.
+    """An online network is trained to predict, from one view of an image, a slow copy's projection of the other view.
 
-    `batch_norm` decides over what BatchNorm takes its statistics. cat: both views in one batch; a difference between
-    them that is the same for all images, such as a tint, cannot be normalised away. per_view: each by itself, as in
+    `batch_norm` selects the batch of BatchNorm's statistics. cat: both views in one batch; a difference between them
+    that is the same for all images, such as a tint, cannot be normalised away. per_view: each view by itself, as in
     the authors' code.
     """
 
@@ -63,7 +63,7 @@ class BYOL(nn.Module):
         self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
 
     def online_parameters(self) -> list[nn.Parameter]:
-        """What the optimizer trains: theta. The target follows by `update_target` alone."""
+        """The parameters that the optimizer trains: theta. The target changes by `update_target` alone."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def forward(self, view_1: Tensor, view_2: Tensor) -> Output:
@@ -87,9 +87,9 @@ class BYOL(nn.Module):
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
-        """xi <- tau xi + (1 - tau) theta (eq. 1), over all tensors in a few launches instead of one each.
+        """Sets xi <- tau xi + (1 - tau) theta (eq. 1), over all tensors in a few launches instead of one each.
 
-        BatchNorm's running statistics are the target's own: it has seen the same images.
+        BatchNorm's running statistics are the target's own: it gets the same images.
         """
         pairs = ((self.encoder, self.target_encoder), (self.projector, self.target_projector))
         online: list[Tensor] = [parameter for source, _ in pairs for parameter in source.parameters()]
@@ -111,11 +111,11 @@ def effective_rank(embedding: Tensor) -> Tensor:
 
     The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007; Garrido et al. 2023,
     arXiv:2210.02885). Taken from the smaller Gram matrix, which is cheaper than the singular values themselves.
-    Not a number where the embedding is not one.
+    NaN where the embedding contains NaN.
     """
     unit = F.normalize(embedding.double(), dim=1)
     gram = unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit
-    # The solver would raise an error of its own, before anybody hears that the loss is no number.
+    # With NaN the solver would raise an error of its own, before the NaN loss is reported.
     finite = gram.isfinite().all()
     singular = torch.linalg.eigvalsh(gram.where(finite, 0)).clamp_min(0).sqrt()
     share = singular / singular.sum()

@@ -1,4 +1,4 @@
-"""A network together with the question that its activation maps answer, and a twin of it with random weights."""
+"""Explains a network's output for an image by activation maps, compared with the same network with random weights."""
 
 from __future__ import annotations
 
@@ -19,33 +19,32 @@ from ml_core.models.linear_classifier import Classifier
 from ml_core.models.unet import Segmenter, class_map, probabilities_of
 
 Check = Callable[[], None]
-"""Called now and then while an explanation is made; it may raise to end it."""
+"""Called regularly while an explanation is computed; it may raise to stop."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was found in one image: maps (H, W) float32 in 0..1."""
+    """The explanation for one image: maps (H, W) float32 in 0..1."""
 
     cam: np.ndarray
     random_cam: np.ndarray
-    """The map that the same network draws with random weights, asked the same."""
+    """The map of the same network with random weights, for the same target."""
     target: str
-    """What the map explains, in words."""
+    """A description of the output that the map explains."""
     confidence: Callable[[Tensor], float]
-    """How sure the network is of the same answer when it is shown another image (1, 1, H, W), in 0..1."""
+    """The network's confidence, in 0..1, in the same output for another image (1, 1, H, W)."""
 
 
 class Explainer(Protocol):
     def explain(self, grey: Tensor, *, check_stop: Check | None = None) -> Explanation:
-        """Explains the answer for one image (1, 1, H, W) in 0..1; H and W are multiples of 32."""
+        """Explains the output for one image (1, 1, H, W) in 0..1; H and W are multiples of 32."""
 
 
 class SegmenterExplainer:
-    """Asks a segmenter what makes it see the foreground that it predicts.
+    """Explains the foreground that a segmenter predicts.
 
-    Of several classes, the one that it finds most of, unless a `category` (1, 2, ...) is asked for. Where it finds
-    none, the question is what comes nearest to that foreground, anywhere in the image. `names` holds those of the
-    classes.
+    Of several classes, the one with the most predicted pixels, unless a `category` (1, 2, ...) is given. Where none is
+    predicted, the target is that class's logits over the whole image. `names` holds the classes' names.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class SegmenterExplainer:
     ) -> np.ndarray:
         network, x = segmenter.network, segmenter.normalised(grey)
         layer = decoder_of(network) if self._layer == DECODER else stage_of(network.encoder, self._layer)
-        # With one foreground class the network has one channel of logits: that of foreground.
+        # With one foreground class the network has a single channel of logits: the foreground's.
         channel = category - 1 if segmenter.classes == 2 else category
         kind = MaskMeanTarget if self._method == "scorecam" else SemanticSegmentationTarget
         targets = [kind(channel, mask.float().cpu().numpy())]
@@ -99,7 +98,7 @@ class SegmenterExplainer:
 
 
 class ClassifierExplainer:
-    """Asks a classifier what makes it answer as it does, or what speaks for the class of number `category`."""
+    """Explains the class that a classifier predicts, or its logit of the class with the number `category`."""
 
     def __init__(
         self, trained: Classifier, random: Classifier, *, method: str, layer: str, category: int | None = None
@@ -135,8 +134,8 @@ class ClassifierExplainer:
 
 
 class EncoderExplainer:
-    """Asks a bare encoder for the strongest common pattern of its features. Its confidence is how like the feature
-    vector stays (cosine) to that of the whole image."""
+    """Shows the first principal component of a bare encoder's features. The confidence is the cosine similarity of the
+    feature vector to that of the whole image."""
 
     target = "the strongest common pattern"
 

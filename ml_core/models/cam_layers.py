@@ -1,4 +1,4 @@
-"""Where in a network activation maps are taken from, by one set of names for all architectures."""
+"""Finds the layer of a network from which activation maps are taken, by the same names for all architectures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STAGES = ("layer2", "layer3", "layer4")
 def stage_of(encoder: nn.Module, name: str) -> nn.Module:
     """The stage of `encoder` called `name` (one of STAGES), the last and coarsest being layer4.
 
-    ResNets and those of stand-alone self-attention call theirs so. Casser's encoder has five levels, of which the last
-    three are meant. Raises UserError for an encoder that has no such stage.
+    ResNets, with convolutions or attention, have stages of these names. Of Casser's encoder, which has five levels, the
+    last three are used. Raises UserError for an encoder without such a stage.
     """
     if name not in STAGES:
         raise UserError(f"An encoder has no layer {name}. Choose {', '.join(STAGES[:-1])} or {STAGES[-1]}.")
@@ -28,10 +28,10 @@ def stage_of(encoder: nn.Module, name: str) -> nn.Module:
 
 
 def decoder_of(network: nn.Module) -> nn.Module:
-    """The layer of a segmentation network's decoder at which the skip connections have joined what the encoder found.
+    """The layer of a segmentation network's decoder at which skip connections and the encoder's features are merged.
 
-    The last block but one of a U-Net, of a U-Net++ and of Casser's network, at half of the image's size: the last
-    block all but repeats the prediction. In an FPN the sum of its pyramid, at a quarter.
+    The last block but one of a U-Net, of a U-Net++ and of Casser's network, at half of the image's size, as the last
+    block nearly repeats the prediction. In an FPN the sum of its pyramid, at a quarter.
     """
     decoder = network.decoder
     if isinstance(decoder, CasserDecoder):
@@ -40,7 +40,7 @@ def decoder_of(network: nn.Module) -> nn.Module:
         return merge
     blocks = getattr(decoder, "blocks", None)
     if isinstance(blocks, nn.ModuleDict):
-        # `x_0_n` are those of the top row, by ever finer maps.
+        # `x_0_n` are the blocks of the top row, from coarse to fine.
         return blocks[sorted(name for name in blocks if name.startswith("x_0_"))[-2]]
     if isinstance(blocks, nn.ModuleList):
         return blocks[-2]

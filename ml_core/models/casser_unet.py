@@ -26,7 +26,7 @@ from torch.nn import functional
 CHANNELS = 1
 WIDTHS = (16, 32, 64, 128, 256)
 UP_WIDTHS = (16, 64, 64, 128)
-"""Of the 2x2 convolutions that arrive at levels 1 to 4. 64 at level 2 is the authors' own irregularity."""
+"""Channels of the 2x2 convolutions that lead to levels 1 to 4. 64 at level 2 is the authors' own irregularity."""
 DROPOUT = 0.2
 
 
@@ -70,7 +70,7 @@ class CasserEncoder(nn.Module, EncoderMixin):
 
 
 class CasserDecoder(nn.Module):
-    """The maps of `CasserEncoder` to (B, 16, H, W)."""
+    """Decodes the maps of `CasserEncoder` to (B, 16, H, W)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class CasserDecoder(nn.Module):
 
 
 class CasserHead(nn.Sequential):
-    """(B, 16, H, W) to logits (B, outputs, H, W), through two channels with ReLU; with more classes through as many,
-    since two could not tell them apart."""
+    """(B, 16, H, W) to logits (B, outputs, H, W), through two channels with ReLU; with more classes through as many
+    channels as classes, since two are too few to separate them."""
 
     def __init__(self, *, outputs: int) -> None:
         between = max(2, outputs)
@@ -100,7 +100,7 @@ class CasserHead(nn.Sequential):
 
 
 class Casser(nn.Module):
-    """The whole network, cut as those of segmentation_models_pytorch are: encoder, decoder, segmentation_head."""
+    """The whole network in the parts of segmentation_models_pytorch: encoder, decoder, segmentation_head."""
 
     def __init__(self, *, channels: int = CHANNELS, classes: int = 1) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def _two_convolutions(channels: int, width: int) -> nn.Sequential:
 
 
 def _he_normal(module: nn.Module) -> None:
-    """He et al. 2015, eq. 10: deviation sqrt(2 / inputs), biases 0."""
+    """Initialises a module by He et al. 2015, eq. 10: deviation sqrt(2 / inputs), biases 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")

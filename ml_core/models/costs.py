@@ -1,4 +1,7 @@
-"""What a job, a model or an encoder costs, found without running it: see `ml_core.runtime.profiler`."""
+"""Estimates the parameters, operations and memory of a job, a model or an encoder without running it.
+
+Counting itself is done by `ml_core.runtime.profiler`.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ from ml_core.specs.architectures import ENCODERS
 from ml_core.specs.segment import REDUCTIONS
 
 _ADAM = 2
-"""Numbers that Adam keeps for each that is trained."""
+"""Numbers that Adam stores per trained parameter."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network at one size. `multiply_adds` are those of one image's forward pass."""
+    """The cost of one network at one image size. `multiply_adds` are those of one image's forward pass."""
 
     network: str
     parameters: int
@@ -38,25 +41,25 @@ class Cost:
     multiply_adds: int
     size: int
     memory: Memory | None = None
-    """Of training with a batch of `batch` in `precision`; None where nothing is trained by gradients."""
+    """Memory of training with a batch of `batch` in `precision`; None where nothing is trained by gradients."""
     batch: int = 0
     precision: str = ""
 
 
 def of_encoder(architecture: str, *, size: int = 224) -> Cost:
-    """The bare encoder. Raises UserError for a name that nobody knows."""
+    """The cost of a bare encoder. Raises UserError for an unknown name."""
     return of_module(_encoder_model(architecture), network=_named(architecture), size=size)
 
 
 def of_module(module: nn.Module, *, network: str, size: int) -> Cost:
-    """A model that takes grey images (B, 1, H, W) or lightness. It loses its weights."""
+    """The cost of a model that takes grey images (B, 1, H, W) or lightness. The module loses its weights."""
     with profiler.without_numbers(module):
         adds = profiler.multiply_adds(module, torch.empty(1, 1, size, size))
     return Cost(network, profiler.parameters(module), 0, adds, size)
 
 
 def of_spec(spec: Spec) -> Cost:
-    """What the job would train or run, on this machine's device. Raises UserError for kinds without a network."""
+    """The cost of the network that a job trains or runs, on this device. Raises UserError for kinds without one."""
     if isinstance(spec, PretrainSpec):
         return _pretrain(spec)
     if isinstance(spec, SegmentSpec):

@@ -1,4 +1,4 @@
-"""Encoders by name. One entry of the table is all that another one needs."""
+"""Builds encoders by name from a table; a new encoder needs one entry in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ attention_resnet.register()
 
 
 def _by_smp(name: str) -> Callable[[int], nn.Module]:
-    # weights=None always: the library would otherwise fetch ImageNet's from the internet.
+    # weights=None always: the library would otherwise download ImageNet's from the internet.
     return lambda channels: smp.encoders.get_encoder(name, in_channels=channels, depth=5, weights=None)
 
 
@@ -33,7 +33,7 @@ ARCHITECTURES = tuple(_BUILDERS)
 
 
 def build(architecture: str, *, channels: int = CHANNELS) -> nn.Module:
-    """A new encoder of images with `channels` channels, its weights random, as segmentation_models_pytorch shapes it.
+    """A new encoder with random weights for images of `channels` channels, as segmentation_models_pytorch builds it.
 
     It maps images (B, channels, H, W), H and W multiples of 32, to a list of maps at 1, 1/2, ... 1/32 of the size;
     `out_channels` holds their depths. Raises UserError for a name that is not in the table.
@@ -49,12 +49,12 @@ def feature_size(encoder: nn.Module) -> int:
 
 
 def features(encoder: nn.Module, x: Tensor) -> Tensor:
-    """The feature vectors (B, D) of images `x` (B, C, H, W): the last map's mean over its places."""
+    """The feature vectors (B, D) of images `x` (B, C, H, W): the last map's mean over its positions."""
     return encoder(x)[-1].mean(dim=(2, 3))
 
 
 def load_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], *, architecture: str, source: str) -> None:
-    """Puts pretrained weights into `encoder`. Raises UserError unless they fit to the last name and shape."""
+    """Loads pretrained weights into `encoder`. Raises UserError unless all names and shapes match."""
     own = encoder.state_dict()
     wrong = [f"{name} is missing" for name in own if name not in tensors]
     wrong += [

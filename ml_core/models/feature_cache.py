@@ -1,7 +1,8 @@
-"""What a frozen encoder finds in each image, computed once and kept.
+"""Caches a frozen encoder's feature maps of each training image, so that each is computed once.
 
-Turns by any angle never come twice. So images are shown in 16 forms instead: turned by quarters, mirrored or not,
-blurred or not. That is less varied than the paper's augmentation, and the features of a form are always the same.
+Rotations by arbitrary angles never repeat and cannot be cached. So images are used in 16 forms instead: rotated by
+quarter turns, mirrored or not, blurred or not. That is less varied than the paper's augmentation, but the features of
+a form are always the same.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 class FeatureCache:
     """Batches of an encoder's maps, each computed when it is first needed and kept on the device.
 
-    In bfloat16 they are kept as they were computed, else as float16, which rounds them to 3 digits. A map is always
-    computed by itself, never in a batch with others: sums in another order would differ in their last bits, and a
-    resumed run must find the same.
+    In bfloat16 they are kept as computed, else as float16, which rounds them to 3 digits. A map is always computed by
+    itself, never in a batch with others: sums in another order would differ in their last bits, and a resumed run must
+    give the same results.
     """
 
     def __init__(self, segmenter: Segmenter, data: SegmentationData, *, autocast: Autocast) -> None:
         assert segmenter.frozen, "features of an encoder that learns change at every step"
         self._segmenter, self._data, self._autocast = segmenter, data, autocast
         self._kept: dict[tuple[int, int], list[Tensor]] = {}
-        # The decoders of the library leave these first maps alone; Casser's takes all.
+        # The library's decoders do not use these first maps; Casser's uses all.
         self._unused = 0 if segmenter.architecture == CASSER else 2 if segmenter.decoder == "fpn" else 1
 
     def most_bytes(self) -> int:
-        """What all forms of all training images take."""
+        """The bytes that all forms of all training images take."""
         blank = torch.zeros(1, 1, self._data.size, self._data.size, device=self._segmenter.mean.device)
         return sum(kept.nbytes for kept in self._found(blank)) * self._data.samples * FORMS
 
@@ -61,7 +62,7 @@ class FeatureCache:
         if maps[0].dtype == torch.float16:
             maps = [level.float() for level in maps]
         side = self._data.size
-        # Stand-ins for the maps that the decoder only asks for their size.
+        # Placeholders for the maps of which the decoder uses only the size.
         unused = [maps[0].new_zeros(1).expand(len(samples), 1, side >> n, side >> n) for n in range(self._unused)]
         turned = torch.cat([_turned(mask[None, None], form) for mask, form in zip(truth, forms, strict=True)])
         return [*unused, *maps], turned[:, 0]

@@ -1,4 +1,4 @@
-"""Linear probes: a classifier that is one linear layer on an encoder's frozen features (paper, section IV-C)."""
+"""Linear probes: classifiers of one linear layer on an encoder's frozen features (paper, section IV-C)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Classifier(nn.Module):
     """Grey images (B, 1, H, W) in 0..1 to logits (B, K), one per class in the order of `classes`.
 
     The grey channel is repeated and normalised with the mean and deviation that the encoder was trained with. It was
-    trained on whole images at `image_size`; other sizes, multiples of 32, can be asked.
+    trained on whole images at `image_size`; other sizes work too, if they are multiples of 32.
     """
 
     mean: Tensor
@@ -37,12 +37,12 @@ class Classifier(nn.Module):
         self.image_size = image_size
         self.encoder = encoders.build(architecture, channels=len(mean))
         self.linear = nn.Linear(encoders.feature_size(self.encoder), len(self.classes))
-        # Facts of the encoder, kept beside the weights and not among them.
+        # Facts of the encoder, stored with the weights but not in the state dict.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1), persistent=False)
 
     def normalised(self, grey: Tensor) -> Tensor:
-        """What the encoder sees: (B, channels, H, W)."""
+        """The encoder's input: (B, channels, H, W)."""
         return (grey.expand(-1, self.mean.shape[1], -1, -1) - self.mean) / self.deviation
 
     def features(self, grey: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class Classifier(nn.Module):
 
 
 def classifier_from(weights: Weights, *, source: str) -> Classifier:
-    """A trained classifier from the file `source`, in evaluation mode. Raises UserError where it is not one."""
+    """Builds a trained classifier from the file `source`, in evaluation mode. Raises UserError where it is not one."""
     facts = weights.facts
     missing = [name for name in ("architecture", "classes", "mean", "deviation", "image_size") if name not in facts]
     if missing or "linear.weight" not in weights.tensors:

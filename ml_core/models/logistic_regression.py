@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on feature vectors: as the paper trains it, and to convergence.
+"""Trains multinomial logistic regression on feature vectors: by the paper's recipe, or to convergence.
 
 Both minimise the mean cross-entropy of softmax(W x + b); to convergence, with a weight decay: plus half of it times
 the squared norm of W (not of b). scikit-learn's LogisticRegression is the same with C = 1 / (weight decay * N).
@@ -16,9 +16,9 @@ from torch.nn import functional
 from ml_core.runtime.sampler import ResumableSampler
 
 WEIGHT_DECAYS = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
-"""From strong to weak, each begun where the one before ended: so every one is near its optimum at its start."""
+"""From strong to weak, each initialised with the result of the one before, which is near its optimum."""
 ITERATIONS = 10
-"""Of L-BFGS in one step: a step is what can be stopped and resumed, and what a point is said of."""
+"""Iterations of L-BFGS in one step: a run can be stopped and resumed, and reports a point, between steps."""
 
 
 @dataclass(frozen=True)
@@ -31,37 +31,37 @@ class Examples:
 
 @dataclass(frozen=True)
 class Scale:
-    """What features are brought to: (x - mean) / deviation, each of shape (D,)."""
+    """Standardises features: (x - mean) / deviation, each of shape (D,)."""
 
     mean: Tensor
     deviation: Tensor
 
     @classmethod
     def of(cls, x: Tensor) -> Scale:
-        """Of the training features `x` (N, D). One that never varies is only centred: it says nothing."""
+        """Computes the scale of the training features `x` (N, D). A constant feature is only centred."""
         mean = x.mean(dim=0)
         deviation = x.std(dim=0, correction=0)
-        # Rounding makes a constant feature vary by some millionths of its size, which must not be blown up.
+        # Rounding makes a constant feature vary by some millionths of its size, which must not be amplified.
         constant = deviation <= 1e-6 * mean.abs().clamp_min(1e-12)
         return cls(mean, torch.where(constant, torch.ones_like(deviation), deviation))
 
     @classmethod
     def none(cls, x: Tensor) -> Scale:
-        """Leaves features as they are."""
+        """A scale that leaves features unchanged."""
         return cls(x.new_zeros(x.shape[1]), x.new_ones(x.shape[1]))
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.deviation
 
     def folded_into(self, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-        """Weight (K, D) and bias (K,) that give on bare features what `linear` gives on scaled ones."""
+        """Weight (K, D) and bias (K,) that give on unscaled features what `linear` gives on scaled ones."""
         weight = linear.weight.detach().double() / self.deviation.double()
         bias = linear.bias.detach().double() - weight @ self.mean.double()
         return weight.float(), bias.float()
 
 
 class Solver(Protocol):
-    """A way of training: so many steps, each of which changes `linear`."""
+    """A way of training: a number of steps, each of which updates `linear`."""
 
     linear: nn.Linear
     total_steps: int
@@ -71,7 +71,7 @@ class Solver(Protocol):
     def optimizer(self) -> torch.optim.Optimizer: ...
 
     def step(self, step: int) -> Tensor:
-        """Makes step `step`, counted from 1; returns the cross-entropy of what it trained on, of shape ()."""
+        """Runs step `step`, counted from 1; returns the cross-entropy of its training examples, of shape ()."""
 
     def offers(self, step: int) -> bool:
         """Whether the weights after this step are among those that validation chooses from."""
@@ -87,7 +87,7 @@ class Batches:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.linear = nn.Linear(train.x.shape[1], classes).to(train.x.device)
-        # Fused: one pass over the weights, which are most of what such a small step touches.
+        # Fused: a single pass over the weights, which dominate the memory traffic of such a small step.
         self.optimizer = torch.optim.Adam(self.linear.parameters(), lr=learning_rate, fused=True)
         self._sampler = ResumableSampler(len(train.y), batch_size=batch_size, seed=seed, drop_last=False)
         self.steps_per_epoch = self._sampler.steps_per_epoch
@@ -133,7 +133,7 @@ class Convergence:
     def step(self, step: int) -> Tensor:
         weight_decay = self.weight_decay(step)
         if (step - 1) % self._epochs == 0:
-            # What it learnt of the curvature was that of another function.
+            # The optimizer's curvature estimate belongs to the previous weight decay's function.
             self.optimizer.state.clear()
 
         def closure() -> Tensor:
@@ -149,8 +149,8 @@ class Convergence:
             return functional.cross_entropy(self.linear(self._train.x), self._train.y).clone()
 
     def _converged(self, *, after: int) -> bool:
-        """Whether, in the first `after` steps of this weight decay, one ended before its iterations: at the optimum,
-        where float32 tells no direction from another. Read from what a checkpoint keeps, so a resumed run agrees."""
+        """Whether one of the first `after` steps of this weight decay ended before its iterations: at the optimum to
+        the precision of float32. Computed from state in the checkpoint, so that a resumed run agrees."""
         return int(self.optimizer.state[self.linear.weight].get("n_iter", 0)) < after * ITERATIONS
 
     def offers(self, step: int) -> bool:

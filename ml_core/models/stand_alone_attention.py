@@ -1,4 +1,4 @@
-"""Stand-alone self-attention: a layer in the place of a convolution, and the two ways in which it is computed.
+"""Stand-alone self-attention: a layer that replaces a convolution, computed in two ways depending on the map's size.
 
 Ramachandran et al., "Stand-Alone Self-Attention in Vision Models" (NeurIPS 2019, arXiv:1906.05909), equations 2 and 3.
 """
@@ -15,26 +15,26 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 SMALL_MAP = 200
-"""The most places of a map that is attended to as a whole; see `is_folded`."""
+"""The most positions of a map for which attention is computed over the whole map; see `is_folded`."""
 
 FAR = -1e4
 """The logit of a key outside of the window in the folded computation: its exponential is 0, and bfloat16 holds it."""
 
 CHUNK = 2**18
-"""About how many query values a CPU works on at a time: more do not stay in its caches, fewer are not worth a call."""
+"""About how many query values a CPU processes at a time: more do not fit in its caches, fewer are not worth a call."""
 
 
 class StandAloneAttention(nn.Module):
-    """Each place of a map looks at the `kernel_size` x `kernel_size` places around it, in `heads` heads.
+    """Each position of a map attends to the `kernel_size` x `kernel_size` positions around it, in `heads` heads.
 
-    For a query at a place, and keys and values at the places of its window, each head gives
+    For a query at a position, and keys and values at the positions of its window, each head gives
 
         y = sum over the window of softmax(q . k + q . r) v
 
     with r, for a key `i` rows and `j` columns away, the row embedding of i in its first half and the column embedding
     of j in its second (eq. 3). There is no factor 1/sqrt(d) and no projection of the output. Channels are ordered head
-    by head. Keys outside of the image take no part: the paper does not say what happens there, and zeros as keys
-    would draw attention to the border.
+    by head. Keys outside of the image are masked: the paper does not define this case, and keys of zeros would draw
+    attention to the border.
 
     Raises ValueError where `out_channels` are not `heads` times an even depth, or `kernel_size` is even.
     """
@@ -58,10 +58,10 @@ class StandAloneAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Random weights with which logits vary by about 1, content and position alike.
+        """Sets random weights with which logits vary by about 1, both by content and by position.
 
-        The formula has no 1/sqrt(d); the query's first weights carry it instead (as in Raffel et al. 2020,
-        arXiv:1910.10683). Otherwise a deep head would begin by looking at one place alone.
+        The formula has no 1/sqrt(d); the query's initial weights include it instead (as in Raffel et al. 2020,
+        arXiv:1910.10683). Otherwise a deep head would at first attend to a single position.
         """
         fan_in, depth = self.query.in_channels, 2 * self.row_embedding.shape[1]
         nn.init.normal_(self.query.weight, std=(fan_in * depth) ** -0.5)
@@ -75,9 +75,9 @@ class StandAloneAttention(nn.Module):
         return attention(self.query(x), self.key(x), self.value(x), self.row_embedding, self.column_embedding)
 
     def products(self, height: int, width: int) -> int:
-        """Multiply-adds for one map besides the three convolutions, which counters of operations see by themselves.
+        """Multiply-adds for one map without the three convolutions, which operation counters include already.
 
-        In each window q . k and the sum of values; for each place the rows' and the columns' q . r.
+        In each window q . k and the sum of values; for each position the rows' and the columns' q . r.
         """
         size, channels = self.kernel_size, self.query.out_channels
         return height * width * channels * (2 * size**2 + size)
@@ -98,34 +98,34 @@ def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Te
 
 
 def _exactly(device: torch.device) -> AbstractContextManager[Any]:
-    """A stretch in which autocast does not take products of logits in half precision."""
-    known = torch.amp.is_autocast_available(device.type)  # not of the device meta, where operations are counted
+    """A context in which autocast does not compute products of logits in half precision."""
+    known = torch.amp.is_autocast_available(device.type)  # not on the device meta, where operations are counted
     if known and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 
 
 def is_folded(places: int, device: torch.device) -> bool:
-    """Whether a map of H x W `places` is attended to as a whole rather than window by window.
+    """Whether attention on a map of H x W `places` is computed over the whole map rather than window by window.
 
-    As a whole, the work grows with the square of the places, in a few large products; by shifts, with the places and
-    the window, in some hundred small steps. Measured on one CPU core, forward and backward, four maps in 8 heads and
-    7x7 windows, milliseconds by shifts and as a whole: 4x4 of 512 channels 12 and 2, 8x8 of 256 channels 11 and 4,
+    As a whole, the work grows with the square of the positions, in a few large products; by shifts, with the positions
+    and the window, in some hundred small steps. Measured on one CPU core, forward and backward, four maps in 8 heads
+    and 7x7 windows, milliseconds by shifts and as a whole: 4x4 of 512 channels 12 and 2, 8x8 of 256 channels 11 and 4,
     14x14 of 256 channels 25 and 22, 16x16 of 256 channels 31 and 41, 16x16 of 128 channels 17 and 29. As a whole, a
-    14x14 map also keeps 4 times as many probabilities, so that nothing speaks for more than 200 places. On a GPU the
-    same holds until somebody has measured it: a small map is then a handful of launches instead of hundreds.
+    14x14 map also keeps 4 times as many probabilities, so there is no reason to go above 200 positions. For a GPU the
+    same limit is assumed, but not measured: a small map is then a handful of launches instead of hundreds.
     """
     return places <= SMALL_MAP
 
 
 def shifted(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """As `attention`, one tap of the window after the other: nothing larger than the probabilities is ever held."""
+    """Like `attention`, one tap of the window after the other: no tensor is larger than the probabilities."""
     with _exactly(query.device):
         return _Shifted.apply(query, key, value, row, column)
 
 
 def folded(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """As `attention`, as ordinary attention of all places to all: for small maps.
+    """Like `attention`, as ordinary attention of all positions to all: for small maps.
 
     Position and window are folded into longer vectors, so that any kernel for attention computes it without a mask:
     q' = [q, its logit for each row of the map, and for each column] and k' = [k, one-hot row, one-hot column], where
@@ -155,14 +155,14 @@ def folded(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tenso
 
 
 def _by_place(embedding: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """An embedding (heads, d/2, size) by the absolute places of a query and a key: (heads, d/2, length, length).
+    """An embedding (heads, d/2, size) by the absolute positions of query and key, (heads, d/2, length, length).
 
-    And what to add to logits (length, length): 0 in the window, where the embedding is, -1e4 outside, where it is 0.
+    Also the term to add to logits, (length, length): 0 inside of the window, -1e4 outside, where the embedding is 0.
     """
     size = embedding.shape[-1]
     place = torch.arange(length, device=embedding.device)
     tap = place[None, :] - place[:, None] + size // 2
-    # By a product rather than by indices, whose gradient would be summed in no fixed order on a GPU.
+    # A product rather than indexing, whose gradient would be summed in no fixed order on a GPU.
     taken = (tap[..., None] == torch.arange(size, device=embedding.device)).to(embedding.dtype)
     return torch.einsum("nck,yrk->ncyr", embedding, taken), FAR * (1 - taken.sum(dim=-1))
 
@@ -170,11 +170,11 @@ def _by_place(embedding: Tensor, length: int) -> tuple[Tensor, Tensor]:
 class _Shifted(torch.autograd.Function):
     """Accumulated shifts, forward and backward, in memory of the order of the window.
 
-    Maps lie flat, one row after the other, `radius` zeros after each row and whole rows of zeros above and below, so
-    that the keys of one tap for all queries are one contiguous stretch, begun a little earlier or later; what a shift
-    carries over the end of a row falls on zeros. Saved for the backward pass are the inputs and the probabilities, in
-    the inputs' type: (B, heads, size^2, H, W) instead of depth times as many values in im2col. To compute the
-    probabilities again instead took 25 to 35 % more time on a CPU, with all shapes of the network.
+    Maps are stored flat, one row after the other, with `radius` zeros after each row and whole rows of zeros above and
+    below, so that the keys of one tap for all queries are one contiguous slice at a small offset; where a shift passes
+    the end of a row it reads zeros. Saved for the backward pass are the inputs and the probabilities, in the inputs'
+    type: (B, heads, size^2, H, W) instead of depth times as many values in im2col. Computing the probabilities again
+    instead took 25 to 35 % more time on a CPU, with all shapes of the network.
     """
 
     @staticmethod
@@ -197,7 +197,7 @@ class _Shifted(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        with _exactly(gradient.device):  # whoever calls backward inside of autocast
+        with _exactly(gradient.device):  # backward may be called inside of autocast
             return _Shifted._gradients(ctx, gradient)
 
     @staticmethod
@@ -233,7 +233,7 @@ class _Shifted(torch.autograd.Function):
 
 
 class _Flat:
-    """How maps (b, C, H, W) lie flat as (b, heads, depth, places), and what is computed on them."""
+    """The flat layout (b, heads, depth, places) of maps (b, C, H, W), and the operations on it."""
 
     def __init__(self, like: Tensor, embedding: Tensor) -> None:
         self.batch, self.channels, self.height, self.width = like.shape
@@ -244,7 +244,7 @@ class _Flat:
         self.places = self.height * self.pitch
 
     def parts(self) -> Iterator[slice]:
-        """Slices of the batch to work on. A GPU, and a graph that is exported, take the whole batch at once."""
+        """Slices of the batch to process in turn. A GPU and an exported graph take the whole batch at once."""
         at_a_time = self.batch
         if self.device.type == "cpu" and not torch.compiler.is_compiling():
             at_a_time = max(1, CHUNK // (self.channels * self.places))
@@ -256,7 +256,7 @@ class _Flat:
         return F.pad(by_head, (0, self.radius)).flatten(3)
 
     def keys(self, x: Tensor) -> Tensor:
-        """As `queries`, with rows of zeros above and below: one more than the window reaches, for its corners."""
+        """Like `queries`, with rows of zeros above and below: one more than the window reaches, for its corners."""
         by_head = x.to(self.kind).unflatten(1, (self.heads, -1))
         return F.pad(by_head, (0, self.radius, self.radius + 1, self.radius + 1)).flatten(3)
 
@@ -267,17 +267,17 @@ class _Flat:
         return x.unflatten(3, (-1, self.pitch))[..., self.radius + 1 : -self.radius - 1, : self.width].flatten(1, 2)
 
     def windows(self, x: Tensor) -> Tensor:
-        """The keys `x` in each query's window: (b, heads, depth, size, size, places), a view in which all overlap."""
+        """The keys `x` in each query's window: (b, heads, depth, size, size, places), a view that overlaps itself."""
         above_left = self.pitch - self.radius
         rows = x[..., above_left:].unfold(-1, self.places + self.size - 1, self.pitch)[..., : self.size, :]
         return rows.unfold(-1, self.places, 1)
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """`windows` place by place: size^2 views (b, heads, depth, places)."""
+        """`windows` tap by tap: size^2 views (b, heads, depth, places)."""
         return [tap for row in self.windows(x).unbind(3) for tap in row.unbind(3)]
 
     def by_tap(self, p: Tensor) -> tuple[Tensor, ...]:
-        """Probabilities (b, heads, size^2, places) place by place: size^2 views (b, heads, 1, places)."""
+        """Probabilities (b, heads, size^2, places) tap by tap: size^2 views (b, heads, 1, places)."""
         return p.unsqueeze(2).unbind(3)
 
     def dots(self, q: Tensor, k: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -305,7 +305,7 @@ class _Flat:
         shift = torch.arange(self.size, device=self.device)[:, None] - self.radius
         y, x = place // self.pitch, place % self.pitch
         above_or_below = (y + shift < 0) | (y + shift >= self.height)
-        # True of some taps of a query, never of all, and so too in the zeros after a row: no softmax is over nothing.
+        # True for some taps of a query, never for all, also in the zeros after a row: no softmax is over an empty set.
         beside = (x + shift < 0) | (x + shift >= self.width)
         lowest = float("-inf")
         return self.dots(q, k, (by_row.masked_fill(above_or_below, lowest), by_column.masked_fill(beside, lowest)))

@@ -1,6 +1,6 @@
-"""Prediction of whole images in overlapping tiles, in memory that does not grow with the image's height.
+"""Predicts whole images in overlapping tiles, in memory that does not grow with the image's height.
 
-Rows come out as soon as no further tile reaches them, so what is added up is only as high as one tile.
+Rows are yielded as soon as no further tile covers them, so the buffer of sums is only as high as one tile.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ def predict_bands(
 ) -> Iterator[tuple[int, Tensor]]:
     """The logits of one image `grey` (1, H, W), from top to bottom: (first row, logits (K, rows, W) float32).
 
-    Tiles are at most `tile` on each side and overlap by `overlap` or more; an image's tiles are all of one size, the
-    least that covers it with as few tiles, so that no pixel is computed much oftener than needed. Each tile counts
-    most at its centre and least at its border, where a network sees half of its context: no seam shows. An image
-    smaller than a multiple of 32 is reflected out. Up to `batch_size` tiles are predicted at once.
+    Tiles are at most `tile` on each side and overlap by `overlap` or more; an image's tiles all have one size, the
+    smallest that covers it with the same number of tiles, so that few pixels are computed more often than needed. Each
+    tile has the most weight at its centre and the least at its border, where a network sees half of its context: no
+    seam is visible. Sides that are not a multiple of 32 are padded by reflection. Up to `batch_size` tiles are
+    predicted at once.
     """
     height, width = grey.shape[-2:]
     tall, tops = _cover(height, tile=tile, overlap=overlap)
     wide, lefts = _cover(width, tile=tile, overlap=overlap)
     padded = _padded(grey, tall, wide)
-    # The tent of a tile is that of its rows times that of its columns, and so are the sums of all tents.
+    # A tile's weights are the product of a tent over its rows and one over its columns, and so are the sums of weights.
     down, across = (_tent(side, device=grey.device) for side in (tall, wide))
     tent = down[:, None] * across
     total: Tensor | None = None  # (K, tall, W): the sum of the tiles over the rows from `top` on
@@ -50,7 +51,7 @@ def predict_bands(
         after = tops[number + 1] if number + 1 < len(tops) else height
         done = min(after, height) - top
         yield top, (total[:, :done, :width] / whole_down[top : top + done, None]).div_(whole_across[:width])
-        # What the next row of tiles overlaps moves up; the rest of the room is empty again.
+        # Rows that the next row of tiles overlaps move up; the rest of the buffer is zeroed.
         overlapped = total[:, after - top :].clone()
         total.zero_()[:, : overlapped.shape[1]] = overlapped
 
@@ -62,9 +63,9 @@ def predict_tiled(predict: Predict, grey: Tensor, *, tile: int, overlap: int, ba
 
 
 def enlarged_bands(logits: Tensor, *, size: tuple[int, int], rows: int = 1024) -> Iterator[tuple[int, Tensor]]:
-    """`logits` (K, h, w) brought to `size` (H, W) bilinearly, in bands of `rows`: (first row, (K, rows, W)).
+    """`logits` (K, h, w) resized to `size` (H, W) bilinearly, in bands of `rows`: (first row, (K, rows, W)).
 
-    The same values as `interpolate(mode="bilinear")`, which would hold them all at once.
+    The same values as `interpolate(mode="bilinear")`, which would keep all of them in memory at once.
     """
     height, width = size
     wide = _lerped(logits, axis=2, length=width, first=0, count=width)
@@ -90,7 +91,7 @@ def flipped(predict: Predict) -> Predict:
 
 
 def _cover(length: int, *, tile: int, overlap: int) -> tuple[int, list[int]]:
-    """The side of the tiles along `length`, and where they begin, evenly spread."""
+    """The side of the tiles along `length`, and their offsets, evenly spread."""
     assert tile % STRIDE == 0, "tiles fit the network"
     assert overlap < tile, "each tile adds something"
     if length <= tile:
@@ -101,7 +102,7 @@ def _cover(length: int, *, tile: int, overlap: int) -> tuple[int, list[int]]:
 
 
 def _tent(side: int, *, device: torch.device) -> Tensor:
-    """(side,): 1 in the middle, small and above 0 at the border."""
+    """Weights (side,): 1 in the middle, small and above 0 at the border."""
     return 1 - (torch.arange(side, device=device, dtype=torch.float32) * 2 + 1 - side).abs() / (side + 1)
 
 
@@ -113,19 +114,19 @@ def _summed(tent: Tensor, starts: list[int], *, length: int) -> Tensor:
 
 
 def _padded(grey: Tensor, tall: int, wide: int) -> Tensor:
-    """At least one tile on both sides, reflected; repeated from the edge where a reflection would be too short."""
+    """Pads to at least one tile in both axes by reflection, or by repeating the edge where the image is too small."""
     below, right = max(tall - grey.shape[-2], 0), max(wide - grey.shape[-1], 0)
     if not below and not right:
         return grey
     short = below >= grey.shape[-2] or right >= grey.shape[-1]
     padding = (0, right, 0, below)
-    if grey.dtype == torch.uint8:  # Padding wants floating point; whole numbers up to 255 go there and back unchanged.
+    if grey.dtype == torch.uint8:  # Padding needs floating point; integers up to 255 convert both ways unchanged.
         return functional.pad(grey[None].float(), padding, mode="replicate" if short else "reflect")[0].to(grey.dtype)
     return functional.pad(grey[None], padding, mode="replicate" if short else "reflect")[0]
 
 
 def _lerped(values: Tensor, *, axis: int, length: int, first: int, count: int) -> Tensor:
-    """Places `first`.. of the `length` that `axis` of `values` is brought to, linearly between pixel centres."""
+    """Positions `first`.. of the `length` to which `axis` of `values` is resized, linearly between pixel centres."""
     have = values.shape[axis]
     at = ((torch.arange(first, first + count, device=values.device) + 0.5) * (have / length) - 0.5).clamp(0, have - 1)
     low = at.floor().long()

@@ -1,4 +1,4 @@
-"""Any trained model from its file, as one module: grey images in 0..1 to what it was trained to say."""
+"""Loads a trained model of any kind from its file, as one module that takes grey images in 0..1."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ColorizerModel(nn.Module):
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in evaluation mode; `facts` are its file's."""
+    """A model in evaluation mode; `facts` are those in its file."""
 
     kind: Kind
     module: EncoderModel | Segmenter | Classifier | ColorizerModel
@@ -66,12 +66,12 @@ class Trained:
 
     @property
     def image_size(self) -> int:
-        """The size that it was trained at; 224 where its file does not say."""
+        """The image size of its training; 224 where its file does not contain it."""
         return int(self.facts.get("image_size") or 224)
 
 
 def load_model(path: Path) -> Trained:
-    """The model in `path`. Raises UserError where the file is none of the kinds above."""
+    """Loads the model from `path`. Raises UserError where the file is none of the kinds above."""
     found = weights.load(path)
     if found.facts.get("architecture") == ARCHITECTURE:
         return Trained("colorizer", ColorizerModel(trained_from(path)).eval(), ARCHITECTURE, found.facts)

@@ -1,4 +1,4 @@
-"""Segmentation: a decoder on an encoder, what its logits mean, and its loss.
+"""Segmentation networks: an encoder with a decoder, their probabilities and class maps, and their loss.
 
 Ronneberger, Fischer and Brox, "U-Net" (MICCAI 2015); Zhou et al., "UNet++" (2018); Kirillov et al., "Panoptic Feature
 Pyramid Networks" (CVPR 2019). The decoders are those of segmentation_models_pytorch; Casser's network is ours.
@@ -32,13 +32,13 @@ WIDTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "unetplusplus": _U_WIDTHS,
     "fpn": {"full": {}, "half": {"decoder_pyramid_channels": 128, "decoder_segmentation_channels": 64}},
 }
-"""What the library is asked for beside its own widths, the full ones."""
+"""Arguments for the library's decoders by width; its own default is the full width."""
 
 
 def network_of(*, architecture: str, decoder: str, width: str, channels: int, outputs: int) -> nn.Module:
     """A network with random weights, in the parts `encoder`, `decoder` and `segmentation_head`.
 
-    Raises UserError for names that nobody knows, and for a decoder on Casser's network, which has its own.
+    Raises UserError for unknown names, and for a decoder on Casser's network, which has its own.
     """
     if architecture == CASSER:
         if (decoder, width) != ("unet", "full"):
@@ -48,7 +48,7 @@ def network_of(*, architecture: str, decoder: str, width: str, channels: int, ou
         raise UserError(f"There is no decoder {decoder} of {width} width; there are: {', '.join(DECODERS)}.")
     if architecture not in encoders.ARCHITECTURES:
         raise UserError(f"There is no encoder called {architecture}; there are: {', '.join(encoders.ARCHITECTURES)}.")
-    # No weights from a hub: the encoder's come from the registry, or are random.
+    # No weights are downloaded: the encoder's come from the registry, or are random.
     return DECODERS[decoder](
         encoder_name=architecture,
         encoder_weights=None,
@@ -63,13 +63,13 @@ class Segmenter(nn.Module):
 
     C is 1 for one foreground class (a logit of foreground), else the number of classes with background. The grey
     channel is repeated and normalised with the mean and deviation that the encoder was trained with. A frozen encoder
-    learns nothing: no gradient, and its BatchNorm statistics stay what they are, as it never leaves evaluation mode.
+    is not trained: it gets no gradient, and its BatchNorm statistics do not change, as it stays in evaluation mode.
 
-    With a `reduction` of n the network sees the mean of each n x n pixels, and its logits are brought back bilinearly.
+    With a `reduction` of n the network gets the mean of each n x n pixels, and its logits are enlarged bilinearly.
     """
 
     network: Any
-    """A module in the parts `encoder`, `decoder` and `segmentation_head`; the library that makes most is not typed."""
+    """A module with `encoder`, `decoder` and `segmentation_head`; the library that builds most has no types."""
     mean: Tensor
     deviation: Tensor
 
@@ -99,7 +99,7 @@ class Segmenter(nn.Module):
             channels=len(mean),
             outputs=1 if classes == 2 else classes,
         )
-        # Facts of the encoder, kept beside the weights and not among them.
+        # Facts of the encoder, stored with the weights but not in the state dict.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1), persistent=False)
         if frozen:
@@ -117,7 +117,7 @@ class Segmenter(nn.Module):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def normalised(self, grey: Tensor) -> Tensor:
-        """What the encoder sees: (B, channels, H, W)."""
+        """The encoder's input: (B, channels, H, W)."""
         return (grey.expand(-1, self.mean.shape[1], -1, -1) - self.mean) / self.deviation
 
     def encode(self, grey: Tensor) -> list[Tensor]:
@@ -135,7 +135,7 @@ class Segmenter(nn.Module):
         return functional.pad(grey, (0, right, 0, below), mode="replicate") if below or right else grey
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Logits (B, C, H, W) of the encoder's maps; with a reduction, of what was filled up to its multiples too."""
+        """Logits (B, C, H, W) from the encoder's maps; with a reduction, including the padding to its multiples."""
         logits: Tensor = self.network.segmentation_head(self.network.decoder(maps))
         if self.reduction == 1:
             return logits
@@ -148,7 +148,7 @@ class Segmenter(nn.Module):
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
-    """(B, K, H, W) logits to (B, C, H, W) probabilities, float32, background first, summing to 1 over the classes."""
+    """Converts logits (B, K, H, W) to probabilities (B, C, H, W), float32, background first, summing to 1."""
     logits = logits.float()
     if logits.shape[1] == 1:
         foreground = logits.sigmoid()
@@ -157,7 +157,8 @@ def probabilities_of(logits: Tensor) -> Tensor:
 
 
 def class_map(logits: Tensor, *, threshold: float = 0.5) -> Tensor:
-    """(B, K, H, W) logits to (B, H, W) uint8 classes: the likeliest; with one foreground class, by `threshold`."""
+    """Converts logits (B, K, H, W) to classes (B, H, W) uint8: the likeliest, or with one foreground class by
+    `threshold`."""
     if logits.shape[1] == 1:
         return (logits[:, 0].float().sigmoid() > threshold).to(torch.uint8)
     return logits.argmax(dim=1).to(torch.uint8)
@@ -165,14 +166,14 @@ def class_map(logits: Tensor, *, threshold: float = 0.5) -> Tensor:
 
 @dataclass(frozen=True)
 class LossSums:
-    """Sums over pixels from which a loss follows: dice plus binary cross-entropy (paper, section V).
+    """Sums over pixels from which the loss is computed: dice plus binary cross-entropy (paper, section V).
 
     With several classes, cross-entropy, and dice as the mean over the foreground classes that occur. The sums of an
     image's bands add up to those of the image, so the loss of a large image needs no more than a band at a time.
     """
 
     cross_entropy: Tensor
-    """Of all pixels, (); the rest is per foreground class, (K,)."""
+    """Summed over all pixels, (); the other sums are per foreground class, (K,)."""
     hit: Tensor
     predicted: Tensor
     true: Tensor
@@ -180,7 +181,7 @@ class LossSums:
 
     @classmethod
     def of(cls, logits: Tensor, truth: Tensor) -> LossSums:
-        """`logits` (B, C, H, W) as `Segmenter` gives them, `truth` (B, H, W) classes."""
+        """Computes the sums of `logits` (B, C, H, W) from `Segmenter` and classes `truth` (B, H, W)."""
         logits = logits.float()
         axes = (0, 2, 3)
         if logits.shape[1] == 1:
@@ -204,7 +205,7 @@ class LossSums:
         )
 
     def loss(self) -> Tensor:
-        """A scalar. Dice is 1 - 2 hit / (predicted + true) per class (Milletari et al. 2016, eq. 3)."""
+        """The loss, a scalar. Dice is 1 - 2 hit / (predicted + true) per class (Milletari et al. 2016, eq. 3)."""
         occurs = (self.true > 0).to(self.hit.dtype)
         dice = (2 * self.hit + 1e-6) / (self.predicted + self.true + 1e-6)
         return self.cross_entropy / self.pixels + ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1)
@@ -219,7 +220,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def segmenter_from(weights: Weights, *, source: str) -> Segmenter:
-    """A trained segmenter from the file `source`, in evaluation mode. Raises UserError where it is not one."""
+    """Builds a trained segmenter from the file `source`, in evaluation mode. Raises UserError where it is not one."""
     facts = weights.facts
     missing = [name for name in ("architecture", "classes", "mean", "deviation") if name not in facts]
     if missing:

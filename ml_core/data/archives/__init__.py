@@ -1,1 +1,1 @@
-"""Zip and tar uploads, read member by member within limits. Imports no torch."""
+"""Reads zip and tar uploads member by member, within limits on number and size. Imports no torch."""

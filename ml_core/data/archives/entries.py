@@ -1,7 +1,7 @@
-"""The files of an upload: one file, or those of a zip, tar or tar.gz. Imports no torch.
+"""Types and checks that the readers of zip and tar uploads share. Imports no torch.
 
-Nothing is extracted by name: entries are streams, and a name is only a word for the report. What an archive claims is
-checked before its first byte is unpacked.
+Nothing is extracted to a path: members are read as streams, and a member's name is used only in the report. The number
+and the sizes of members that an archive declares are checked before its first byte is unpacked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_RATIO = 200
 
 
 CHECK_RATIO_ABOVE = 2**30
-"""Masks are mostly black and compress well; only what unpacks to much can hurt."""
+"""Masks are mostly black and compress well, so only members that unpack to much data are checked."""
 
 
 MAX_NAME = 380
@@ -41,7 +41,7 @@ _MOST_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an upload. `fault` says why it cannot even be opened; `handle` is the archive's own."""
+    """One file of an upload. `fault` is the reason why it must not be opened; `handle` is the archive's own object."""
 
     name: str
     size: int
@@ -50,31 +50,31 @@ class Member:
 
 
 class Archive(Protocol):
-    """An archive whose list has been read and checked."""
+    """An archive whose list of members has been read and checked."""
 
     members: list[Member]
-    """In the order in which they are to be opened: going back may cost reading from the start."""
+    """In the order in which to open them: going back may require reading from the start."""
 
     def open(self, member: Member) -> AbstractContextManager[IO[bytes]]:
-        """A member as a stream of exactly its size. What is wrong with it on the way becomes Refused."""
+        """Opens a member as a stream of exactly its size. Raises Refused where it turns out to be damaged."""
 
     def close(self) -> None: ...
 
 
 def is_noise(name: str) -> bool:
-    """What file managers leave in archives, without anybody wanting to upload it."""
+    """Whether a member is metadata that a file manager adds to archives, not something that a user uploads."""
     parts = name.split("/")
     return "__MACOSX" in parts or parts[-1].lower() in _NOISE or parts[-1].startswith("._")
 
 
 def shown(name: str) -> str:
-    """A name that may be anything, as it can be printed and kept in a database."""
+    """Formats a name of arbitrary bytes so that it can be printed and stored in a database."""
     clean = "".join(c if c.isprintable() else "\ufffd" for c in name)
     return clean if len(clean) <= _MOST_SHOWN else f"{clean[: _MOST_SHOWN // 2]}...{clean[-_MOST_SHOWN // 2 :]}"
 
 
 def name_fault(name: str) -> Refused | None:
-    """What is wrong with a name; None for a plain relative path."""
+    """Validates a member's name: the reason to refuse it, or None for a plain relative path."""
     bare = "".join(c for c in name if c.isprintable())
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or ".." in parts or (len(name) > 1 and name[1] == ":"):
@@ -87,7 +87,7 @@ def name_fault(name: str) -> Refused | None:
 
 
 class ArchiveChecker:
-    """Decides over the entries of one archive by name and kind, and over the sum of what they claim."""
+    """Validates the members of one archive by name and kind, and the sums of their declared sizes."""
 
     def __init__(self, path: Path, *, filename: str) -> None:
         self._filename = filename
@@ -97,9 +97,9 @@ class ArchiveChecker:
         self._total = 0
 
     def member(self, name: str, size: int, *, kind: Refused | None, handle: Any) -> Member | None:
-        """The member, with what is wrong with it; None for noise. Raises UserError where the whole is a bomb.
+        """The member with its fault, if any; None for noise. Raises UserError where the archive is a bomb.
 
-        `kind` says what it is, where that is no plain file.
+        `kind` is the reason to refuse a member that is no plain file.
         """
         self._count += 1
         self._total += size
@@ -116,7 +116,7 @@ class ArchiveChecker:
         return Member(name, size, fault, handle)
 
     def check(self, *, entries: int, total: int) -> None:
-        """Raises UserError where so many entries of so many bytes together are too much."""
+        """Raises UserError where the number of entries or their total size in bytes is above the limit."""
         if entries > MAX_ENTRIES:
             raise UserError(f"{self._filename} holds {entries:,} files; up to {MAX_ENTRIES:,} are read. Split it.")
         if total > MAX_TOTAL or total > max(CHECK_RATIO_ABOVE, MAX_RATIO * self._size):

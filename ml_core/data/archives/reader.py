@@ -1,4 +1,4 @@
-"""Opens an upload as the archive that it is. Imports no torch."""
+"""Detects whether an upload is a zip or a tar archive and opens it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_core.errors import UserError
 
 
 def opened(path: Path, *, filename: str) -> Archive | None:
-    """The upload as an archive, None where it is none. Raises UserError where the whole of it cannot be taken."""
+    """Opens the upload as an archive; None where it is none. Raises UserError where the whole archive is refused."""
     from ml_core.data.archives.tar_archive import Tar, is_tar
     from ml_core.data.archives.zip_archive import Zip, is_zip
 

@@ -1,7 +1,7 @@
-"""Tar files, plain or under gzip (`ml_core.data.archives.entries.Archive`), read with `tarfile`. Imports no torch.
+"""Reads tar and tar.gz uploads (an `ml_core.data.archives.entries.Archive`) with `tarfile`. Imports no torch.
 
-Nothing is extracted by name. What `tarfile`'s filter `data` refuses is refused here, and more: all links, and absolute
-names (docs/decisions/tarfile.md).
+Nothing is extracted to a path. What `tarfile`'s filter `data` refuses is refused here, and more: all links, and
+absolute names (docs/decisions/tarfile.md).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ml_core.errors import UserError
 _BLOCK = 512
 _GZIP = b"\x1f\x8b"
 _MAX_HEADER_BYTES = 2**16
-"""Of all headers of one member; programs of Apple put a few kilobytes of their own beside a long name."""
+"""Limit of all headers of one member; Apple's programs add a few kilobytes of their own to a long name."""
 _MAX_HEADERS = 16
-"""Of one member: `tarfile` calls itself for each."""
+"""Limit of the headers of one member: `tarfile` recurses for each."""
 _MAX_GLOBAL_RECORDS = 100
 _BYTES_PER_ENTRY = 16
 _FREE_ENTRIES = 20_000
-"""Above so many entries a file of the archive takes some bytes of it at least, however empty and alike they are."""
+"""Above this number of entries, each must take some bytes of the archive, however empty and similar they are."""
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_NAME + 1))
 _PAX_TYPES = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 _ANOTHER = Refused("It is a link or a device, not a file.", "Archive the file that it points to.")
@@ -38,9 +38,9 @@ _ERRORS = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError,
 
 
 class Tar:
-    """A tar whose list has been read and checked. Raises UserError where the whole of it cannot be taken.
+    """A tar whose list of members has been read and checked. Raises UserError where the whole archive is refused.
 
-    Under gzip, listing unpacks the whole once and opening the members in order once more; nothing is kept of it.
+    A tar.gz is unpacked once to list its members and once more to open them in order; the unpacked data is not kept.
     """
 
     def __init__(self, path: Path, *, filename: str) -> None:
@@ -59,8 +59,8 @@ class Tar:
 
     @contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
-        """A member as a stream. What is wrong while it is read becomes Refused."""
-        # Of a member its place and size are kept alone: half a million whole headers would fill the memory.
+        """Opens a member as a stream. Errors while it is read are raised as Refused."""
+        # Only a member's offset and size are kept: half a million whole headers would fill the memory.
         info = tarfile.TarInfo(member.name)
         info.offset_data, info.size = member.handle, member.size
         try:
@@ -97,12 +97,12 @@ class Tar:
         """Each member's header, and where its data ends. Raises one of _ERRORS where the archive is damaged."""
         end = 0
         self._file.start_member()
-        # It reads the first header at once.
+        # The constructor reads the first header.
         self._tar = tarfile.TarFile(
             fileobj=cast(Any, self._file), tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
         )
         while (info := self._tar.next()) is not None:
-            # Pythons before 3.11.14, 3.12.12 and 3.13.6 follow negative sizes back, for ever (CVE-2025-8194).
+            # Pythons before 3.11.14, 3.12.12 and 3.13.6 seek back by a negative size and never end (CVE-2025-8194).
             if info.size < 0 or self._tar.offset <= end:
                 raise tarfile.ReadError("a negative size")
             if len(self._tar.pax_headers) > _MAX_GLOBAL_RECORDS:
@@ -114,7 +114,7 @@ class Tar:
 
 
 class _HeaderFile:
-    """The file that `tarfile` reads. While it reads headers they are bounded: it would read any length into memory."""
+    """The file that `tarfile` reads. Bounds the size of headers, as `tarfile` reads them into memory at any length."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -129,7 +129,7 @@ class _HeaderFile:
         self._bytes_left, self._headers_left = _MAX_HEADER_BYTES, _MAX_HEADERS
 
     def start_header(self) -> None:
-        """The next block is a header, of the member or of what is said of it before."""
+        """Called before each header block: the member's own, or one of the extended headers before it."""
         if not self._headers_left:
             raise tarfile.ReadError("endless headers")
         self.headers += 1
@@ -137,7 +137,7 @@ class _HeaderFile:
         self._block_is_header, self._body_is_pax = True, False
 
     def end_headers(self) -> None:
-        """From here on the data of members is read, as long as it may be."""
+        """Called when members' data is read, which may have any length."""
         self._bytes_left = None
 
     def read(self, size: int) -> bytes:
@@ -156,7 +156,7 @@ class _HeaderFile:
 
 
 class _Header(tarfile.TarInfo):
-    """Raises ReadError for every header that is broken: `tarfile` itself takes one after the first for the end."""
+    """Raises ReadError for every broken header; `tarfile` itself takes one after the first for the archive's end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -174,7 +174,7 @@ class _Header(tarfile.TarInfo):
 
 
 def is_tar(path: Path, *, filename: str) -> bool:
-    """By the word `ustar` in the first header; a tar of before 1988, which has none, by its name."""
+    """Detects a tar by the word `ustar` in its first header; one from before 1988, which has none, by its name."""
     try:
         with _unpacked(path) as stream:
             start = stream.read(_BLOCK)

@@ -1,4 +1,4 @@
-"""Zip files (`ml_core.data.archives.entries.Archive`). Imports no torch."""
+"""Reads zip uploads (an `ml_core.data.archives.entries.Archive`) with `zipfile`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DAMAGED = Refused("It is damaged within the zip file.", "Make the zip again.")
 
 
 class Zip:
-    """A zip whose list has been read and checked. Raises UserError where the whole of it cannot be taken."""
+    """A zip whose list of members has been read and checked. Raises UserError where the whole archive is refused."""
 
     def __init__(self, path: Path, *, filename: str) -> None:
         self._filename = filename
@@ -44,7 +44,7 @@ class Zip:
 
     @contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
-        """A member as a stream. What zipfile finds wrong while it is read becomes Refused."""
+        """Opens a member as a stream. Errors of zipfile while it is read are raised as Refused."""
         try:
             with self._zip.open(member.handle) as stream:
                 yield stream
@@ -62,7 +62,7 @@ class Zip:
             raise
 
     def _check_count(self, path: Path) -> None:
-        """Looks at the end record first: zipfile would make an object of each of a million claimed entries."""
+        """Checks the count in the end record first: zipfile would create an object for each of a million entries."""
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 65_600))
             tail = file.read()
@@ -93,7 +93,7 @@ def is_zip(path: Path) -> bool:
 
 
 def _kind_of(info: zipfile.ZipInfo) -> Refused | None:
-    """What an entry is, where it is no plain file."""
+    """The reason to refuse an entry that is no plain file; None for a plain file."""
     mode = info.external_attr >> 16
     if mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
         return Refused("It is a link or a device, not a file.", "Zip the file that it points to.")

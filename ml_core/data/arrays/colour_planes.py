@@ -1,4 +1,4 @@
-"""The colour planes of a dataset while they are made: a file in memory's reach, and checkpoints of what is done."""
+"""Stores the colour planes of a dataset while a job computes them: a memory-mapped file, and checkpoints of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PLANES = "planes.npy"
 ABOUT = "about.json"
 CHECKPOINT_SECONDS = 30
 CHECKPOINT_SHARE = 0.05
-"""Copying what is done takes at most this share of the time, however much that is."""
+"""Writing checkpoints takes at most this share of the time, however large they are."""
 
 
 class Planes:
-    """ab planes (N, 2, side, side) uint8 in manifest order, filled from the front; `done` says how far.
+    """ab planes (N, 2, side, side) uint8 in manifest order, filled from the front; `done` counts the finished ones.
 
-    Begins with the newest checkpoint in the job's own folder, else with `resume`. `about` says what the planes are
-    made of and how; a checkpoint that says otherwise belongs to another run, which raises UserError.
+    Begins with the newest checkpoint in the job's own folder, else with `resume`. `about` describes the source of the
+    planes and the settings; a checkpoint with another description belongs to another run and raises UserError.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Planes:
             self._begin(start)
 
     def append(self, planes: NDArray[np.uint8]) -> None:
-        """The next planes, (B, 2, side, side)."""
+        """Appends the next planes, (B, 2, side, side)."""
         self.all[self.done : self.done + len(planes)] = planes
         self.done += len(planes)
 
     def checkpoint_when_due(self) -> None:
-        """Writes a checkpoint if the last is old enough, measured also against what writing one costs."""
+        """Writes a checkpoint if the last is old enough, also in relation to the time that writing one takes."""
         if time.monotonic() - self._saved_at >= max(CHECKPOINT_SECONDS, self._cost / CHECKPOINT_SHARE):
             self.checkpoint()
 

@@ -1,4 +1,4 @@
-"""Feature vectors on disk: computed once, found again by a key, gone on with where a job was stopped. No torch."""
+"""Caches feature vectors on disk under a key; a stopped computation is resumed by the next job. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ml_core.errors import UserError
 from ml_core.job.files import write_whole
 
 FLUSH_SECONDS = 10
-"""At most this much work is computed again after a machine has died."""
+"""After a crash of the machine, at most this much work is computed again."""
 WAIT_SECONDS = 0.2
 
 
@@ -32,11 +32,11 @@ def stored_features(
     compute: Callable[[int, int], NDArray[np.float32]],
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """The array (count, width) of `key`, mapped into memory; computed now as far as no job has done so before.
+    """The memory-mapped array (count, width) of `key`; rows that no earlier job has computed are computed now.
 
     `compute(first, end)` returns the rows first..end, at most `batch` of them; batches begin at the same rows however
-    often the work was interrupted, so that the bits are the same. A job that comes while another computes waits for
-    it. `progress` is called as (done, count) and may raise to stop: what is done is kept.
+    often the work was interrupted, so that results are identical to the bit. A job that needs an array while another
+    computes it waits. `progress` is called as (done, count) and may raise to stop: finished rows are kept.
     """
     path = root / f"features-{key}.npy"
     if not path.exists():
@@ -86,14 +86,14 @@ def _fill(
 
 
 def _seal(descriptor: int, path: Path, *, done: int, flush: Callable[[], None]) -> None:
-    """First the rows reach the disk, then the count that says so."""
+    """Writes the rows to disk before their count, so that the count is never ahead of the rows."""
     flush()
     os.fsync(descriptor)
     write_whole(_count_of(path), lambda file: file.write(json.dumps({"done": done}).encode()))
 
 
 def _done(path: Path) -> int:
-    """How many rows the unfinished file of `path` surely holds."""
+    """How many rows of the unfinished file of `path` are known to be on disk."""
     try:
         return int(json.loads(_count_of(path).read_bytes())["done"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -106,7 +106,7 @@ def _count_of(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock; calls `waiting` now and then while another job has it. The kernel frees it however one ends."""
+    """Holds the lock; calls `waiting` regularly while another job has it. The kernel frees it when a process dies."""
     with open(path, "ab") as file:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Work done a little ahead in threads, results in order. Imports no torch."""
+"""Runs work in threads ahead of its consumer and yields results in order. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def ordered_map(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], *, ahead: int = 32) -> Iterator[T]:
-    """The results of `jobs` in their order, with at most `ahead` under way: half a million of them take no memory."""
+    """Yields the results of `jobs` in their order, at most `ahead` submitted at a time: memory stays bounded."""
     coming = iter(jobs)
     running: deque[Future[T]] = deque(pool.submit(job) for job in islice(coming, ahead))
     try:

@@ -1,7 +1,7 @@
-"""Turns a manifest into uint8 arrays that all jobs map into memory and share. Imports no torch.
+"""Converts the images and masks of a manifest to memory-mapped uint8 arrays that all jobs share. Imports no torch.
 
-Each array is built once, under a lock and a temporary name, and found again by a key made of the manifest's hash and
-of how it was prepared. A job that comes while another builds waits for it.
+Each array is built once, under a lock and a temporary name, and stored under a key of the manifest's hash and the
+preparation's settings. A job that needs an array while another builds it waits.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ml_core.errors import UserError
 from ml_core.imaging.mask_values import only_value
 
 VERSION = 1
-"""Part of every key: raised when the same manifest is to give other pixels."""
+"""Part of every key: increased when the preparation changes, so that the same manifest gives other pixels."""
 
 Progress = Callable[[int, int], None]
-"""Called as (done, total). It may raise to stop: nothing half made is left behind."""
+"""Called as (done, total). It may raise to stop: no unfinished array is left behind."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Prepared:
 
 
 class Whole:
-    """As `Prepared`, but each item at its own size: `whole[i]` is (H, W), cut from one flat array.
+    """Like `Prepared`, but each item at its own size: `whole[i]` is (H, W), a view of one flat array.
 
     `shapes` (N, 2) holds heights and widths, 0 for items that have no mask in the layer.
     """
@@ -76,7 +76,7 @@ class Whole:
 def prepare(
     manifest: Manifest, *, blobs: Path | None, root: Path, size: int, progress: Progress | None = None
 ) -> Prepared:
-    """All images, low..high as 0..255, each brought to `size` x `size` with smoothing (antialiased)."""
+    """All images, low..high scaled to 0..255, each resized to `size` x `size` (bilinear, antialiased)."""
 
     def fill(position: int, out: NDArray[np.uint8]) -> None:
         out[:] = resized(read_image(manifest.items[position], blobs=blobs), size=size)
@@ -87,7 +87,7 @@ def prepare(
 def prepare_colour(
     manifest: Manifest, *, blobs: Path | None, root: Path, size: int, progress: Progress | None = None
 ) -> Prepared:
-    """All images as sRGB photographs, (N, size, size, 3): as `prepare`, but with their colours."""
+    """All images as sRGB photographs, (N, size, size, 3): like `prepare`, but in colour."""
 
     def fill(position: int, out: NDArray[np.uint8]) -> None:
         out[:] = resized(read_colour(manifest.items[position], blobs=blobs), size=size)
@@ -100,7 +100,7 @@ def prepare_colour(
 def prepare_masks(
     manifest: Manifest, layer: str, *, blobs: Path | None, root: Path, size: int, progress: Progress | None = None
 ) -> Prepared:
-    """The masks of one layer, class values kept, each brought to `size` x `size` by the nearest pixel."""
+    """The masks of one layer, class values kept, each resized to `size` x `size` by the nearest pixel."""
 
     def fill(position: int, out: NDArray[np.uint8]) -> None:
         mask = read_mask(manifest.items[position], layer, blobs=blobs)
@@ -112,7 +112,7 @@ def prepare_masks(
 
 
 def prepare_whole(manifest: Manifest, *, blobs: Path | None, root: Path, progress: Progress | None = None) -> Whole:
-    """All images at their own size, low..high as 0..255: what crops at full resolution are cut from."""
+    """All images at their own size, low..high scaled to 0..255: the source of crops at full resolution."""
 
     def fill(position: int, out: NDArray[np.uint8]) -> None:
         out[:] = read_image(manifest.items[position], blobs=blobs).reshape(-1)
@@ -135,14 +135,14 @@ def prepare_whole_masks(
 
 
 def read_image(item: ManifestItem, *, blobs: Path | None) -> NDArray[np.uint8]:
-    """One image at its own size, (H, W), low..high as 0..255. Raises UserError where its file is missing."""
+    """One image at its own size, (H, W), low..high scaled to 0..255. Raises UserError where its file is missing."""
     with _of_item(item, item.image, blobs) as path:
         pixels = readers.windowed(readers.read(path, page=item.image.page), low=item.low, high=item.high)
         return _checked(pixels, item)
 
 
 def read_colour(item: ManifestItem, *, blobs: Path | None) -> NDArray[np.uint8]:
-    """One image at its own size as RGB, (H, W, 3), low..high as 0..255. Raises UserError where its file is missing."""
+    """One image at its own size as RGB (H, W, 3), low..high scaled to 0..255. Raises UserError without its file."""
     with _of_item(item, item.image, blobs) as path:
         pixels = readers.windowed(readers.read_colour(path, page=item.image.page), low=item.low, high=item.high)
         return _checked(pixels, item)
@@ -159,14 +159,14 @@ def read_mask(item: ManifestItem, layer: str, *, blobs: Path | None) -> NDArray[
 
 
 def resized(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 3) to (size, size), bilinear over all that an output pixel covers, so that nothing aliases."""
+    """Resizes (H, W) or (H, W, 3) to (size, size), bilinear over the area of each output pixel (antialiased)."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def resized_mask(mask: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
-    """(H, W) to (size, size) by the nearest pixel: class values are never mixed."""
+    """Resizes (H, W) to (size, size) by the nearest pixel: class values are never mixed."""
     if mask.shape == (size, size):
         return mask
     return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
@@ -222,7 +222,7 @@ def _built(
     fill: Callable[[int, NDArray[np.uint8]], None],
     progress: Progress | None,
 ) -> NDArray[np.uint8]:
-    """The array of `key`, built now if nobody has built it before."""
+    """The array of `key`, built now if no job has built it before."""
     path = root / f"{key}.npy"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,7 @@ def _build(
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Takes the disk's space now: a full disk is an error here, and a killed process when a mapped page is written."""
+    """Allocates the disk space now: a full disk is an error here, but a crash when a mapped page is written."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -277,7 +277,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Waits for the lock; the kernel frees it however its holder ends."""
+    """Waits for the lock; the kernel frees it when its holder exits or dies."""
     with open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,1 +1,1 @@
-"""One reader per file format, and the limited child process that reads what a user sent. Imports no torch."""
+"""Image readers, one per file format, and the limited child process that decodes uploads. Imports no torch."""

@@ -1,7 +1,7 @@
-"""Looks into uploaded files in a process of its own, with an end to its memory and its time.
+"""Decodes uploaded files in a child process with limits on memory and time.
 
-A file that makes a decoder crash, loop or swallow memory ends the child process, not the job: it is refused by name
-and the next file gets a fresh child. Imports no torch.
+A file that makes a decoder crash, loop or exhaust memory ends the child process, not the job: it is refused by name
+and the next file gets a new child. Imports no torch.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from ml_core.imaging.windowing import coarse, is_constant, lightness, windowed
 
 MEMORY = 2 * 2**30
 SECONDS = 60.0
-"""For one page: decoding the largest takes a fifth of it."""
+"""Limit for one page: decoding the largest takes a fifth of it."""
 LARGE = 2**26
-"""Numbers in a page from which its thumbnail is made of means, so that no second page of bytes is held for it."""
+"""From this number of values in a page its thumbnail is made from block means, to avoid a second full-size copy."""
 
 
 class Decoder:
-    """A child process that looks into one file after another. Not for two threads at once."""
+    """A child process that inspects one file after another. Not thread-safe."""
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -68,7 +68,7 @@ class Decoder:
         marked: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[dict[str, Any]]:
-        """What `inspect_file` returns for each page. Raises Refused, also where the file killed the child.
+        """Runs `inspect_file` in the child: its result for each page. Raises Refused, also where the child died.
 
         `progress` is called as (done, total) after each page and may raise.
         """
@@ -82,7 +82,7 @@ class Decoder:
             "size": size,
             "marked": marked,
         }
-        with contextlib.suppress(BrokenPipeError):  # The answer says what became of the child.
+        with contextlib.suppress(BrokenPipeError):  # Reading the answer reports what happened to the child.
             child.stdin.write(json.dumps(question).encode() + b"\n")
             child.stdin.flush()
         pages: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class Decoder:
         try:
             progress(done, total)
         except BaseException:
-            self.close()  # its further answers would be taken for those to the next question
+            self.close()  # its remaining answers would be read as those to the next request
             raise
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -120,7 +120,7 @@ class Decoder:
 
     def _answer(self, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert child.stdout is not None
-        while b"\n" not in self._unread:  # Own buffer: select sees nothing of what a stream object has read ahead.
+        while b"\n" not in self._unread:  # Own buffer: select does not see what a stream object has read ahead.
             ready, _, _ = select.select([child.stdout], [], [], self._seconds)
             if not ready:
                 self.close()
@@ -140,14 +140,14 @@ class Decoder:
 def inspect_file(
     path: Path, *, name: str, mask: bool, thumbnails: Path, size: int, marked: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Reads a whole file and yields, per page, what the dataset needs to know of it. Raises Refused.
+    """Reads a whole file and yields, per page, the facts that the dataset stores. Raises Refused.
 
     Of a mask: `width`, `height` and `values` (pixels per class value). Of an image: also `dtype`, the window `low`
     and `high`, `pixel_size_nm`, whether it is `constant` or in `colour`, the bits of its `likeness`, its `tone`, and
     `thumbnail`, the SHA-256 of a WebP picture that was put into the folder `thumbnails`, its shorter side `size` px.
 
-    With `marked`, every other value of a mask is background: where it holds others, or comes in colour, the file is
-    replaced by an 8-bit PNG of what is left. A stack stays as it came, and `only` says which value of it counts.
+    With `marked`, every other value of a mask is background: where it holds others, or is in colour, the file is
+    replaced by an 8-bit PNG that contains only that value. A stack is not rewritten; `only` is the value that counts.
     """
     if mask and marked is not None:
         _clean(path, name=name, marked=marked)
@@ -214,7 +214,7 @@ def _values(mask: NDArray[np.uint8]) -> dict[str, int]:
 
 
 def _bytes(pixels: NDArray[np.generic], *, low: float, high: float, size: int) -> NDArray[np.uint8]:
-    """What a thumbnail of `size` px is made of."""
+    """The uint8 pixels, low..high scaled to 0..255, from which a thumbnail of `size` px is made."""
     return windowed(coarse(pixels, least=4 * size) if pixels.size > LARGE else pixels, low=low, high=high)
 
 
@@ -262,7 +262,7 @@ def _send(answers: IO[bytes], what: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Libraries print warnings: they must not end up among the answers, and of a broken file tifffile has thousands.
+    # Libraries print warnings, tifffile thousands for a broken file: they must not be mixed with the answers.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

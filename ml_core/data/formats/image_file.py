@@ -1,4 +1,4 @@
-"""What the readers of all formats share: what a file says about itself, and how one that cannot be taken is refused.
+"""Types and checks that the readers of all image formats share: headers, limits, and the error for refused files.
 
 Imports no torch.
 """
@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MAX_PIXELS = 450_000_000
-"""One image: 21,213 x 21,213."""
+"""Limit of one image: 21,213 x 21,213."""
 MAX_PAGE_BYTES = 2**30
 MAX_PAGES = 4096
 CHECK_RATIO_ABOVE = 256 * 2**20
-"""Small files may well be all black and compress a thousandfold; only large ones can hurt."""
+"""Small files may be all black and compress a thousandfold, so only large ones are checked."""
 MAX_RATIO = 1000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it and refuses twice as much, both before decoding.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it and raises above twice as much, both before decoding.
 
 DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
 
 CREDIBLE_NM = (0.01, 10_000.0)
-"""Pixel sizes of microscopes. The 72 or 300 dpi that drawing programs write stand far above it."""
+"""Range of pixel sizes of microscopes. The 72 or 300 dpi that drawing programs write are far above it."""
 
 _FILES_FAULT = {None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG}
-"""Of errors of the system, those that come of an offset that no file has; decoders leave the number empty."""
+"""System errors that an impossible offset in a file causes; decoders raise OSError without a number."""
 
 AGAIN = "Export it again and add it here."
 
 
 class Refused(Exception):
-    """A file that cannot be taken. `reason` says what is wrong with it, `remedy` what to do."""
+    """Raised for a file that is not accepted. `reason` describes what is wrong with it, `remedy` what to do."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} {remedy}")
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says about itself. All pages that are read share size and type."""
+    """The facts in a file's header. All pages that are read share size and type."""
 
     format: str
     width: int
@@ -60,23 +60,23 @@ class Header:
     pixel_size_nm: float | None = None
     notes: tuple[str, ...] = field(default=())
     ratio: int = MAX_RATIO
-    """As how many times its own size the pixels may unpack."""
+    """How many times the file's own size its unpacked pixels may take."""
 
 
 class Source(Protocol):
-    """An open file of one format. Not for two threads at once."""
+    """An open file of one format. Not thread-safe."""
 
     def header(self) -> Header:
-        """Reads and judges what the file says about itself, no pixels. Raises Refused."""
+        """Reads and validates the file's header without decoding pixels. Raises Refused."""
 
     def pixels(self, page: int, *, mask: bool = False) -> NDArray[np.generic]:
-        """One page as the file has it, (H, W) or (H, W, C). `mask` keeps the numbers of a palette's colours."""
+        """One page as stored, (H, W) or (H, W, C). With `mask` a colour palette gives its indices, not its colours."""
 
     def close(self) -> None: ...
 
 
 def validated(header: Header, *, size: int) -> Header:
-    """The header itself, where a file of `size` bytes that has it can be taken. Raises Refused."""
+    """Returns the header where a file of `size` bytes with it is accepted. Raises Refused otherwise."""
     pixels = header.width * header.height
     page = pixels * header.channels * np.dtype(header.dtype).itemsize
     if pixels <= 0 or header.pages <= 0:
@@ -105,15 +105,15 @@ def validated(header: Header, *, size: int) -> Header:
 
 
 def credible(size_nm: float | None) -> float | None:
-    """A pixel size in nanometres, six digits of it; None where no microscope has such."""
-    if size_nm is None or not CREDIBLE_NM[0] <= size_nm <= CREDIBLE_NM[1]:  # not a number fails too
+    """A pixel size in nanometres, rounded to six digits; None where it is outside of a microscope's range."""
+    if size_nm is None or not CREDIBLE_NM[0] <= size_nm <= CREDIBLE_NM[1]:  # NaN fails too
         return None
     return float(f"{size_nm:.6g}")
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turns whatever a decoder says about a damaged file into a sentence; the memory's end is not the file's fault."""
+    """Converts a decoder's error for a damaged file to Refused; lack of memory is not treated as the file's fault."""
     try:
         yield
     except (Refused, MemoryError):
@@ -122,11 +122,11 @@ def refusing() -> Iterator[None]:
         raise Refused(f"The image has more than {2 * MAX_PIXELS:,} pixels.", "Cut it into tiles.") from error
     except OSError as error:
         if error.errno not in _FILES_FAULT:
-            raise  # The disk's fault or a missing file, and not what is in it.
+            raise  # A disk error or a missing file: the file's content is not the cause.
         raise Refused("The file is damaged or cut off.", AGAIN) from error
     except (ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error) as error:
         raise Refused("The file is damaged or cut off.", AGAIN) from error
     except Exception as error:
-        # Decoders have errors of their own (a class per codec): whatever they say, this file is refused by name.
+        # Decoders raise error classes of their own, one per codec: for any of them the file is refused by name.
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise Refused(f"The file cannot be decoded ({said}).", "Save it as PNG or as plain TIFF.") from error

@@ -1,8 +1,8 @@
-"""MRC files of electron microscopes (MRC2014, and IMOD's older dialect). Imports no torch.
+"""Reads MRC files of electron microscopes (MRC2014, and IMOD's older dialect). Imports no torch.
 
 A volume or a stack is read section by section in the order of the file, its first row on top: as `mrcfile` and Fiji
-show it, while 3dmod and ChimeraX put the first row at the bottom. Images and masks of one program turn alike, so
-pairs stay true. Modes 0 (8 bits), 1 and 6 (16 bits), 2 (floats) and 12 (half floats) are read.
+show it, while 3dmod and ChimeraX put the first row at the bottom. Images and masks of one program have the same
+orientation, so pairs stay aligned. Modes 0 (8 bits), 1 and 6 (16 bits), 2 (floats) and 12 (half floats) are read.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ml_core.data.formats.image_file import AGAIN, Header, Refused, refusing
 
 SUFFIXES = frozenset({".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".preali"})
 START = 1024
-"""The length of the header, and the least that `is_mrc` is to be given."""
+"""The length of the header in bytes; `is_mrc` needs at least these."""
 _MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
 _OTHERS = {3: "complex numbers of 16 bits", 4: "complex numbers", 16: "colours", 101: "4 bits"}
 _ANGSTROMS = 10.0
 _IMOD = 1146047817
-"""What IMOD writes into bytes 152 to 155, before flags of which the first says that mode 0 is signed."""
+"""IMOD's stamp in bytes 152 to 155; the first of the flags after it marks mode 0 as signed."""
 
 
 def is_mrc(start: bytes, *, suffix: str) -> bool:
-    """Whether a file that begins so (1,024 bytes) is an MRC file: by its word MAP, or by its name and a sound header.
+    """Whether a file with these first 1,024 bytes is an MRC file: by its word MAP, or by its name and a valid header.
 
-    Files of before 2000 have no such word.
+    Files from before 2000 do not contain that word.
     """
     if len(start) < START:
         return False
@@ -103,9 +103,9 @@ class Mrc:
 
 
 def _header_of(start: bytes) -> np.recarray:
-    """The header by the fields of the reference reader, in the byte order in which it makes sense.
+    """The header in the fields of the reference reader, in the byte order that gives valid values.
 
-    Only these bytes: the extended header behind them may be of any length, and nothing of it is needed.
+    Only these bytes are read: the extended header after them may have any length and is not needed.
     """
     if len(start) < START:
         raise ValueError("too short")
@@ -117,7 +117,7 @@ def _header_of(start: bytes) -> np.recarray:
 
 
 def _pixel_size(header: np.recarray) -> float | None:
-    """Along the columns: the cell's length over its number of grid points, in the axis that columns are."""
+    """Nanometres per pixel along the columns: the cell's length over its number of grid points on that axis."""
     axis = {1: "x", 2: "y", 3: "z"}.get(int(header.mapc), "x")
     points = int(header["m" + axis])
     length = float(header.cella[axis])
@@ -132,7 +132,7 @@ def _notes(header: np.recarray) -> tuple[str, ...]:
 
 
 def _is_unsigned(header: np.recarray) -> bool:
-    """Mode 0 is signed by the standard. IMOD says otherwise in a flag; older programs only by the range of values."""
+    """Mode 0 is signed by the standard. IMOD marks unsigned bytes by a flag, older programs only by the value range."""
     order = ">" if header.mode.dtype.byteorder == ">" else "<"
     stamp, flags = struct.unpack(f"{order}ii", header.tobytes()[152:160])
     if stamp == _IMOD:

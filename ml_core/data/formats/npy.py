@@ -1,7 +1,7 @@
-"""NumPy's `.npy` files: one array, never a pickle. Imports no torch.
+"""Reads NumPy's `.npy` files: one array, never a pickle. Imports no torch.
 
 A file is one image (H, W), one in colour (H, W, 3 or 4), a stack of images (N, H, W) or of colour images
-(N, H, W, 3 or 4). With a last axis of 3 or 4 and 8 or 16 bits an array is taken for colour.
+(N, H, W, 3 or 4). An array of 8 or 16 bits with a last axis of 3 or 4 counts as colour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ml_core.data.formats.image_file import AGAIN, DTYPES, Header, Refused, refu
 START = b"\x93NUMPY"
 _MOST_HEADER = 10_000
 _LABELS = {"int64", "uint64"}
-"""NumPy's own integers, as masks come out of scripts: read here and nowhere else."""
+"""NumPy's default integers, in which scripts save masks: read in this format only."""
 
 
 class Npy:
@@ -87,7 +87,7 @@ class Npy:
 
 
 def _declared(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """What the file's own header says: shape, whether column by column, type."""
+    """Parses the file's header: shape, whether in Fortran order, type."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:

@@ -1,4 +1,4 @@
-"""PNG and JPEG files. Imports no torch."""
+"""Reads PNG and JPEG files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ml_core.data.formats.image_file import Header, Refused, refusing
 STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _FORMATS = ["PNG", "JPEG"]
 _CHANNELS = {"1": 1, "L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-"""By mode. JPEGs for print (CMYK) are refused: their greys are those of inks."""
+"""By Pillow's mode. JPEGs for print (CMYK) are refused: their values are amounts of ink."""
 
 
 LARGE = 2**25
-"""Pixels from which a PNG is unpacked straight into its array: Pillow holds a picture three times on the way there."""
+"""From this number of pixels a PNG is unpacked directly into its array: with Pillow three copies would be in memory.
+"""
 
 
 class Picture:
@@ -58,11 +59,11 @@ class Picture:
             return pixels.astype(np.uint16, copy=False) if picture.mode.startswith("I") else pixels
 
     def close(self) -> None:
-        """Nothing stays open between two calls: Pillow reads a picture once."""
+        """Does nothing: no file stays open between calls, as Pillow reads a picture once."""
 
 
 def _is_plain(picture: Image.Image) -> bool:
-    """Whether both libraries read the same out of it."""
+    """Whether both libraries read the same pixels from it."""
     return picture.format == "PNG" and picture.mode in ("L", "I;16", "RGB") and "transparency" not in picture.info
 
 

@@ -1,6 +1,6 @@
-"""Lays a large image down as arrays of which each is half the size of the one before. Imports no torch.
+"""Builds an image pyramid: `.npy` files of which each is half the size of the one before. Imports no torch.
 
-Run as a program of its own, so that whoever asks for it, a web server, needs no memory for it:
+Run as a program of its own, so that the web server that needs a pyramid spends no memory on building it:
 `python -m ml_core.data.formats.pyramid IMAGE PAGE FOLDER grey 1`.
 """
 
@@ -35,21 +35,21 @@ def levels_of(width: int, height: int) -> int:
 def build_pyramid(image: Path, *, page: int, folder: Path, what: str, factor: int = 1) -> None:
     """Writes `0.npy`, `1.npy`, ... into `folder`: level 0 is the page itself, in its own type. Raises Refused.
 
-    `what` is `grey` (H, W), `colour` (H, W, 3), or `mask`: of one, every `factor`-th value and no further level, as
-    class values have no mean.
+    `what` is `grey` (H, W), `colour` (H, W, 3), or `mask`: for a mask every `factor`-th value and no further level,
+    as class values have no mean.
     """
     if what == "mask":
         np.save(folder / "0.npy", readers.read_mask(image, page=page)[::factor, ::factor])
         return
     pixels = readers.read_colour(image, page=page) if what == "colour" else readers.read(image, page=page)
-    # No fsync: what a power cut spoils is made again.
+    # No fsync: a pyramid that a power cut damaged is built again.
     np.save(folder / "0.npy", pixels)
     for number in range(1, levels_of(pixels.shape[1], pixels.shape[0])):
         pixels = halved(pixels, folder / f"{number}.npy")
 
 
 def halved(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
-    """Means of 2 x 2 pixels, written to `path` and mapped from there; a last odd row or column stands for itself."""
+    """Means of 2 x 2 pixels, written to `path` and memory-mapped; a last odd row or column is kept as it is."""
     height, width, *rest = pixels.shape
     shape = (-(-height // 2), -(-width // 2), *rest)
     small = np.lib.format.open_memmap(path, mode="w+", dtype=pixels.dtype, shape=shape)

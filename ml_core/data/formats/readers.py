@@ -1,7 +1,7 @@
-"""Reads PNG, JPEG, TIFF, MRC and `.npy` files as grey micrographs or as masks. Nothing here imports torch.
+"""Reads PNG, JPEG, TIFF, MRC and `.npy` files as grey micrographs or as masks. Imports no torch.
 
-The header is read and judged before any pixel is decoded. What cannot be taken is refused with its reason and with
-what to do about it; nothing is skipped in silence.
+The header is read and validated before any pixel is decoded. A file that is not accepted raises Refused with the
+reason and a remedy; nothing is skipped silently.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ _EXPORTS = {
     ".spi": "SPIDER",
     ".raw": "Raw",
 }
-"""What Fiji opens with Bio-Formats and a plugin at most."""
+"""Formats that are not read here, but that Fiji opens with Bio-Formats or a plugin."""
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
 _PICTURES = {".gif", ".bmp", ".webp", ".svg", ".jp2", ".avif", ".heic"}
 SAMPLED = 4_000_000
-"""Pixels that a window is found from."""
+"""Number of pixels from which a window is computed."""
 
 
 class Opened:
-    """A file that is open and has been judged: `header` says what is in it. Not for two threads at once."""
+    """An open file whose header has been validated. Not thread-safe."""
 
     def __init__(self, source: Source, *, size: int) -> None:
         self._source = source
@@ -76,12 +76,12 @@ class Opened:
 
     @cached_property
     def header(self) -> Header:
-        """Raises Refused where the file cannot be taken."""
-        with refusing():  # what should be a number may be a list of them
+        """The validated header. Raises Refused where the file is not accepted."""
+        with refusing():  # in a damaged header a number may be a list
             return validated(self._source.header(), size=self._size)
 
     def pixels(self, page: int = 0) -> NDArray[np.generic]:
-        """One page as the file has it, (H, W) or (H, W, C). Raises Refused."""
+        """One page as stored, (H, W) or (H, W, C). Raises Refused."""
         return self._source.pixels(page)
 
     def grey(self, page: int = 0) -> NDArray[np.generic]:
@@ -92,15 +92,15 @@ class Opened:
     def mask(self, page: int = 0) -> NDArray[np.uint8]:
         """One page as class values, (H, W) uint8. Raises Refused.
 
-        A palette of greys stands for its greys, one of colours for its numbers. JPEG has no exact values, so it is
-        cut at half into 0 and 255.
+        A grey palette gives its greys, a colour palette its indices. JPEG has no exact values, so it is
+        thresholded at half into 0 and 255.
         """
         return _as_mask(self._source.pixels(page, mask=True), exact=self.header.format != "jpeg")
 
     def window(self) -> tuple[float, float]:
         """The values shown as black and white and trained on as 0 and 255, one pair for all pages.
 
-        8-bit files show as they are. Others saturate 0.35 % at either end, as ImageJ's automatic contrast does.
+        8-bit files are shown unchanged. Others saturate 0.35 % at either end, as ImageJ's automatic contrast does.
         """
         header = self.header
         if header.dtype == "uint8":
@@ -112,9 +112,9 @@ class Opened:
 
 @contextmanager
 def opened(path: Path, *, name: str = "") -> Iterator[Opened]:
-    """Opens a file by what it begins with. Raises Refused where it is of no format that is read.
+    """Opens a file by its first bytes. Raises Refused where its format is not read.
 
-    `name` is what the user called the file; its suffix helps to say how to export other formats.
+    `name` is the user's name of the file; its suffix selects the advice on exporting from other formats.
     """
     size = path.stat().st_size
     if size == 0:
@@ -127,7 +127,7 @@ def opened(path: Path, *, name: str = "") -> Iterator[Opened]:
 
 
 def inspect(path: Path, *, name: str = "") -> Header:
-    """Reads the header of a file and judges it, without decoding pixels. Raises Refused."""
+    """Reads and validates the header of a file without decoding pixels. Raises Refused."""
     with opened(path, name=name) as file:
         return file.header
 
@@ -157,7 +157,7 @@ def read_mask(path: Path, *, page: int = 0) -> NDArray[np.uint8]:
 
 
 def window_of(path: Path, header: Header) -> tuple[float, float]:
-    """See `Opened.window`; `header` saves opening a file of 8 bits."""
+    """See `Opened.window`; with `header` given, an 8-bit file need not be opened."""
     if header.dtype == "uint8":
         return 0.0, 255.0
     with opened(path) as file:
@@ -171,7 +171,7 @@ def is_colour(path: Path) -> bool:
 
 
 def differs(pixels: NDArray[np.generic]) -> bool:
-    """Whether the channels of (H, W, C) differ, looked at on a small copy, where what a codec makes up is gone."""
+    """Whether the channels of (H, W, C) differ, measured on a small copy, in which codec artefacts average out."""
     if pixels.ndim == 2 or pixels.shape[2] < 3:
         return False
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / SAMPLED) ** 0.5))

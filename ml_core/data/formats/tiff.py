@@ -1,4 +1,4 @@
-"""What a TIFF file holds, judged by its tags before any pixel is decoded. Nothing here imports torch."""
+"""Reads TIFF files, which are validated by their tags before any pixel is decoded. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODECS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34887, 34892, 34925, 5000
 TILE_BYTES = 64 * 2**20
 RATIO_CCITT = 10_000
 READ_AHEAD = 16 * 2**20
-"""Bytes of a file that are held packed while they are unpacked: the library's own 256 MB are of no more speed."""
+"""Compressed bytes held in memory while they are unpacked: the library's default of 256 MB is not faster."""
 
 _NM = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "micron": 1e3, "microns": 1e3, "\\u00b5m": 1e3, "mm": 1e6}
 _NM |= {"\u00c5": 0.1, "\u212b": 0.1, "angstrom": 0.1, "pm": 1e-3, "cm": 1e7, "m": 1e9}
@@ -77,13 +77,13 @@ def _header_of(file: tifffile.TiffFile) -> Header:
 
 @lru_cache(maxsize=64)
 def _offsets(path: Path, _changed: int) -> tuple[int, ...]:
-    """Where the directories of the pages that count stand: found once, as the way to the last leads by all others."""
+    """Offsets of the directories of the pages that count. Cached, as finding the last one reads all others."""
     with tifffile.TiffFile(path) as file:
         return tuple(page.offset for page in _same_layout(file))
 
 
 def _same_layout(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The pages with the first page's size and type; previews and pyramid levels are others."""
+    """The pages with the first page's size and type; previews and pyramid levels differ in these."""
     first = file.pages[0].aspage()
     return [
         page.aspage()
@@ -93,7 +93,7 @@ def _same_layout(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 
 
 def _contiguous_images(file: tifffile.TiffFile) -> int:
-    """How many images follow each other behind a single directory, as ImageJ writes stacks; 0 where it is not so."""
+    """How many contiguous images a single directory describes, as ImageJ writes stacks; 0 for other files."""
     if not file.is_imagej:
         return 0
     images = int((file.imagej_metadata or {}).get("images", 1))
@@ -117,9 +117,9 @@ def _read_page(file: tifffile.TiffFile, page: int, *, offset: int) -> NDArray[np
         pixels = tifffile.TiffPage(file, index=page).asarray(maxworkers=1, buffersize=READ_AHEAD)
     else:
         pixels = first.asarray(maxworkers=1, buffersize=READ_AHEAD)
-    white_is_zero = first.photometric == 0  # turned, so that bright is bright
+    white_is_zero = first.photometric == 0  # inverted, so that larger values are brighter
     if pixels.dtype == np.bool_ or first.bitspersample == 1:
-        # tifffile calls bits "white is zero" and leaves them as they are: its own True has to stay true.
+        # tifffile calls bits "white is zero" but does not invert them: its True must stay true.
         white_is_zero &= not str(first.software).startswith("tifffile")
         pixels = ((pixels > 0) ^ white_is_zero).astype(np.uint8) * np.uint8(255)
     elif white_is_zero and pixels.dtype.kind == "u":
@@ -128,7 +128,7 @@ def _read_page(file: tifffile.TiffFile, page: int, *, offset: int) -> NDArray[np
 
 
 def _planes_per_slice(file: tifffile.TiffFile) -> int:
-    """Channels times time points that OME's or ImageJ's description tells of; 1 where there is none."""
+    """Channels times time points in OME's or ImageJ's description; 1 where there is none."""
     if file.is_imagej:
         said = file.imagej_metadata or {}
         return int(said.get("channels", 1)) * int(said.get("frames", 1))
@@ -170,7 +170,7 @@ def _resolution_size(file: tifffile.TiffFile) -> float | None:
 
 
 def _pages_at_most(file: tifffile.TiffFile, most: int) -> int:
-    """Counts directories without reading on for ever in a file whose directories point in a circle."""
+    """Counts directories up to `most`, as in a damaged file directories can form an endless circle."""
     count = 0
     for _ in file.pages:
         count += 1
@@ -180,7 +180,7 @@ def _pages_at_most(file: tifffile.TiffFile, most: int) -> int:
 
 
 def _check_page(page: tifffile.TiffPage) -> None:
-    """Raises Refused where such a page is not read."""
+    """Raises Refused where a page of this kind is not supported."""
     if page.dtype is None or np.dtype(page.dtype).name not in DTYPES | {"bool"}:
         raise Refused(f"Its pixels are of the type {page.dtype}.", "Save it as 8 or 16 bits.")
     if int(page.compression) not in CODECS:

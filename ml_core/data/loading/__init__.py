@@ -1,1 +1,1 @@
-"""From prepared arrays to batches on the device: views, augmentation, masks, labels."""
+"""Loads batches from prepared arrays to the device: views, augmentation, masks, labels."""

@@ -1,6 +1,6 @@
-"""Augmentation of micrographs together with their masks: on the device, drawn anew for each sample of a batch.
+"""Augments batches of micrographs together with their masks, on the device, with random parameters per sample.
 
-All chance comes from the device's global generator, whose state is part of a checkpoint.
+All random numbers come from the device's global generator, whose state is part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ml_core.imaging.tensor_blur import gaussian_blur
 Policy = Literal["paper", "tone", "dihedral", "elastic"]
 
 BLUR_SHARE = 0.3
-"""How many of the samples are blurred."""
+"""The share of the samples that are blurred."""
 BLUR_MOST = 1.2
 """The greatest standard deviation of the blur, in pixels."""
 BRIGHTNESS = 0.15
@@ -31,24 +31,24 @@ DIHEDRAL_NOISE = 0.04
 """The greatest standard deviation of the noise, where white is 1."""
 
 ELASTIC_ANGLE = math.radians(45)
-"""The greatest turn, either way, on top of the quarter turns."""
+"""The greatest rotation, in either direction, in addition to the quarter turns."""
 ELASTIC_SCALE = 1.25
-"""The greatest factor, up or down."""
+"""The greatest scale factor, up or down."""
 ELASTIC_BEND = 0.015
-"""The deviation of the shifts at the knots, as a share of the side."""
+"""The standard deviation of the shifts at the knots, as a share of the image's side."""
 ELASTIC_KNOTS = 6
 
 
 def augment(grey: Tensor, masks: Tensor, *, policy: Policy = "tone") -> tuple[Tensor, Tensor]:
-    """`grey` (B, 1, S, S) in 0..1 and `masks` (B, S, S) integers with the same geometry; tensors of the same shapes.
+    """Augments `grey` (B, 1, S, S) in 0..1 and `masks` (B, S, S) integers by the same geometry; shapes are kept.
 
-    paper: flips, turns by any angle and blur (paper, section V). tone: brightness and contrast as well. In both, masks
-    take the nearest pixel, so no value is made up, and what a turn uncovers is filled by reflection.
-    dihedral: the eight ways in which a square can lie, so that nothing is interpolated, filled or blurred by turning;
-    then blur, contrast, brightness, gamma and noise. For crops at full resolution, where a quarter of a crop that
-    turns by any angle would be filler.
-    elastic: the same, and before the tone turned by up to 45 degrees, scaled and bent (Ronneberger et al. 2015, section
-    3.1), so that no crop comes twice; filled by reflection. For few labels and many epochs.
+    paper: flips, rotations by any angle and blur (paper, section V). tone: brightness and contrast as well. In both,
+    masks take the nearest pixel, so class values are never mixed, and uncovered corners are filled by reflection.
+    dihedral: the eight symmetries of a square, so that nothing is interpolated or filled; then blur, contrast,
+    brightness, gamma and noise. For crops at full resolution, where rotation by any angle would make a quarter of the
+    crop filler.
+    elastic: like dihedral, and before the tone changes rotated by up to 45 degrees, scaled and deformed (Ronneberger
+    et al. 2015, section 3.1), so that no crop repeats; filled by reflection. For few labels and many epochs.
     """
     if policy in ("dihedral", "elastic"):
         grey, masks = _dihedral(grey, masks)
@@ -67,7 +67,7 @@ def _turned(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bent(count: int, *, like: Tensor) -> Tensor:
-    """(B, H, W, 2) of where each pixel is taken from: a turn and a scale per sample, and smooth shifts."""
+    """Sampling grids (B, H, W, 2) of an elastic deformation: a rotation and a scale per sample, and smooth shifts."""
     angle = ELASTIC_ANGLE * _either_way(like).view(count)
     scale = (math.log(ELASTIC_SCALE) * _either_way(like).view(count)).exp()
     cos, sin, zero = angle.cos() * scale, angle.sin() * scale, torch.zeros_like(angle)
@@ -80,7 +80,7 @@ def _bent(count: int, *, like: Tensor) -> Tensor:
 
 
 def _moved_to(grid: Tensor, grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and mask taken at `grid` (B, H, W, 2); the mask's nearest pixel, what lies outside by reflection."""
+    """Samples images and masks at `grid` (B, H, W, 2): masks by the nearest pixel, the outside by reflection."""
     grey = functional.grid_sample(grey, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     turned = functional.grid_sample(
         masks[:, None].to(grey.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False
@@ -89,9 +89,9 @@ def _moved_to(grid: Tensor, grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor
 
 
 def _turns(count: int, *, like: Tensor) -> Tensor:
-    """(B, 2, 3) affine maps: a rotation by any angle and, for half of the samples, a mirror.
+    """Affine maps (B, 2, 3): a rotation by any angle and, for half of the samples, a mirror.
 
-    With rotation by half a turn among the angles, one mirror axis makes all flips.
+    As the angles include half a turn, one mirror axis gives all flips.
     """
     angle = torch.rand(count, device=like.device) * (2 * torch.pi)
     mirror = (torch.rand(count, device=like.device) < 0.5).to(like.dtype) * 2 - 1
@@ -102,7 +102,7 @@ def _turns(count: int, *, like: Tensor) -> Tensor:
 
 
 def _dihedral(grey: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Two mirrors and the transposition, each for half of the samples: together all eight symmetries of a square."""
+    """Applies two mirrors and the transposition, each to half of the samples: all eight symmetries of a square."""
     assert grey.shape[-1] == grey.shape[-2], "only a square can be transposed in its place"
     chosen = torch.rand(3, len(grey), device=grey.device) < 0.5
     for which, (first, second) in zip(chosen, ((-1, None), (-2, None), (-1, -2)), strict=True):
@@ -133,11 +133,11 @@ def _gamma(grey: Tensor) -> Tensor:
 
 
 def _noisy(grey: Tensor) -> Tensor:
-    """Noise of a strength that differs by sample; not clamped, as a clamp would shift the mean of dark and bright."""
+    """Adds noise of a random strength per sample; not clamped, as a clamp would shift the mean of dark and bright."""
     strength = DIHEDRAL_NOISE * torch.rand(len(grey), 1, 1, 1, device=grey.device)
     return grey + strength * torch.randn_like(grey)
 
 
 def _either_way(grey: Tensor) -> Tensor:
-    """(B, 1, 1, 1) of -1..1, one per sample."""
+    """Random numbers in -1..1, one per sample, (B, 1, 1, 1)."""
     return 2 * torch.rand(len(grey), 1, 1, 1, device=grey.device) - 1

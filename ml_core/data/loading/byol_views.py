@@ -1,7 +1,7 @@
-"""The two views of each micrograph that BYOL compares: made on the device, drawn anew for each sample of a batch.
+"""Makes the two views of each micrograph that BYOL compares, on the device, with random parameters per sample.
 
-Chance comes from the device's global generator, whose state is part of a checkpoint. Views are float, (B, 3, H, W),
-in 0..1; `normalised` brings them to what the encoder takes.
+Random numbers come from the device's global generator, whose state is part of a checkpoint. Views are float,
+(B, 3, H, W), in 0..1; `normalised` converts them to the encoder's input.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ JITTER_SHARE = 0.8
 BRIGHTNESS = 0.4
 CONTRAST = 0.4
 BLUR_SHARE = (1.0, 0.1)
-"""How many samples of the first and of the second view are blurred."""
+"""The shares of the samples of the first and of the second view that are blurred."""
 BLUR_SIGMA = (0.1, 2.0)
 BLUR_KERNEL = 23 / 224
 """The kernel's length as a share of the image's."""
 SOLARIZE_SHARE = (0.0, 0.2)
 
 COLOUR_BLUR_SHARE = 0.5
-"""Of either view of colour+crop. BYOL's 1.0 and 0.1 suit views that change places; here the first is always the grey
-one, and an encoder that never met a sharp grey image would be of little use on micrographs."""
+"""Share of blurred samples in either view of colour+crop. BYOL's 1.0 and 0.1 suit views that are interchangeable; here
+the first is always the grey one, and an encoder that never saw a sharp grey image would be of little use on
+micrographs."""
 
 CROP_MARGIN = 2
-"""Crops are cut from arrays so many times as large as the view, so that a small one is not made of a few pixels."""
+"""Crops are cut from arrays this many times as large as the view, so that a small crop still has enough pixels."""
 
 
 def grey_and_colour(grey: Tensor, ab: Tensor, *, colour_space: Literal["lab", "rgb"]) -> tuple[Tensor, Tensor]:
     """The paper's two views: the micrograph, and the same in colour; same geometry.
 
-    `grey` (B, H, W) uint8; `ab` (B, 2, h, w) uint8 = ab + 128, brought to (H, W). The first view is the grey value
+    `grey` (B, H, W) uint8; `ab` (B, 2, h, w) uint8 = ab + 128, resized to (H, W). The first view is the grey value
     three times. The second is sRGB, or Lab with each channel scaled to 0..1: L / 100, (a + 128) / 255, (b + 128) / 255.
     """
     light = grey[:, None].float() / 255
@@ -52,24 +53,24 @@ def grey_and_colour(grey: Tensor, ab: Tensor, *, colour_space: Literal["lab", "r
 def cropped_grey_and_colour(
     grey: Tensor, ab: Tensor, *, size: int, colour_space: Literal["lab", "rgb"]
 ) -> tuple[Tensor, Tensor]:
-    """The policy colour+crop: as `grey_and_colour`, but each view from a crop, a tone and a sharpness of its own.
+    """The policy colour+crop: like `grey_and_colour`, but each view with its own crop, tone and sharpness.
 
-    With the same geometry, as in the paper, where an edge stands is answer enough; so each view is cropped. Two crops
-    of one micrograph still share its histogram, by which they can be told from all others (Chen et al. 2020,
-    arXiv:2002.05709, section 3.2), and the brightness of a micrograph says more of the session than of the cell; so
-    brightness and contrast change as in BYOL. So does sharpness, for the noise of a detector marks an image too. Not
-    solarized: the colours were made for the contrast as it is. All of it acts on the lightness, and a and b stay.
+    With the same geometry, as in the paper, the positions of edges suffice to match the views; so each is cropped. Two
+    crops of one micrograph still share its histogram, by which they can be matched (Chen et al. 2020,
+    arXiv:2002.05709, section 3.2), and the brightness of a micrograph depends more on the imaging session than on the
+    cell; so brightness and contrast change as in BYOL. So does sharpness, as detector noise identifies an image too.
+    No solarization: the colours were made for the original contrast. Only the lightness changes; a and b are kept.
     """
     light = grey[:, None].float() / 255
     first = _contrast_changed(crop(light, size=size))
     grid = _crop_grid(light, size=size)
-    # The planes are small: taken at the crop's own points they need not be brought to the image's size before.
+    # The planes are small: sampled directly at the crop's grid they need not be resized to the image first.
     second = _coloured(_contrast_changed(_sampled(light, grid)), _sampled(ab.float(), grid), colour_space=colour_space)
     return first.expand(-1, 3, -1, -1), second
 
 
 def crop(x: Tensor, *, size: int) -> Tensor:
-    """A random crop of each sample of `x` (B, C, H, W), mirrored or not, brought to (B, C, size, size).
+    """A random crop of each sample of `x` (B, C, H, W), mirrored or not, resized to (B, C, size, size).
 
     Mirrored along both axes, as a micrograph has no up and down.
     """
@@ -90,7 +91,7 @@ def augmented_pair(grey: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
 
 
 def jittered(x: Tensor, *, share: float = JITTER_SHARE) -> Tensor:
-    """Brightness and contrast of a `share` of the samples of `x` (B, C, H, W), each by its own factors."""
+    """Changes brightness and contrast of a `share` of the samples of `x` (B, C, H, W), by random factors per sample."""
     chosen = _chosen(x, share)
     brightness = 1 + chosen * _uniform(len(x), -BRIGHTNESS, BRIGHTNESS, like=x).view(-1, 1, 1, 1)
     contrast = 1 + chosen * _uniform(len(x), -CONTRAST, CONTRAST, like=x).view(-1, 1, 1, 1)
@@ -100,7 +101,7 @@ def jittered(x: Tensor, *, share: float = JITTER_SHARE) -> Tensor:
 
 
 def blurred(x: Tensor, *, share: float) -> Tensor:
-    """A Gaussian of its own width over a `share` of the samples of `x` (B, 1, H, W)."""
+    """Blurs a `share` of the samples of `x` (B, 1, H, W) by a Gaussian of a random width per sample."""
     count, _, height, width = x.shape
     radius = max(1, round(BLUR_KERNEL * min(height, width) / 2))
     sigma = _uniform(count, *BLUR_SIGMA, like=x)
@@ -108,7 +109,7 @@ def blurred(x: Tensor, *, share: float) -> Tensor:
 
 
 def solarized(x: Tensor, *, share: float) -> Tensor:
-    """A `share` of the samples of `x` with all that is brighter than half turned to its negative."""
+    """Solarizes a `share` of the samples of `x`: values above 0.5 are inverted."""
     return torch.lerp(x, torch.where(x >= 0.5, 1 - x, x), _chosen(x, share))
 
 
@@ -118,7 +119,7 @@ def normalised(x: Tensor, *, mean: Sequence[float], deviation: Sequence[float]) 
 
 
 def _coloured(light: Tensor, planes: Tensor, *, colour_space: Literal["lab", "rgb"]) -> Tensor:
-    """Grey values (B, 1, H, W) in 0..1 and `planes` (B, 2, H, W) = ab + 128 as one view (B, 3, H, W) in 0..1."""
+    """Combines grey values (B, 1, H, W) in 0..1 and `planes` (B, 2, H, W) = ab + 128 to a view (B, 3, H, W) in 0..1."""
     lightness = lightness_of_grey(light)
     if colour_space == "lab":
         return torch.cat([lightness / 100, planes / 255], dim=1)
@@ -130,7 +131,7 @@ def _contrast_changed(light: Tensor) -> Tensor:
 
 
 def _crop_grid(x: Tensor, *, size: int) -> Tensor:
-    """Where each sample of `x` (B, C, H, W) is looked at for a crop of its own; shape (B, size, size, 2)."""
+    """Sampling grids (B, size, size, 2) of a random crop of each sample of `x` (B, C, H, W)."""
     count = x.shape[0]
     area = _uniform(count, *CROP_AREA, like=x)
     ratio = _uniform(count, *(math.log(value) for value in CROP_RATIO), like=x).exp()

@@ -1,4 +1,4 @@
-"""Micrographs with labels, as classification takes them: which class each item belongs to, and which part. No torch."""
+"""Collects the labelled items of a manifest for classification: class and split part of each. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ml_core.data.naming.pairing import label_folders
 from ml_core.errors import UserError
 
 NAMED = 3
-"""So many classes or images are named in one sentence."""
+"""At most this many classes or images are named in one sentence."""
 
 
 @dataclass(frozen=True)
 class ClassificationData:
-    """Items with a label. `positions` (N,) are those in the manifest, `labels` (N,) places in `classes`.
+    """Items with a label. `positions` (N,) index the manifest's items, `labels` (N,) index `classes`.
 
-    `train`, `validation` and `test` are places in `positions`; `split` says by which rule, in positions.
+    `train`, `validation` and `test` are indices into `positions`; `split` holds the rule, and positions.
     """
 
     positions: NDArray[np.int64]
@@ -31,20 +31,20 @@ class ClassificationData:
     classes: tuple[str, ...]
     split: Split
     sentences: tuple[str, ...]
-    """What whoever reads the figures must know: where labels came from, what was left out, how it was split."""
+    """Notes for readers of the scores: where labels came from, what was left out, how the items were split."""
 
     def places(self, part: Literal["train", "validation", "test"]) -> NDArray[np.int64]:
-        """The places (n,) in `positions` of the items of a part."""
+        """The indices (n,) into `positions` of the items of a part."""
         return np.searchsorted(self.positions, getattr(self.split, part))
 
     @property
     def evaluated(self) -> Literal["validation", "test"]:
-        """The part that figures are of: the test part, or the validation part where there is no test part."""
+        """The part on which scores are computed: test, or validation where there is no test part."""
         return "test" if len(self.split.test) else "validation"
 
 
 def labelled(manifest: Manifest, *, rule: Literal["dataset", "random"], seed: int) -> ClassificationData:
-    """The items of `manifest` that have a label, in parts 70/10/20. Raises UserError where that cannot be judged."""
+    """The labelled items of `manifest`, split 70/10/20. Raises UserError where there are too few to evaluate."""
     names, where = _names(manifest)
     positions = np.array([place for place, name in enumerate(names) if name], np.int64)
     classes = tuple(sorted({name for name in names if name}))
@@ -65,12 +65,12 @@ def labelled(manifest: Manifest, *, rule: Literal["dataset", "random"], seed: in
 
 
 def _names(manifest: Manifest) -> tuple[list[str], list[str]]:
-    """The label of each item, empty where it has none; and what is to be said about where they came from."""
+    """The label of each item, empty where it has none, and notes about where the labels came from."""
     names = [item.label for item in manifest.items]
     if any(names):
         return names, []
     folders = [label_folders(item.name) for item in manifest.items]
-    # What all share says nothing: `cem500k/mouse/1.png` and `cem500k/human/2.png` are told apart by their second.
+    # Shared leading folders are skipped: `cem500k/mouse/1.png` and `cem500k/human/2.png` differ in their second.
     depth = 0
     while len({f[: depth + 1] for f in folders}) == 1 and len(folders[0]) > depth:
         depth += 1
@@ -91,7 +91,8 @@ def _check(
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
 ) -> None:
-    """Every class must stand in every part that is there: to learn it, to choose by it, to judge it."""
+    """Validates that every part contains every class, as training, model selection and evaluation need. Raises
+    UserError."""
     parts = {"training": split.train, "validation": split.validation, "test": split.test}
     wanted = [name for name, part in parts.items() if len(part) or name != "test"]
     short = []

@@ -1,4 +1,4 @@
-"""Batches of a prepared array on the device."""
+"""Moves batches of a prepared array to the device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RESIDENT_SHARE = 0.25
 
 
 class DeviceArray:
-    """Hands out rows of a uint8 array (N, ...), which may be memory-mapped.
+    """Loads batches of rows of a uint8 array (N, ...), which may be memory-mapped.
 
-    On a GPU with room for it the array moves there once, and a batch costs no transfer at all. Otherwise the rows
-    of a batch are gathered on the host and sent from pinned memory, without waiting.
+    On a GPU with enough free memory the whole array moves there once, and a batch costs no transfer. Otherwise the
+    rows of a batch are gathered on the host and copied from pinned memory, asynchronously.
     """
 
     def __init__(self, array: NDArray[np.uint8] | Tensor, *, device: torch.device) -> None:

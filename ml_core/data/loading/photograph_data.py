@@ -1,4 +1,4 @@
-"""Colour photographs that a colorizer learns from: batches of Lab on the device."""
+"""Loads colour photographs for the training of a colorizer, as batches in Lab on the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml_core.data.loading.device_array import DeviceArray
 from ml_core.imaging.tensor_lab import rgb_to_lab
 
 LEAST_DIFFERENCE = 16
-"""A photograph has colour where the channels of some pixel are farther apart than this, of 255; noise is less."""
+"""A photograph has colour where the channels of some pixel differ by more than this, of 255; noise is less."""
 
 
 class Photographs:
@@ -39,7 +39,7 @@ class Photographs:
     def crops(self, positions: NDArray[np.int64], *, size: int) -> Tensor:
         """A random square of each photograph, mirrored or not, as Lab (B, 3, size, size) on the device.
 
-        Pixels are moved, never mixed. All chance comes from the device's global generator.
+        Pixels are not interpolated. All random numbers come from the device's global generator.
         """
         photographs = self._feed.batch(positions)
         count, room = len(positions), self.size - size + 1
@@ -52,7 +52,7 @@ class Photographs:
 
 
 def with_colour(array: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which photographs (N, H, W, 3) have any colour, (N,): every other pixel along each side is looked at."""
+    """Which photographs (N, H, W, 3) have any colour, (N,): checks every other pixel along each side."""
     return np.array([_spread(photograph[::2, ::2]) > LEAST_DIFFERENCE for photograph in array], np.bool_)
 
 
@@ -68,5 +68,5 @@ def _spread(pixels: NDArray[np.uint8]) -> int:
 
 
 def _lab(photographs: Tensor) -> Tensor:
-    """sRGB (B, H, W, 3) uint8 to Lab (B, 3, H, W)."""
+    """Converts sRGB (B, H, W, 3) uint8 to Lab (B, 3, H, W)."""
     return rgb_to_lab(photographs.permute(0, 3, 1, 2).float() / 255)

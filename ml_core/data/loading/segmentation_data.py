@@ -1,4 +1,4 @@
-"""Micrographs with masks, as segmentation takes them: batches for training, whole items for judging."""
+"""Loads micrographs with masks for segmentation: batches for training, whole items for evaluation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ml_core.data.manifests.splits import Split
 from ml_core.errors import UserError
 
 MOST_CLASSES = 32
-"""More values than this are numbers of objects, not of classes."""
+"""A mask with more values than this holds numbers of objects, not of classes."""
 
 BACKGROUND = 0
 
 
 def layer_of(manifest: Manifest, wanted: str) -> str:
-    """The mask layer to learn: the one that was named, else the only one. Raises UserError where that is unclear."""
+    """The mask layer to train on: `wanted`, else the only one. Raises UserError where it is missing or ambiguous."""
     layers = manifest.layers
     if not layers:
         raise UserError(
@@ -37,7 +37,7 @@ def layer_of(manifest: Manifest, wanted: str) -> str:
 
 
 def values_of(manifest: Manifest, layer: str) -> list[int]:
-    """The values that the masks of `layer` hold, background (0) first. Raises UserError where they are no classes."""
+    """The values in the masks of `layer`, background (0) first. Raises UserError where they are no classes."""
     found = {int(v) for item in manifest.items if layer in item.masks for v in item.masks[layer].values}
     foreground = sorted(found - {BACKGROUND})
     if not foreground:
@@ -51,11 +51,11 @@ def values_of(manifest: Manifest, layer: str) -> list[int]:
 
 
 class SegmentationData:
-    """Items of a manifest with their masks; positions are those in the manifest.
+    """Items of a manifest with their masks; positions index the manifest's items.
 
-    `classes` counts the classes with background; masks come as class numbers 0..classes-1, in the order of `values`.
+    `classes` counts the classes with background; masks hold class numbers 0..classes-1, in the order of `values`.
     With `squares` (images and masks, resized) batches are whole items; without, random crops of side `size` at full
-    resolution, so many per item and epoch that an epoch sees about every pixel once.
+    resolution, as many per item and epoch as cover about every pixel once.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class SegmentationData:
         return len(self._samples)
 
     def batch(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Grey (B, 1, size, size) in 0..1 and classes (B, size, size) uint8 of an epoch's samples, on the device."""
+        """Images (B, 1, size, size) in 0..1 and classes (B, size, size) uint8 of an epoch's samples, on the device."""
         positions = self._samples[samples]
         if self._squares is not None:
             images, masks = (feed.batch(positions) for feed in self._squares)
@@ -125,17 +125,17 @@ class SegmentationData:
         return self._manifest.items[position].name
 
     def group(self, position: int) -> str:
-        """The stack, volume or animal that the item belongs to; an image that stands alone is one by itself."""
+        """The stack, volume or animal that the item belongs to; an image without one is a group by itself."""
         # A space cannot begin a group's name: see `ml_core.data.manifests.splits`.
         return self._manifest.items[position].group or f" {position}"
 
     def source(self, position: int) -> Mapping[str, str | int]:
-        """Which file and page the item is: facts of artifacts that belong to it."""
+        """File and page of the item: facts of the artifacts that belong to it."""
         image = self._manifest.items[position].image
         return {"image": image.sha256, "page": image.page}
 
     def intensity_sample(self, most: int = 64) -> NDArray[np.uint8]:
-        """Training images as squares (N, s, s), for their mean and deviation."""
+        """Training images as squares (N, s, s), from which mean and standard deviation are computed."""
         chosen = self.train[np.linspace(0, len(self.train) - 1, min(most, len(self.train))).round().astype(np.int64)]
         side = min(min(self.shape(position)) for position in chosen.tolist())
         return np.stack([self._images[position][:side, :side] for position in chosen.tolist()])
@@ -148,7 +148,7 @@ class SegmentationData:
         return max(1, round(height * width / self.size**2))
 
     def _crop(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The same random square of image and mask; what is smaller than a crop is reflected out."""
+        """The same random square of image and mask; an item smaller than a crop is padded by reflection."""
         height, width = self.shape(position)
         room = (max(height - self.size, 0), max(width - self.size, 0))
         top, left = (int(torch.randint(0, most + 1, ())) for most in room)

@@ -1,4 +1,4 @@
-"""Pairs of views of a dataset's micrographs: from the prepared arrays to what the network sees."""
+"""Loads pairs of views of a dataset's micrographs for BYOL: from prepared arrays to normalised batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ml_core.imaging.tensor_lab import lab_to_rgb
 from ml_core.specs import PretrainSpec
 
 TONE_SAMPLE = 2000
-"""Mean and deviation are taken from so many images, spread over the dataset; more do not change the third digit."""
+"""Number of images, spread over the dataset, for mean and deviation; more do not change the third digit."""
 
 
 class Pairs:
@@ -53,18 +53,18 @@ class Pairs:
         return byol_views.cropped_grey_and_colour(grey, ab, size=size, colour_space=colour_space)
 
     def whole(self, positions: NDArray[np.int64]) -> Tensor:
-        """The images at `positions` as they are, as the network takes them: whole, grey, (B, 3, size, size)."""
+        """The images at `positions` without augmentation, as network input: whole, grey, (B, 3, size, size)."""
         grey = self._images.batch(positions)[:, None].float() / 255
         grey = functional.avg_pool2d(grey, grey.shape[-1] // self._spec.image_size)
         return self.normalised(grey.expand(-1, 3, -1, -1))
 
     def normalised(self, view: Tensor) -> Tensor:
-        """A view as the network takes it: (x - mean) / deviation, channels last in memory."""
+        """A view as network input: (x - mean) / deviation, channels last in memory."""
         x = byol_views.normalised(view, mean=self.mean, deviation=self.deviation)
         return x.contiguous(memory_format=torch.channels_last)
 
     def pictures(self, view: Tensor, *, second: bool) -> Sequence[NDArray[np.uint8]]:
-        """A view (B, 3, H, W) as RGB pictures (H, W, 3) for the eye: Lab is shown as the colours that it stands for."""
+        """Converts a view (B, 3, H, W) to RGB pictures (H, W, 3) for display; a Lab view is converted to sRGB."""
         view = view.float().cpu()
         if second and self._ab is not None and self._spec.colour_space == "lab":
             scale, shift = view.new_tensor([100, 255, 255]), view.new_tensor([0, 128, 128])
@@ -80,7 +80,7 @@ def source_size(spec: PretrainSpec) -> int:
 def mean_and_deviation(images: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and deviation of the grey values in 0..1 over at most TONE_SAMPLE images (N, H, W), evenly spread.
 
-    A dataset without any contrast gets the deviation of one grey level, so that nothing is divided by 0.
+    A dataset without any contrast gets the deviation of one grey level, to avoid division by 0.
     """
     chosen = images[np.linspace(0, len(images) - 1, min(len(images), TONE_SAMPLE)).round().astype(np.int64)]
     counts = np.bincount(chosen.reshape(-1), minlength=256)

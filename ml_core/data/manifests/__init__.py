@@ -1,1 +1,1 @@
-"""What a revision holds, as a manifest, and how its items are split. Imports no torch."""
+"""Manifests, which list the contents of a dataset's revision, and splits of their items. Imports no torch."""

@@ -1,4 +1,4 @@
-"""The manifest of a folder of micrographs, for the command line. Imports no torch."""
+"""Builds the manifest of a local folder of micrographs, for the command line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ml_core.job.files import sha256_of
 
 def from_folder(folder: Path, *, name: str = "") -> Manifest:
     """The manifest of a folder of micrographs and masks, paired by the rules of `ml_core.data.naming.pairing`,
-    with what tables in it (`labels.csv`) say.
+    with the labels from tables in it (`labels.csv`).
 
-    A file that cannot be taken ends it with UserError: at a terminal, whoever gave the folder can mend it.
+    A refused file raises UserError: at a terminal, the user who named the folder can correct it.
     """
     names = sorted(
         str(path.relative_to(folder).as_posix())
@@ -69,7 +69,7 @@ def from_folder(folder: Path, *, name: str = "") -> Manifest:
 
 
 def _tables(folder: Path) -> list[label_tables.LabelLookup]:
-    """The tables of labels in a folder, later names first, as a later upload would win."""
+    """The tables of labels in a folder, later names first, as a later upload takes precedence."""
     found = []
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.suffix.lower() not in label_tables.SUFFIXES or not path.is_file() or path.name.startswith("."):

@@ -1,7 +1,7 @@
-"""The manifest: what a dataset holds at one time, one line per item (`docs/contracts.md`). Imports no torch.
+"""Reads and writes manifests: the contents of a dataset's revision, one line per item (`docs/contracts.md`).
 
-A manifest that a server made names files by their SHA-256 alone. One that was made of a folder for the command line
-also says where each file lies.
+A manifest that a server wrote names files by their SHA-256 alone. One that was built from a folder for the command
+line also contains the path of each file. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MICROGRAPHS = "micrographs"
 
 
 EXPORTED = "cristae-manifest.jsonl"
-"""What a manifest is called in the zip of a revision; an intake takes its word for names, sides, labels and masks."""
+"""Name of the manifest in the zip of a revision; an intake of that zip takes names, split, labels and masks from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FileRef:
     only: int | None = None
 
     def locate(self, blobs: Path | None) -> Path:
-        """Where the file lies: at its own path, or under its hash in the folder `blobs`. Raises UserError."""
+        """The file's path: its own, or that under its hash in the folder `blobs`. Raises UserError."""
         if self.path:
             return Path(self.path)
         if blobs is None:
@@ -49,7 +49,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class ManifestItem:
-    """One 2-D image. `low` and `high`, in the file's own units, are trained on as 0 and 255."""
+    """One 2-D image. `low` and `high`, in the file's own units, become 0 and 255 in training."""
 
     name: str
     image: FileRef
@@ -87,7 +87,7 @@ class ManifestItem:
 class Manifest:
     """All items of a dataset, in order of position. `sha256` is that of the file and names the revision.
 
-    `classes` is mask layer -> {"value": {"name", "colour"}}, empty where nobody has named the classes.
+    `classes` is mask layer -> {"value": {"name", "colour"}}, empty where the classes have no names.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Manifest:
     classes: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
     kind: str = MICROGRAPHS
-    """What the dataset holds; the file names it where it is another."""
+    """The kind of the dataset's items; written to the file only where it is not the default."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -106,7 +106,7 @@ class Manifest:
         return tuple(sorted({layer for item in self.items for layer in item.masks}))
 
     def write(self, path: Path) -> str:
-        """Writes the file whole and returns its SHA-256."""
+        """Writes the file atomically and returns its SHA-256."""
         return write(path, name=self.name, classes=self.classes, items=self.items, kind=self.kind)
 
 
@@ -128,7 +128,7 @@ def read(path: Path) -> Manifest:
 
 
 def stream(path: Path) -> Iterator[ManifestItem]:
-    """The items of a manifest one by one, for those that need not hold half a million at once."""
+    """Yields the items of a manifest one by one, so that half a million need not be in memory at once."""
     with open(path, "rb") as file:
         yield from _parse(file)[1]
 
@@ -136,7 +136,7 @@ def stream(path: Path) -> Iterator[ManifestItem]:
 def write(
     path: Path, *, name: str, classes: Mapping[str, Any], items: Iterable[ManifestItem], kind: str = MICROGRAPHS
 ) -> str:
-    """Writes a manifest whole, item by item as they come, and returns its SHA-256."""
+    """Writes a manifest atomically, item by item from an iterable, and returns its SHA-256."""
 
     def lines(file: IO[bytes]) -> None:
         named = {} if kind == MICROGRAPHS else {"kind": kind}

@@ -1,7 +1,7 @@
-"""Which items a network learns from and which it is judged on. Imports no torch.
+"""Splits items into training, validation and test parts. Imports no torch.
 
-Slices of one stack look alike: a network that has learned from slice 12 has all but seen slice 13. So a group (stack,
-volume, animal) stays on one side, and a lone stack is cut into blocks with a gap between them.
+Slices of one stack look alike: a network trained on slice 12 has nearly seen slice 13. So a group (stack, volume,
+animal) stays in one part, and where there is only one stack, it is cut into blocks with a gap between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 
 
 class Placed(Protocol):
-    """What a split looks at in an item; `ml_core.data.manifests.manifest.ManifestItem` is one."""
+    """The fields of an item that a split uses; `ml_core.data.manifests.manifest.ManifestItem` has them."""
 
     @property
     def group(self) -> str: ...
@@ -32,7 +32,7 @@ class Placed(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Positions in the manifest, sorted. `sentence` says by which rule; `groups` counts those that are judged on."""
+    """Positions in the manifest, sorted. `sentence` describes the rule; `groups` counts those of the evaluated part."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -79,7 +79,7 @@ def _by_groups(
 ) -> tuple[list[list[int]], str]:
     groups: dict[str, list[int]] = defaultdict(list)
     for position in positions:
-        # An image that stands alone is a group by itself; a space cannot begin a group's name.
+        # An image without a group is a group by itself; a space cannot begin a group's name.
         groups[items[position].group or f" {position}"].append(int(position))
     if len(groups) == 1 and len(positions) > 1:
         return cut_into_blocks(items, positions=positions, shares=shares, seed=seed)
@@ -103,15 +103,15 @@ def _by_groups(
 def cut_into_blocks(
     items: Sequence[Placed], *, positions: Sequence[int] | NDArray[np.int64], shares: Sequence[float], seed: int
 ) -> tuple[list[list[int]], str]:
-    """One stack, the items at `positions`, in contiguous blocks; returns the three parts and the rule as a sentence.
+    """Cuts one stack, the items at `positions`, into contiguous blocks; returns the three parts and a sentence.
 
-    The gap counts slices as they are numbered; in a short stack it is smaller.
+    The gap is measured in slice numbers; in a short stack it is smaller. The sentence describes the rule.
     """
     ordered = sorted((int(p) for p in positions), key=lambda p: (items[p].index, p))
     if np.random.default_rng((seed, 2)).random() < 0.5:
         ordered.reverse()
     ends = [round(len(ordered) * sum(shares[: n + 1])) for n in range(3)]
-    for part in (1, 2):  # Each part that is asked for gets a slice, even of a very short stack.
+    for part in (1, 2):  # Each requested part gets a slice, even of a very short stack.
         if shares[part] > 0:
             ends[part - 1] = max(1, min(ends[part - 1], len(ordered) - sum(s > 0 for s in shares[part:])))
     blocks = [ordered[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -132,7 +132,7 @@ def cut_into_blocks(
 
 
 def _with_gap(items: Sequence[Placed], blocks: list[list[int]], *, gap: int) -> list[list[int]]:
-    """Takes from the end of each block what lies within `gap` slices of the next block's first."""
+    """Removes from the end of each block the slices within `gap` of the next block's first."""
     kept = [list(block) for block in blocks]
     for here, after in ((0, 1), (0, 2), (1, 2)):
         if kept[here] and kept[after]:
@@ -150,7 +150,7 @@ def _random(positions: NDArray[np.int64], *, shares: Sequence[float], seed: int)
 
 
 def random_sentence(items: Sequence[Placed], *, positions: NDArray[np.int64]) -> str:
-    """Says that the split was at random and, where it is so, what is wrong with that."""
+    """The sentence for a random split, with a warning where neighbouring slices are in different parts."""
     sentence = "At random, as the paper did."
     if any(items[p].group for p in positions):
         sentence += " Neighbouring slices stand on both sides, so scores come out too high."
@@ -158,7 +158,7 @@ def random_sentence(items: Sequence[Placed], *, positions: NDArray[np.int64]) ->
 
 
 def as_split(items: Sequence[Placed], *, parts: Sequence[Sequence[int]], sentence: str) -> Split:
-    """The split of positions in the order of PARTS; counts the groups that it is judged on."""
+    """The `Split` of positions in the order of PARTS; counts the groups of the evaluated part."""
     train, validation, test = (np.sort(np.asarray(part, np.int64)) for part in parts)
     judged = test if len(test) else validation
     groups = len({items[p].group or f" {p}" for p in judged})

@@ -1,4 +1,4 @@
-"""A split for classification: every class in every part in proportion, every stack on one side. No torch."""
+"""Stratified splits for classification: classes in proportion in every part, each stack in one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def stratified_split(
     """Splits the items at `positions` (N,), which belong to the classes of numbers `labels` (N,).
 
     `dataset` takes the dataset's own split where it has one, and takes a validation part from its training part where
-    that is missing; else a group stays on one side, and a class that lies in too few stacks for three parts has these
-    cut into blocks with a gap. `random` is what the paper did. A class may end up absent from a part: see `labelled`.
+    that is missing; else a group stays in one part, and a class with too few stacks for three parts has these cut into
+    blocks with a gap. `random` is the paper's rule. A class may be absent from a part: see `labelled`.
     """
     of = dict(zip(positions.tolist(), labels.tolist(), strict=True))
     if rule == "random":
@@ -54,7 +54,7 @@ def stratified_split(
 
 
 def _at_random(of: Mapping[int, int], *, shares: Sequence[float], seed: int) -> Parts:
-    """Each class at random by itself; a class of three images has one in each part."""
+    """Splits each class at random by itself; a class of three images has one in each part."""
     chance = np.random.default_rng((seed, 4))
     parts: Parts = [[], [], []]
     for _, own in sorted(_by_class(of).items()):
@@ -68,7 +68,7 @@ def _by_groups(
     chance = np.random.default_rng((seed, 5))
     groups: dict[str, list[int]] = defaultdict(list)
     for position in of:
-        # An image that stands alone is a group by itself; a space cannot begin a group's name.
+        # An image without a group is a group by itself; a space cannot begin a group's name.
         groups[items[position].group or f" {position}"].append(position)
     parts: Parts = [[], [], []]
     cut = _cut_lone_stacks(items, of=of, groups=groups, parts=parts, shares=shares, seed=seed)
@@ -104,9 +104,9 @@ def _cut_lone_stacks(
     shares: Sequence[float],
     seed: int,
 ) -> dict[int, str]:
-    """Cuts the stacks of classes that lie in fewer of them than there are parts, and takes these from `groups`.
+    """Cuts the stacks of classes that have fewer stacks than there are parts, and removes these from `groups`.
 
-    Only stacks of one class: a cut through a stack of several would part neighbours. Returns the rule by class.
+    Only stacks of a single class: a cut through others would separate neighbours. Returns the rule by class.
     """
     holders: dict[int, set[str]] = defaultdict(set)
     for name, group in groups.items():
@@ -131,10 +131,10 @@ def _cut_lone_stacks(
 
 
 def _place_stacks(stacks: Sequence[list[int]], *, of: Mapping[int, int], parts: Parts, shares: Sequence[float]) -> None:
-    """Puts each stack into a part, the classes in proportion as far as that goes.
+    """Assigns each stack to a part, with the classes in proportion as far as possible.
 
-    First every class gets a stack in every part, the class of fewest stacks first; then the largest stacks go where
-    they bring the counts nearest to the wanted ones.
+    First every class gets a stack in every part, the class with the fewest stacks first; then the largest stacks go
+    where they bring the counts nearest to the wanted ones.
     """
     if not stacks:
         return
@@ -154,7 +154,7 @@ def _place_stacks(stacks: Sequence[list[int]], *, of: Mapping[int, int], parts: 
     alone = totals - np.sum(content, axis=0)
     for number in sorted(np.flatnonzero(rarity).tolist(), key=lambda k: int(rarity[k])):
         if alone[number] >= len(shares):
-            continue  # Images that stand alone will see to it.
+            continue  # Images without a group fill this part.
         for part in (2, 1, 0):
             holding = [n for n in free if content[n][number]]
             if shares[part] > 0 and not counts[part][number] and holding:
@@ -171,9 +171,9 @@ def _place_stacks(stacks: Sequence[list[int]], *, of: Mapping[int, int], parts: 
 
 
 def _deal(own: Sequence[int], *, parts: Parts, wanted: Sequence[float]) -> None:
-    """Gives images that stand alone to the parts that want them: test, validation, then all the rest to training.
+    """Assigns images without a group to parts by the `wanted` counts: test, validation, then the rest to training.
 
-    A part that wants any gets one, as long as there are more images than parts behind it.
+    A part that wants any gets at least one, as long as there are more images than parts after it.
     """
     left = list(own)
     for part in (2, 1):

@@ -1,1 +1,1 @@
-"""What file names and tables say: pairs of images and masks, labels, published datasets. Imports no torch."""
+"""Parses file names and label tables: image-mask pairs, labels, stacks, published datasets. Imports no torch."""

@@ -1,7 +1,7 @@
-"""Tables that say what images show: `labels.csv`, and the metadata of CEM500K. Imports no torch.
+"""Reads tables with the labels of images: `labels.csv`, and the metadata of CEM500K. Imports no torch.
 
-A table is a CSV or TSV file with a column that names files and at least one of those below. Which column is which is
-told by its heading, however it is spelled: `File name`, `file_name` and `filename` are the same.
+A table is a CSV or TSV file with a column of file names and at least one of those below. Columns are recognised by
+their headings in any spelling: `File name`, `file_name` and `filename` are the same.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _COLUMNS = {
     "technique": ("imagingtechnique", "technique", "modality"),
     "tissue": ("tissue", "tissuetype", "tissueorigin"),
 }
-"""What a column is, and the headings by which it is known, the surest first."""
+"""Column -> the headings by which it is recognised, the most specific first."""
 _FACTS = ("organism", "source", "technique", "tissue")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a table says of the images that `name` names: a path, a file's own name, or what many names begin with."""
+    """A table's row about the images that match `name`: a path, a file's own name, or the prefix of many names."""
 
     name: str
     label: str = ""
@@ -46,7 +46,7 @@ class Entry:
     group: str = ""
     pixel_size_nm: float | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
-    """`organism`, `source`, `technique`, `tissue`, as far as they are known."""
+    """`organism`, `source`, `technique`, `tissue`, where known."""
 
     def as_json(self) -> dict[str, Any]:
         said = {key: getattr(self, key) for key in ("name", "label", "split", "group", "pixel_size_nm", "facts")}
@@ -54,9 +54,9 @@ class Entry:
 
 
 def read(stream: IO[bytes]) -> Iterator[Entry] | None:
-    """The entries of a table; None where it is a table of something else. Raises Refused where it is none at all.
+    """The entries of a table; None where it is a table of something else. Raises Refused where it is no table.
 
-    The label is the organism where no column is called so: CEM500K tells these apart.
+    Where there is no label column, the organism is the label, as in CEM500K's metadata.
     """
     lines = _lines(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
     heading = next(lines, "")
@@ -71,7 +71,7 @@ def read(stream: IO[bytes]) -> Iterator[Entry] | None:
 
 class LabelLookup:
     """Finds an image's entry: by its path, else by its own name with or without suffix where only one entry has it,
-    else by the longest entry that its name begins with (`EMPIAR-10311` names all of `EMPIAR-10311_0001.tiff`)."""
+    else by the longest entry that its name begins with (`EMPIAR-10311` matches `EMPIAR-10311_0001.tiff`)."""
 
     def __init__(self, entries: Iterable[Entry], *, folder: str = "") -> None:
         self.entries = list(entries)
@@ -94,7 +94,7 @@ class LabelLookup:
 
     @property
     def unused(self) -> list[str]:
-        """The names of entries that no image was found for."""
+        """The names of entries that match no image."""
         return [entry.name for place, entry in enumerate(self.entries) if place not in self._used]
 
     def _place(self, name: str) -> int | None:
@@ -137,7 +137,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _columns(headings: list[str]) -> dict[str, int]:
-    """What each column is -> its place."""
+    """Column -> its index, by the headings."""
     plain = [re.sub(r"[^a-z0-9]", "", heading.lower()) for heading in headings]
     found = {}
     for key, names in _COLUMNS.items():

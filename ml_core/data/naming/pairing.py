@@ -1,8 +1,8 @@
-"""Which mask belongs to which image, told by their names alone. Imports no torch.
+"""Pairs masks with images by their file names alone. Imports no torch.
 
 Rules, in this order: `folder` (`images/x.png` with `masks/x.png`; `masks_membranes/` is a layer of its own), `suffix`
 (`x.png` with `x_mask.png`), `stack` (one stack of images with one of masks and as many slices), `numbers`
-(`..._100_Sample_1` with `...100_Sample_1`). The rule that was used is told with each pair.
+(`..._100_Sample_1` with `...100_Sample_1`). The rule that was used is stored with each pair.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MaskFound:
 
 @dataclass
 class Pairing:
-    """`masks` is image name -> layer -> mask. `unpaired` lists masks that no image was found for."""
+    """`masks` is image name -> layer -> mask. `unpaired` lists masks without an image."""
 
     images: list[Entry] = field(default_factory=list)
     masks: dict[str, dict[str, MaskFound]] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a name says a file is. `scope` is the folder in which a mask's image is looked for, `below` the path of
-    folders from there, `stem` the name without suffixes."""
+    """Whether a file is an image or a mask, parsed from its name. `scope` is the folder in which a mask's image is
+    searched, `below` the path of folders from there, `stem` the name without suffixes."""
 
     layer: str
     """Empty for an image."""
@@ -90,7 +90,8 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class InOut:
-    """A file in Casser et al.'s layout: which part, whether a mask, where its images lie, and the set where known."""
+    """A file in Casser et al.'s layout: its split part, whether it is a mask, its images' folder, and the set's name
+    where known."""
 
     split: str
     is_mask: bool
@@ -99,7 +100,7 @@ class InOut:
 
 
 def in_out_of(name: str) -> InOut | None:
-    """The place of a file in that layout, None for a file that does not lie in it."""
+    """Parses a file's path in that layout; None for a file outside of it."""
     path = PurePosixPath(name)
     match = _IN_OUT.match(path.parent.name)
     if match is None:
@@ -116,12 +117,12 @@ def in_out_of(name: str) -> InOut | None:
 
 
 def split_of(word: str) -> str:
-    """train, validation or test, as people call them; empty for another word."""
+    """Maps common words for a split part to train, validation or test; empty for another word."""
     return _SPLITS.get(word.strip().lower(), "")
 
 
 def split_by_folder(name: str) -> str:
-    """The part that a file's innermost such folder names: train, validation or test; empty where none does."""
+    """The split part by a file's innermost folder that names one: train, validation or test; empty where none does."""
     folders = (_IN_OUT.sub(r"\g<part>", folder) for folder in reversed(PurePosixPath(name).parts[:-1]))
     return next((part for folder in folders if (part := split_of(folder))), "")
 
@@ -136,7 +137,7 @@ def role_of(name: str) -> Role:
     folders, stem = path.parts[:-1], path.name.removesuffix(path.suffix)
     for depth in reversed(range(len(folders))):
         if IMAGE_FOLDER.match(folders[depth]):
-            break  # `mito-labels/images/x.png` is an image, whatever the project's folder is called.
+            break  # `mito-labels/images/x.png` is an image, whatever the name of the project's folder.
         if match := _MASK_FOLDER.match(folders[depth]):
             suffix = _MASK_SUFFIX.match(stem)
             return Role(
@@ -184,10 +185,10 @@ def pair(files: Iterable[Entry]) -> Pairing:
 
 
 class _Index:
-    """The images by folder, and within a folder by name, number of slices and sequence of numbers.
+    """Index of the images by folder, and within a folder by name, number of slices and sequence of numbers.
 
-    A folder is looked for where its name says, and only then among all: thousands of folders of masks beside thousands
-    of folders of images are told apart in seconds.
+    A mask's image is searched first in the folder that the mask's path implies, and only then in all: thousands of
+    mask folders beside thousands of image folders are paired in seconds.
     """
 
     def __init__(self, images: Sequence[Entry]) -> None:
@@ -222,7 +223,7 @@ class _Index:
         self._queues: dict[tuple[PurePosixPath, str, str, Hashable], list[PurePosixPath]] = {}
 
     def by_stem(self, role: Role, *, pages: int) -> str | None:
-        """The image of a mask's own name: in the folder that its path says, else in the first one that has it."""
+        """The image with a mask's own name: in the folder that its path implies, else in the first that has it."""
         stem = role.stem.lower()
         for folder in self._likely_of(role):
             found = self._stems.get((folder, stem))
@@ -250,7 +251,7 @@ class _Index:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = self._ranked(held, role.scope)[::-1]
-        while queue and not free(queue[-1]):  # All of its images have a mask by now, and will not lose it.
+        while queue and not free(queue[-1]):  # All images of that folder have masks already and keep them.
             queue.pop()
         alone = (found[0] for folder in reversed(queue) if len(found := free(folder)) == 1)
         return next((image for image in alone if image.pages == pages), None)
@@ -288,7 +289,7 @@ def _rank(folder: PurePosixPath, scope: PurePosixPath) -> tuple[bool, str]:
 def _pair_rest(
     masks: list[tuple[Entry, Role]], *, index: _Index, taken: dict[tuple[str, str], str], result: Pairing
 ) -> list[Entry]:
-    """Stack with stack, then by equal sequence of numbers, within one folder of masks; returns what stays alone."""
+    """Pairs stacks, then equal sequences of numbers, within one folder of masks; returns the unpaired masks."""
     role = masks[0][1]
     left = {entry.name: entry for entry, _ in masks}
     for rule, key in _KEYS.items():
@@ -303,7 +304,7 @@ def _pair_rest(
 
 
 def _unique(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, Entry]:
-    """Key -> entry, for keys that exactly one entry has: what is ambiguous is left to the user."""
+    """Key -> entry, for keys that exactly one entry has: ambiguous pairs are left to the user."""
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
         if (value := key(entry)) is not None:
@@ -320,11 +321,11 @@ _KEYS: dict[str, Callable[[Entry], Hashable]] = {
     "stack": lambda entry: entry.pages if entry.pages > 1 else None,
     "numbers": lambda entry: numbers_of(entry.name) or None,
 }
-"""Rule -> what image and mask must have in common; None where a file has no such thing."""
+"""Rule -> the key that image and mask must share; None where a file has no such key."""
 
 
 def label_folders(name: str) -> tuple[str, ...]:
-    """The folders of a file's name that say what it shows: without `images/`, `training/` and their like."""
+    """The folders of a file's name that may name its class: without `images/`, `training/` and the like."""
     folders = PurePosixPath(name).parts[:-1]
     return tuple(f for f in folders if not (IMAGE_FOLDER.match(f) or _IN_OUT.match(f) or split_of(f)))
 

@@ -1,4 +1,4 @@
-"""Published sets as their authors lay them out, and folders per class. Imports no torch.
+"""Recognises the folder layouts of published datasets, and folders that name classes. Imports no torch.
 
 Lucchi++ and Kasthuri++ (Casser et al. 2020, casser.io) are zips with the folders `Train_In`, `Train_Out`, `Test_In`
 and `Test_Out`. In Lucchi++ slices are called `mask0000.png` and their masks `0.png`. Masks are written in colour, with
@@ -14,19 +14,19 @@ from pathlib import PurePosixPath
 from ml_core.data.naming.pairing import in_out_of, label_folders
 
 CLASS_AT_LEAST = 2
-"""Images in a folder that is to be a class."""
+"""Least number of images in a folder that counts as a class."""
 MOST_CLASSES = 100
 _PATCH = (224, 224)
 
 
 def foreground_value(name: str) -> int | None:
-    """The only value of a mask that marks something, where its set is known to write others for nothing."""
+    """The foreground value of a mask, where its published set uses further values that mark nothing."""
     found = in_out_of(name)
     return 255 if found is not None and found.is_mask else None
 
 
 def sentences(names: Iterable[str]) -> list[str]:
-    """What was recognised in an upload, for its report."""
+    """Sentences for an upload's report about the published sets that were recognised in it."""
     known: Counter[str] = Counter()
     for name in names:
         found = in_out_of(name)
@@ -40,7 +40,7 @@ def sentences(names: Iterable[str]) -> list[str]:
 
 
 def table_sentence(table: str, *, labelled: int, organisms: bool, sizes: Collection[tuple[int, int]]) -> str:
-    """How a table was understood."""
+    """A sentence for the report about how a table was read."""
     if organisms and set(sizes) == {_PATCH}:
         return f"CEM500K: recognised by its table {table}. Labels are organisms ({labelled:,} images)."
     return f"Labels of {labelled:,} images from the table {table}."
@@ -49,8 +49,8 @@ def table_sentence(table: str, *, labelled: int, organisms: bool, sizes: Collect
 def labels_by_folder(names: Iterable[str]) -> dict[str, str]:
     """Image name -> the folder that names its class; empty where the folders name none.
 
-    Folders are classes where two or more of them stand side by side, each with images of its own, and every image lies
-    in one. `images/`, `train/` and their like are no classes and are looked through.
+    Folders are classes where there are two or more siblings, each with images of its own, and every image is in one.
+    `images/`, `train/` and the like are no classes and are skipped.
     """
     folders = {name: label_folders(name) for name in names}
     shared = _shared(folders.values())
@@ -62,14 +62,14 @@ def labels_by_folder(names: Iterable[str]) -> dict[str, str]:
 
 
 def folder_sentence(labels: Mapping[str, str]) -> str:
-    """How folders were understood."""
+    """A sentence for the report about how folders were read as labels."""
     classes = sorted(set(labels.values()))
     shown = ", ".join(classes[:8]) + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")
     return f"Labels of {len(labels):,} images from their folders: {shown}."
 
 
 def table_folder(table: str) -> str:
-    """The folder that a table's paths begin at."""
+    """The folder to which a table's paths are relative."""
     folder = str(PurePosixPath(table).parent)
     return "" if folder == "." else folder
 

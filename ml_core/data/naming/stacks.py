@@ -1,4 +1,4 @@
-"""Which stack an image belongs to, and where in it, by the names of files. Imports no torch."""
+"""Groups images into stacks and orders their slices, by file names. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLICE = re.compile(r"^(?P<group>.*?)[ ._-]*(?:[a-z]+)?(?P<index>\d{3,9})$", re.
 
 
 STACK_AT_LEAST = 8
-"""So many numbered files of one size in one folder are taken for the slices of a stack."""
+"""At least this many numbered files of one size in one folder count as the slices of a stack."""
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
@@ -29,15 +29,15 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def page_name(name: str, page: int, *, pages: int) -> str:
-    """What a page is called: as its file, with the slice's number where the file has several."""
+    """A page's name: that of its file, with the slice's number where the file has several pages."""
     return f"{name}#{page + 1:0{len(str(pages))}d}" if pages > 1 else name
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image stands: its stack (or volume, or animal), its place in it, and the split that a folder names.
+    """An image's stack (or volume, or animal), its index in it, and the split part that a folder names.
 
-    `group` is empty for an image that stands alone.
+    `group` is empty for an image without a stack.
     """
 
     group: str

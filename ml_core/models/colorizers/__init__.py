@@ -1,1 +1,1 @@
-"""Networks and rules that give a grey micrograph its colour."""
+"""Colorizers: networks, and a fixed rule, that predict the ab colour of grey micrographs."""

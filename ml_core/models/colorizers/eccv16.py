@@ -25,7 +25,7 @@ class ECCV16(ColourNetwork):
     """L (B, 1, H, W) in 0..100 to ab (B, 2, H, W); H and W are multiples of 8.
 
     Each cell of the grid at a quarter of the size gets a distribution over 313 colours; a bias-free 1x1 convolution
-    turns it into its mean colour (the published network's form of the annealed mean), which is enlarged by 4.
+    gives its mean colour (the published network's form of the annealed mean), which is enlarged by 4.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,8 @@ class ECCV16(ColourNetwork):
 def eccv16_from(path: Path | None, *, keep: Path) -> ECCV16:
     """The published network in evaluation mode.
 
-    `path` is the weights file that was brought in (the published .pth, or a safetensors file of the same tensors).
-    Without it the published file is fetched once into the folder `keep`. Raises UserError with what to do.
+    `path` is a local weights file (the published .pth, or a safetensors file of the same tensors). Without it the
+    published file is downloaded once into the folder `keep`. Raises UserError with a remedy.
     """
     source = path.name if path else PUBLISHED.name
     network = ECCV16()

@@ -1,4 +1,4 @@
-"""From lightness to a distribution over 313 colours: the network of Zhang et al. 2016 (table 4), of any width."""
+"""The colorization network of Zhang et al. 2016 (table 4), of any width: lightness to logits of 313 colours."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ml_core.models.colorizers.colour_bins import BINS
 FULL_WIDTH = 64
 """Channels of the first block as published; the others have 2, 4 and 8 times as many."""
 SHRINKS = 4
-"""A cell of the distribution covers so many pixels along each side."""
+"""Pixels along each side of a cell, for which one distribution is predicted."""
 MULTIPLE = 8
-"""What the sides of an image must be multiples of."""
+"""The sides of an image must be multiples of this."""
 
 # Block: widths of its input and of its 3x3 convolutions, in units of the first block's width (0: the lightness itself),
 # then the stride of the last convolution and the dilation of all.
@@ -35,11 +35,11 @@ _BEFORE_STRIDE = 4
 class ColourNetwork(nn.Module):
     """L (B, 1, H, W) in 0..100 to the logits of 313 colours, (B, 313, H / 4, W / 4); H and W are multiples of 8.
 
-    The modules have the names of the published state dict, so that of `width` 64 takes its weights as they are.
+    The modules have the names of the published state dict, so with `width` 64 its weights load without conversion.
 
-    With `shortcuts`, which the publication has not, blocks 5 to 7 add to what they are given (He et al. 2016), and the
-    third block's detail at a quarter of the size is added to the last (Zhang et al. 2017 did so later). On a few
-    hundred photographs the plain network learns hardly anything in minutes, this one does.
+    With `shortcuts`, which the publication does not have, blocks 5 to 7 are residual (He et al. 2016), and the third
+    block's detail at a quarter of the size is added to the last (as later in Zhang et al. 2017). On a few hundred
+    photographs the plain network learns hardly anything in minutes, this one does.
     """
 
     model1: nn.Sequential

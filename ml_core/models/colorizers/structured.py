@@ -14,9 +14,9 @@ from ml_core.imaging.tensor_blur import gaussian_blur
 _PHASE = ((0.35, 1.9, -2.7, 1.3, -2.1), (0.25, -1.7, 2.3, -2.4, 1.1))
 _OFFSET = (0.4, -0.9)
 _ORIENTATION = ((0.9, -0.5), (0.4, 1.1))
-"""How much the fine and the coarse orientation turn a and b."""
+"""How much the fine and the coarse orientation change a and b."""
 _STRENGTH = 55.0
-"""The most that |a| or |b| reaches."""
+"""The maximum of |a| and |b|."""
 
 
 def structured_ab(grey: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A colorizer that was trained here, on photographs of one's own: the network of Zhang et al. 2016 at any width."""
+"""The colorizer that users train on their own photographs: the network of Zhang et al. 2016 at any width."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL_WIDTH = 16
 class TrainedColorizer(ColourNetwork):
     """L (B, 1, H, W) in 0..100 to ab (B, 2, H, W); H and W are multiples of 8.
 
-    `bins` (313, 2) are the colours that the logits stand for; the state dict holds them beside the weights.
+    `bins` (313, 2) are the colours of the logits; the state dict contains them together with the weights.
     """
 
     bins: Tensor
@@ -34,17 +34,17 @@ class TrainedColorizer(ColourNetwork):
         self.register_buffer("bins", colour_bins())
 
     def begin(self, share: Tensor) -> None:
-        """Weights to begin a training with, by the global generator; `share` (313,) is how common each colour is.
+        """Initialises the weights for training, by the global generator; `share` (313,) is each colour's frequency.
 
-        By He et al. 2015 for layers before a ReLU, and the last layer says `share` whatever it is shown. A network of
-        this depth without shortcuts otherwise takes most of a short training to find out just that.
+        By He et al. 2015 for layers before a ReLU, and the last layer predicts `share` for any image. A network of
+        this depth without shortcuts otherwise spends most of a short training on learning just these frequencies.
         """
         head = self.model8[-1]
         assert isinstance(head, nn.Conv2d)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif isinstance(module, nn.ConvTranspose2d):  # of its 4x4 taps, 2x2 meet in each pixel
+            elif isinstance(module, nn.ConvTranspose2d):  # of its 4x4 taps, 2x2 contribute to each pixel
                 nn.init.normal_(module.weight, std=(2 / (4 * module.in_channels)) ** 0.5)
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -57,12 +57,12 @@ class TrainedColorizer(ColourNetwork):
         return self.colours(self.logits(lightness))
 
     def colours(self, logits: Tensor) -> Tensor:
-        """The colour to show for `logits` (B, 313, h, w): their annealed mean, enlarged to (B, 2, 4 h, 4 w)."""
+        """The predicted colour for `logits` (B, 313, h, w): their annealed mean, enlarged to (B, 2, 4 h, 4 w)."""
         ab = annealed_mean(logits, bins=self.bins, temperature=self.temperature)
         return functional.interpolate(ab, scale_factor=SHRINKS, mode="bilinear", align_corners=False)
 
     def facts(self) -> dict[str, Any]:
-        """What its file must say for `trained_from` to build it again."""
+        """The facts that its file must contain for `trained_from` to rebuild it."""
         return {
             "origin": ORIGIN,
             "architecture": ARCHITECTURE,
@@ -74,7 +74,7 @@ class TrainedColorizer(ColourNetwork):
 
 
 def trained_from(path: Path) -> TrainedColorizer:
-    """The colorizer in the file, in evaluation mode. Raises UserError where it holds none."""
+    """Loads the colorizer from the file, in evaluation mode. Raises UserError where the file contains none."""
     remedy = "Choose the result of a train_colorizer job; the published weights of eccv16 go with the method eccv16."
     try:
         found = weights.load(path)
