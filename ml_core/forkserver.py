@@ -57,11 +57,14 @@ class ForkServer:
         self._path = path
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path.unlink(missing_ok=True)
+        # Bound under another name, and renamed once it listens: who sees the path is never refused.
+        unready = path.with_suffix(".new")
+        unready.unlink(missing_ok=True)
         before = os.umask(0o177)
-        self._listener.bind(str(path))
+        self._listener.bind(str(unready))
         os.umask(before)
         self._listener.listen(64)
+        unready.replace(path)
         self._asked: dict[int, socket.socket | None] = {}
         """Process id -> the connection of the client that requested it, None once that is closed."""
 
